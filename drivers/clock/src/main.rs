@@ -1,0 +1,5 @@
+//! The CMOS real-time clock: tells the time of day.
+#![cfg_attr(target_os = "none", no_std, no_main)]
+
+#[cfg(not(target_os = "none"))]
+fn main() {}

@@ -1,0 +1,173 @@
+//! The hardware seam: everything the kernel asks of a processor. One crate per processor implements it, and one imaginary
+//! processor (`machine/simulator`) for tests.
+
+use core::fmt;
+
+/// Why user code stopped running, or idling ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trap {
+    /// The `exchange` system call: arguments are in the context.
+    Call,
+    /// A page is missing or forbids the access. `access`: [`abi::notice::access`] bits.
+    PageFault {
+        /// The address.
+        address: u64,
+        /// What was tried.
+        access: u64,
+    },
+    /// Another exception.
+    Exception {
+        /// The processor's number for it.
+        vector: u64,
+        /// The processor's error code.
+        code: u64,
+    },
+    /// A device interrupt; the machine has masked the line and acknowledged the controller.
+    Interrupt {
+        /// The line.
+        line: u32,
+    },
+    /// The time given to [`Machine::set_alarm`] has come.
+    Alarm,
+    /// Another CPU asked for attention, or nothing in particular happened (spurious).
+    Kick,
+}
+
+/// The physical address of a page of the kernel's arena.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame(pub u64);
+
+/// How a page is to be mapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageAccess {
+    /// [`abi::object::access`] bits.
+    pub bits: u64,
+    /// Device registers: uncached.
+    pub device: bool,
+}
+
+/// Why a copy between spaces stopped early. The bytes before it were moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CopyFault {
+    /// The source is not readable at its next byte.
+    Source,
+    /// The destination is not writable at its next byte.
+    Destination,
+}
+
+/// The exchange registers of a stopped thread; see [`abi::call`]. All take `&self`: a context is a set of cells.
+pub trait Context: Default + 'static {
+    /// `rax`: operation and flags.
+    fn operation(&self) -> u64;
+    /// `rdi`: target handle or request id.
+    fn target(&self) -> u64;
+    /// `rsi`: gate.
+    fn gate(&self) -> u64;
+    /// `rdx`: address of the envelope.
+    fn envelope(&self) -> u64;
+    /// `r8`: deadline, ns.
+    fn deadline(&self) -> u64;
+    /// `r10`: label.
+    fn label(&self) -> u64;
+    /// `r12`–`r15`.
+    fn words(&self) -> [u64; 4];
+    /// The instruction pointer (of a system call: after it).
+    fn instruction_pointer(&self) -> u64;
+    /// Set `rax` (status), `rdi` (request), `rsi` (identity), `rdx` (badge), `r8` (moved), `r9` (lengths): all of them, so
+    /// that none carries anything else out.
+    fn set_outcome(&self, outcome: Outcome);
+    /// Set the label and the words.
+    fn set_message(&self, label: u64, words: [u64; 4]);
+    /// Copy label and words from another context: the message itself.
+    fn take_message(&self, from: &Self) {
+        self.set_message(from.label(), from.words());
+    }
+    /// Prepare a new thread: instruction pointer, stack pointer, first argument; all else zero.
+    fn start(&self, instruction_pointer: u64, stack_pointer: u64, argument: u64);
+    /// Go on elsewhere, with nothing else changed.
+    fn set_instruction_pointer(&self, instruction_pointer: u64);
+    /// Turn a foreign system call into an upcall ([`abi::upcall`]): `rcx`, `r11` as the instruction leaves them, `rip` at `entry`.
+    fn foreign_call(&self, entry: u64);
+    /// Where it is, for an upcall: instruction pointer, stack pointer, flags; and reset the flags.
+    fn place(&self) -> abi::upcall::SavedPlace;
+    /// All registers.
+    fn registers(&self) -> abi::thread::Registers;
+    /// Set all registers (flags and segment bases are made harmless).
+    fn set_registers(&self, registers: &abi::thread::Registers);
+    /// Set the segment bases.
+    fn set_bases(&self, fs_base: u64, gs_base: u64);
+}
+
+/// The result registers of an exchange.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// [`abi::Status`].
+    pub status: u64,
+    /// Request id.
+    pub request: u64,
+    /// The caller's identity.
+    pub identity: u64,
+    /// Badge.
+    pub badge: u64,
+    /// Bytes moved.
+    pub moved: u64,
+    /// Bytes sent | room << 32.
+    pub lengths: u64,
+}
+
+/// A processor and its interrupt controllers. Methods never block and never allocate.
+pub trait Machine {
+    /// Saved registers of a thread, vector state included (or kept beside, found by the context's address).
+    type Context: Context;
+    /// An address space: names its root page table. `Default` (all zero) is no space.
+    type Space: Copy + Default + PartialEq + fmt::Debug + 'static;
+
+    /// Run user code of a thread until it stops.
+    fn enter(&self, space: Self::Space, context: &Self::Context) -> Trap;
+    /// Wait for an interrupt, with nothing to run.
+    fn idle(&self) -> Trap;
+    /// Nanoseconds since boot.
+    fn now(&self) -> u64;
+    /// Cause [`Trap::Alarm`] at this time (at once if past); `u64::MAX`: no alarm. Replaces the earlier one.
+    fn set_alarm(&self, at_ns: u64);
+
+    /// Make an empty address space whose root table is `frame` (the machine clears it).
+    fn create_space(&self, frame: Frame) -> Self::Space;
+    /// Give the space's root frame back; every other table frame was returned by [`Machine::release_tables`].
+    fn destroy_space(&self, space: Self::Space) -> Frame;
+    /// Map `pages` pages from physical address `physical`; stops early, with the pages mapped so far, when `supply` has no
+    /// further frame for a page table. May use large pages where all is aligned.
+    fn map(&self, space: Self::Space, address: u64, physical: u64, pages: u64, access: PageAccess, supply: &mut dyn FnMut() -> Option<Frame>) -> u64;
+    /// Remove the translations of `pages` pages, mapped or not, and forget them on every CPU. Whole ranges that were mapped
+    /// with one call are removed whole; a large page that is only partly covered is split, with frames from `supply`
+    /// (false: no frame, nothing was changed).
+    fn unmap(&self, space: Self::Space, address: u64, pages: u64, supply: &mut dyn FnMut() -> Option<Frame>) -> bool;
+    /// Change the access of the pages that are mapped in the range; splits large pages like `unmap`.
+    fn protect(&self, space: Self::Space, address: u64, pages: u64, access: PageAccess, supply: &mut dyn FnMut() -> Option<Frame>) -> bool;
+    /// Give back page-table frames (not the root) of a space being destroyed, which has no translations left; at most `limit` of them. `None`: no more.
+    fn release_table(&self, space: Self::Space) -> Option<Frame>;
+    /// Copy bytes between two spaces (user addresses), page by page by software walk. `length` is bounded by the kernel.
+    ///
+    /// # Errors
+    /// Which side stopped it; the first value is the bytes moved in either case.
+    fn copy(&self, from: Self::Space, source: u64, to: Self::Space, destination: u64, length: u64) -> (u64, Option<CopyFault>);
+    /// Read a structure from user memory into the kernel; false: not readable.
+    fn read(&self, space: Self::Space, address: u64, bytes: &mut [u8]) -> bool;
+    /// Write a structure of the kernel to user memory; false: not writable.
+    fn write(&self, space: Self::Space, address: u64, bytes: &[u8]) -> bool;
+    /// Fill a page of the arena with zeros.
+    fn clear_frame(&self, frame: Frame);
+
+    /// Mask an interrupt line.
+    fn mask(&self, line: u32);
+    /// Unmask an interrupt line; `edge`: edge-triggered, active high, else level-triggered, active low.
+    fn unmask(&self, line: u32, edge: bool);
+    /// Read an I/O port of 1, 2 or 4 bytes.
+    fn port_read(&self, port: u16, bytes: u8) -> u32;
+    /// Write an I/O port of 1, 2 or 4 bytes.
+    fn port_write(&self, port: u16, bytes: u8, value: u32);
+    /// A sentence for whoever debugs the kernel itself.
+    fn print(&self, text: fmt::Arguments<'_>);
+    /// The kernel found itself broken: stop.
+    fn halt(&self) -> !;
+}

@@ -1,0 +1,2 @@
+//! An imaginary processor: virtual time, a seed decides every choice.
+#![no_std]

@@ -1,0 +1,2 @@
+//! What services say to each other: one file per service.
+#![no_std]

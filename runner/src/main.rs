@@ -1,0 +1,2 @@
+//! `cargo run`: set-up, build, boot image, QEMU.
+fn main() {}

@@ -1,0 +1,5 @@
+//! The boot archive as a read-only file system.
+#![cfg_attr(target_os = "none", no_std, no_main)]
+
+#[cfg(not(target_os = "none"))]
+fn main() {}

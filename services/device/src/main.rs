@@ -1,0 +1,5 @@
+//! /dev and its simple devices: null, zero, full, random, urandom.
+#![cfg_attr(target_os = "none", no_std, no_main)]
+
+#[cfg(not(target_os = "none"))]
+fn main() {}

@@ -1,0 +1,5 @@
+//! The path tree: prefixes to the programs that own them.
+#![cfg_attr(target_os = "none", no_std, no_main)]
+
+#[cfg(not(target_os = "none"))]
+fn main() {}

@@ -1,0 +1,2 @@
+//! Whole-system scenarios, on the simulator and in QEMU.
+#![no_std]
