@@ -1,0 +1,484 @@
+//! The one system call, typed: call, receive, reply, raise, and reading or writing what a caller lent.
+//!
+//! Words and a label travel in registers; bytes and handles through [`Buffers`]. On a host target there is no kernel:
+//! every exchange fails with [`Error::Unsupported`], so that programs type-check and their pure parts can be tested there.
+
+use core::marker::PhantomData;
+
+use abi::call::NEVER;
+use abi::envelope::{GIFTS, SEGMENTS};
+use abi::{Envelope, Error, Gift, Handle, Operation, Rights, Segment, Status};
+
+/// The registers of one exchange, in and out; [`abi::call`] says what each means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Registers {
+    /// `rax`: operation and flags in, status out.
+    pub status: u64,
+    /// `rdi`: target or request id in, request id out.
+    pub target: u64,
+    /// `rsi`: gate in, identity out.
+    pub gate: u64,
+    /// `rdx`: address of an envelope in, badge out.
+    pub envelope: u64,
+    /// `r8`: deadline in, bytes moved out.
+    pub deadline: u64,
+    /// `r9`: 0 in, lengths of a received message out.
+    pub lengths: u64,
+    /// `r10`: label.
+    pub label: u64,
+    /// `r12`–`r15`.
+    pub words: [u64; 4],
+}
+
+/// Trap into the kernel.
+#[cfg(all(target_arch = "x86_64", target_os = "none"))]
+#[inline(always)]
+#[must_use]
+pub fn exchange(registers: Registers) -> Registers {
+    let Registers { mut status, mut target, mut gate, mut envelope, mut deadline, mut lengths, mut label, mut words } = registers;
+    // SAFETY: the kernel keeps every register that is not named here, writes only memory that the envelope names (which
+    // `Buffers` borrowed for at least as long as the exchange, or whose caller asked for it by address, which the kernel
+    // checks), and loses only rcx and r11.
+    unsafe {
+        core::arch::asm!(
+            "syscall",
+            inout("rax") status,
+            inout("rdi") target,
+            inout("rsi") gate,
+            inout("rdx") envelope,
+            inout("r8") deadline,
+            inout("r9") lengths,
+            inout("r10") label,
+            inout("r12") words[0],
+            inout("r13") words[1],
+            inout("r14") words[2],
+            inout("r15") words[3],
+            out("rcx") _,
+            out("r11") _,
+            options(nostack),
+        );
+    }
+    Registers { status, target, gate, envelope, deadline, lengths, label, words }
+}
+
+/// There is no kernel here: fails.
+#[cfg(not(all(target_arch = "x86_64", target_os = "none")))]
+#[must_use]
+pub fn exchange(registers: Registers) -> Registers {
+    Registers { status: Status::failed(Error::Unsupported).0, ..registers }
+}
+
+/// Label and words: what travels in registers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Message {
+    /// What is asked; in a reply of our services 0 for success, else an error number.
+    pub label: u64,
+    /// Four words.
+    pub words: [u64; 4],
+}
+
+impl Message {
+    /// A message with a label and words.
+    #[must_use]
+    pub const fn new(label: u64, words: [u64; 4]) -> Self {
+        Self { label, words }
+    }
+}
+
+/// How an exchange may wait: flags of [`abi::call::flags`], and an absolute deadline for the phases that they name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// A set of [`abi::call::flags`].
+    pub flags: u64,
+    /// Absolute nanoseconds.
+    pub deadline: u64,
+}
+
+impl Options {
+    /// Wait for ever.
+    pub const NONE: Self = Self { flags: 0, deadline: NEVER };
+
+    /// With these flags and no deadline.
+    #[must_use]
+    pub const fn flags(flags: u64) -> Self {
+        Self { flags, deadline: NEVER }
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
+
+/// A reply, or the answer of a kernel object.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// Label and words.
+    pub message: Message,
+    /// Bytes that arrived in the receive segments.
+    pub moved: u64,
+    /// How many handles arrived in the slots of `take`.
+    pub handles: usize,
+}
+
+/// What arrived at a gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// The request to answer; 0 for a pulse or a notice.
+    pub request: u64,
+    /// Badge of the connection or the pulse.
+    pub badge: u64,
+    /// Identity of the calling process.
+    pub identity: u64,
+    /// Label and words.
+    pub message: Message,
+    /// Bytes that arrived in the receive segments.
+    pub moved: u64,
+    /// Bytes that the caller sent (they may be more than what was moved: see [`read_request`]).
+    pub sent: u32,
+    /// Bytes that the caller can take back.
+    pub room: u32,
+    /// The whole status word: priority, number of handles, and what sort of message it is.
+    pub status: Status,
+}
+
+impl Received {
+    /// Whether it is a pulse or a notice, which nobody waits for.
+    #[must_use]
+    pub const fn is_pulse(&self) -> bool {
+        self.status.is_pulse()
+    }
+
+    /// Whether it is a notice of the kernel; see [`abi::notice`].
+    #[must_use]
+    pub const fn is_notice(&self) -> bool {
+        self.status.is_notice()
+    }
+
+    /// Whether it is a request that an earlier receiver may have begun.
+    #[must_use]
+    pub const fn is_retried(&self) -> bool {
+        self.status.0 & Status::RETRIED != 0
+    }
+}
+
+/// Bytes and handles that go with a message. Built up call by call:
+/// `Buffers::new().send(header).send(data).receive(&mut answer)`. More than [`SEGMENTS`] segments or [`GIFTS`] handles
+/// are refused by the kernel with [`Error::BadArgument`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Buffers<'a> {
+    envelope: Envelope,
+    lent: PhantomData<&'a mut [u8]>,
+}
+
+impl<'a> Buffers<'a> {
+    /// Nothing.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Send these bytes, after those named before.
+    #[must_use]
+    pub fn send(self, bytes: &'a [u8]) -> Self {
+        self.send_raw(bytes.as_ptr() as u64, bytes.len() as u64)
+    }
+
+    /// Let arriving bytes go here, after what was named before.
+    #[must_use]
+    pub fn receive(self, bytes: &'a mut [u8]) -> Self {
+        self.receive_raw(bytes.as_mut_ptr() as u64, bytes.len() as u64)
+    }
+
+    /// Send bytes named by address. The kernel checks that they are the caller's.
+    #[must_use]
+    pub fn send_raw(mut self, address: u64, length: u64) -> Self {
+        if let Some(segment) = self.envelope.send.get_mut(usize::from(self.envelope.send_count)) {
+            *segment = Segment { address, length };
+        }
+        self.envelope.send_count = self.envelope.send_count.saturating_add(1);
+        self
+    }
+
+    /// Let arriving bytes go to an address. For memory that no Rust reference names, such as that of a program whose
+    /// personality is calling; the kernel checks that it is the caller's and writable.
+    #[must_use]
+    pub fn receive_raw(mut self, address: u64, length: u64) -> Self {
+        if let Some(segment) = self.envelope.receive.get_mut(usize::from(self.envelope.receive_count)) {
+            *segment = Segment { address, length };
+        }
+        self.envelope.receive_count = self.envelope.receive_count.saturating_add(1);
+        self
+    }
+
+    /// Pass a copy of a handle.
+    #[must_use]
+    pub fn give(mut self, handle: Handle, rights: Rights) -> Self {
+        if let Some(gift) = self.envelope.give.get_mut(usize::from(self.envelope.give_count)) {
+            *gift = Gift { handle, rights, reserved: 0 };
+        }
+        self.envelope.give_count = self.envelope.give_count.saturating_add(1);
+        self
+    }
+
+    /// Let an arriving handle go into this reserved slot.
+    #[must_use]
+    pub fn take(mut self, slot: Handle) -> Self {
+        if let Some(place) = self.envelope.take.get_mut(usize::from(self.envelope.take_count)) {
+            *place = slot;
+        }
+        self.envelope.take_count = self.envelope.take_count.saturating_add(1);
+        self
+    }
+
+    /// The slots named by [`Buffers::take`], in order.
+    #[must_use]
+    pub fn slots(&self) -> &[Handle] {
+        &self.envelope.take[..usize::from(self.envelope.take_count).min(GIFTS)]
+    }
+
+    /// The kernel's view.
+    #[must_use]
+    pub const fn envelope(&self) -> &Envelope {
+        &self.envelope
+    }
+}
+
+const _: () = assert!(SEGMENTS == 4 && GIFTS == 4);
+
+const fn operation(operation: Operation, flags: u64) -> u64 {
+    operation as u64 | flags
+}
+
+#[inline]
+fn address_of(buffers: &Buffers<'_>) -> u64 {
+    &raw const buffers.envelope as u64
+}
+
+#[inline]
+fn answer(registers: Registers) -> Result<Answer, Error> {
+    let status = Status(registers.status);
+    status.result()?;
+    Ok(Answer {
+        message: Message { label: registers.label, words: registers.words },
+        moved: registers.deadline,
+        handles: status.handles(),
+    })
+}
+
+#[inline]
+fn received(registers: Registers) -> Result<Received, Error> {
+    let status = Status(registers.status);
+    status.result()?;
+    Ok(Received {
+        request: registers.target,
+        badge: registers.envelope,
+        identity: registers.gate,
+        message: Message { label: registers.label, words: registers.words },
+        moved: registers.deadline,
+        sent: registers.lengths as u32,
+        room: (registers.lengths >> 32) as u32,
+        status,
+    })
+}
+
+/// Send to a connection and wait for the reply, or call a kernel object.
+///
+/// # Errors
+/// Whatever [`Error`] the exchange ended with; then nothing of the answer counts.
+#[inline]
+pub fn call(target: Handle, message: Message, buffers: &mut Buffers<'_>, options: Options) -> Result<Answer, Error> {
+    answer(exchange(Registers {
+        status: operation(Operation::Call, options.flags),
+        target: target.0,
+        gate: 0,
+        envelope: address_of(buffers),
+        deadline: options.deadline,
+        lengths: 0,
+        label: message.label,
+        words: message.words,
+    }))
+}
+
+/// [`call`] with registers only, and no deadline.
+///
+/// # Errors
+/// As [`call`].
+#[inline]
+pub fn call_words(target: Handle, message: Message) -> Result<Answer, Error> {
+    answer(exchange(call_registers(target, message)))
+}
+
+/// The registers of a plain call.
+#[inline]
+pub(crate) const fn call_registers(target: Handle, message: Message) -> Registers {
+    Registers {
+        status: operation(Operation::Call, 0),
+        target: target.0,
+        gate: 0,
+        envelope: 0,
+        deadline: NEVER,
+        lengths: 0,
+        label: message.label,
+        words: message.words,
+    }
+}
+
+/// Wait at a gate for a request, a pulse or a notice.
+///
+/// # Errors
+/// [`Error::TimedOut`] and [`Error::Interrupted`] as asked for by the options; else a fault of the caller's.
+#[inline]
+pub fn receive(gate: Handle, buffers: &mut Buffers<'_>, options: Options) -> Result<Received, Error> {
+    received(exchange(Registers {
+        status: operation(Operation::Receive, options.flags),
+        target: 0,
+        gate: gate.0,
+        envelope: address_of(buffers),
+        deadline: options.deadline,
+        ..Registers::default()
+    }))
+}
+
+/// Answer a request. Gives the number of bytes moved to the caller.
+///
+/// # Errors
+/// [`Error::Gone`]: the caller has left and saw nothing of it. [`Error::LenderFault`]: its buffers are not accessible; the
+/// request stays open.
+#[inline]
+pub fn reply(request: u64, message: Message, buffers: &Buffers<'_>) -> Result<u64, Error> {
+    let out = exchange(Registers {
+        status: operation(Operation::Reply, 0),
+        target: request,
+        envelope: address_of(buffers),
+        deadline: NEVER,
+        label: message.label,
+        words: message.words,
+        ..Registers::default()
+    });
+    Status(out.status).result().map(|()| out.deadline)
+}
+
+/// Answer a request, then wait at a gate. One envelope serves both: its send segments and gifts are the answer's, its
+/// receive segments and slots are for what arrives. A failed reply returns without receiving.
+///
+/// # Errors
+/// As [`reply`] and [`receive`].
+#[inline]
+pub fn reply_and_receive(
+    request: u64,
+    message: Message,
+    buffers: &mut Buffers<'_>,
+    gate: Handle,
+    options: Options,
+) -> Result<Received, Error> {
+    received(exchange(Registers {
+        status: operation(Operation::ReplyAndReceive, options.flags),
+        target: request,
+        gate: gate.0,
+        envelope: address_of(buffers),
+        deadline: options.deadline,
+        lengths: 0,
+        label: message.label,
+        words: message.words,
+    }))
+}
+
+/// Raise a pulse with these bits, or this count; never blocks.
+///
+/// # Errors
+/// A bad handle, or a pulse whose gate is gone.
+#[inline]
+pub fn raise(pulse: Handle, value: u64) -> Result<(), Error> {
+    let out = exchange(Registers {
+        status: operation(Operation::Raise, 0),
+        target: pulse.0,
+        deadline: NEVER,
+        words: [value, 0, 0, 0],
+        ..Registers::default()
+    });
+    Status(out.status).result()
+}
+
+#[inline]
+fn transfer(kind: Operation, request: u64, offset: u64, buffers: &Buffers<'_>) -> Result<u64, (Error, u64)> {
+    let out = exchange(Registers {
+        status: operation(kind, 0),
+        target: request,
+        envelope: address_of(buffers),
+        deadline: NEVER,
+        words: [offset, 0, 0, 0],
+        ..Registers::default()
+    });
+    match Status(out.status).result() {
+        Ok(()) => Ok(out.deadline),
+        Err(error) => Err((error, out.deadline)),
+    }
+}
+
+/// Copy from what a caller sent, from `offset` on. Gives the bytes moved, fewer than asked for at the message's end.
+///
+/// # Errors
+/// What went wrong, and how many bytes had been moved before.
+#[inline]
+pub fn read_request(request: u64, offset: u64, bytes: &mut [u8]) -> Result<u64, (Error, u64)> {
+    transfer(Operation::Read, request, offset, &Buffers::new().receive(bytes))
+}
+
+/// Copy to where a caller wants its answer, at `offset`. Gives the bytes moved, fewer than asked for when its room ends.
+///
+/// # Errors
+/// What went wrong, and how many bytes had been moved before.
+#[inline]
+pub fn write_request(request: u64, offset: u64, bytes: &[u8]) -> Result<u64, (Error, u64)> {
+    transfer(Operation::Write, request, offset, &Buffers::new().send(bytes))
+}
+
+/// [`read_request`] to, or [`write_request`] from, buffers of any shape.
+///
+/// # Errors
+/// As there.
+#[inline]
+pub fn read_request_into(request: u64, offset: u64, buffers: &mut Buffers<'_>) -> Result<u64, (Error, u64)> {
+    transfer(Operation::Read, request, offset, buffers)
+}
+
+/// [`write_request`] from buffers of any shape.
+///
+/// # Errors
+/// As there.
+#[inline]
+pub fn write_request_from(request: u64, offset: u64, buffers: &Buffers<'_>) -> Result<u64, (Error, u64)> {
+    transfer(Operation::Write, request, offset, buffers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_count_segments_and_keep_order() {
+        let (a, b) = ([1u8; 3], [2u8; 5]);
+        let mut room = [0u8; 7];
+        let buffers = Buffers::new().send(&a).send(&b).receive(&mut room).take(Handle(9)).give(Handle(8), Rights::SEND);
+        let envelope = buffers.envelope();
+        assert_eq!((envelope.send_count, envelope.receive_count, envelope.give_count, envelope.take_count), (2, 1, 1, 1));
+        assert_eq!((envelope.send[0].length, envelope.send[1].length, envelope.receive[0].length), (3, 5, 7));
+        assert_eq!(buffers.slots(), [Handle(9)]);
+    }
+
+    #[test]
+    fn too_many_segments_reach_the_kernel_as_a_wrong_count() {
+        let mut buffers = Buffers::new();
+        for address in 0..6 {
+            buffers = buffers.send_raw(address, 1);
+        }
+        assert_eq!(buffers.envelope().send_count, 6);
+    }
+
+    #[test]
+    fn without_a_kernel_every_exchange_fails() {
+        assert_eq!(call_words(Handle(3), Message::default()), Err(Error::Unsupported));
+    }
+}
