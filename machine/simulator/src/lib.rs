@@ -1,2 +1,40 @@
-//! An imaginary processor: virtual time, a seed decides every choice.
-#![no_std]
+//! An imaginary processor for the kernel's own tests: plain Rust, no threads, virtual time, and a seed that decides every
+//! choice. Seed + commit = replay.
+//!
+//! * [`processor`] implements the kernel's `Machine` trait over simulated [`memory`], [`space`]s and a [`context`];
+//! * [`program`] lets user code be written as `async` blocks whose every `await` is one action of a thread;
+//! * [`trace`] keeps what happened, with a hash that is equal for equal seeds.
+//!
+//! What must hold: no wall clock, no host randomness, no order that depends on addresses.
+
+pub mod context;
+pub mod memory;
+pub mod processor;
+pub mod program;
+pub mod random;
+pub mod space;
+pub mod trace;
+
+pub use processor::{Processor, Settings, World};
+pub use program::{Answer, Exchange, User};
+
+/// An envelope as it lies in user memory.
+#[must_use]
+pub fn envelope_bytes(envelope: &abi::Envelope) -> Vec<u8> {
+    let mut bytes = vec![envelope.send_count, envelope.receive_count, envelope.give_count, envelope.take_count];
+    bytes.extend(envelope.reserved.to_le_bytes());
+    for segment in envelope.send.iter().chain(&envelope.receive) {
+        bytes.extend(segment.address.to_le_bytes());
+        bytes.extend(segment.length.to_le_bytes());
+    }
+    for gift in &envelope.give {
+        bytes.extend(gift.handle.0.to_le_bytes());
+        bytes.extend(gift.rights.0.to_le_bytes());
+        bytes.extend(gift.reserved.to_le_bytes());
+    }
+    for slot in &envelope.take {
+        bytes.extend(slot.0.to_le_bytes());
+    }
+    assert_eq!(bytes.len(), size_of::<abi::Envelope>());
+    bytes
+}

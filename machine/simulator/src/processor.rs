@@ -1,0 +1,680 @@
+//! The imaginary processor: virtual time, interrupt lines, spaces, and the programs that run as user code.
+//!
+//! What must hold: nothing here reads a clock, starts a thread or iterates in an order that addresses decide. Every
+//! choice comes from [`World::random`]. What a kernel must never ask of a processor is asserted, not tolerated.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::future::Future;
+use std::rc::Rc;
+
+use abi::notice::access as fault;
+use abi::object::access;
+use kernel::machine::{Context, CopyFault, Frame, Machine, PageAccess, Trap};
+
+use crate::context::SimulatedContext;
+use crate::memory::Memory;
+use crate::program::{Action, Answer, CALL_LENGTH, Completion, ENVELOPE_BELOW_STACK, Program, Shared, User};
+use crate::random::Random;
+use crate::space::{Tables, Translation};
+use crate::trace::{Event, Trace};
+
+const PAGE: u64 = abi::PAGE_SIZE;
+/// Where native programs' code is.
+const NATIVE_CODE: u64 = abi::NATIVE_BASE + 0x1000_0000;
+/// Where foreign programs' code is.
+const FOREIGN_CODE: u64 = 0x4000_0000;
+/// Ports from here on lower the interrupt line of their number when they are written, and read as its level.
+pub const LINE_PORTS: u16 = 0x100;
+
+/// How unkind the processor is.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// In how many of 1000 steps of user code a spurious trap comes.
+    pub spurious_per_mille: u64,
+    /// Whether aligned runs are mapped with large pages.
+    pub large_pages: bool,
+    /// Longest time that a step of user code takes, ns.
+    pub step_ns: u64,
+    /// Print what happens.
+    pub verbose: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { spurious_per_mille: 5, large_pages: false, step_ns: 200, verbose: false }
+    }
+}
+
+/// The name of a simulated space.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SpaceName(u64);
+
+/// An interrupt line and the device at it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Line {
+    unmasked: bool,
+    /// The device asserts it.
+    level: bool,
+    /// An edge came that was not yet taken.
+    edge: bool,
+    edge_triggered: bool,
+}
+
+impl Line {
+    const fn pending(self) -> bool {
+        self.unmasked && if self.edge_triggered { self.edge } else { self.level }
+    }
+}
+
+type DeviceEvent = Box<dyn FnOnce(&Rc<World>)>;
+
+/// Everything outside the kernel.
+pub struct World {
+    settings: Settings,
+    /// The source of every choice.
+    pub random: Random,
+    memory: Memory,
+    now: Cell<u64>,
+    alarm: Cell<u64>,
+    lines: RefCell<BTreeMap<u32, Line>>,
+    events: RefCell<BTreeMap<(u64, u64), DeviceEvent>>,
+    event_count: Cell<u64>,
+    spaces: RefCell<BTreeMap<SpaceName, Tables>>,
+    space_count: Cell<u64>,
+    table_frames: RefCell<BTreeSet<u64>>,
+    arena: Cell<(u64, u64)>,
+    programs: RefCell<Vec<Rc<RefCell<Program>>>>,
+    trace: RefCell<Trace>,
+    finished: Cell<bool>,
+    hung: Cell<bool>,
+    idle_ns: Cell<u64>,
+    steps: Cell<u64>,
+}
+
+impl fmt::Debug for World {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("World").field("now", &self.now).field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl World {
+    /// A world in which nothing has happened.
+    #[must_use]
+    pub fn new(seed: u64, settings: Settings) -> Rc<Self> {
+        Rc::new(Self {
+            settings,
+            random: Random::new(seed),
+            memory: Memory::default(),
+            now: Cell::new(1000),
+            alarm: Cell::new(u64::MAX),
+            lines: RefCell::default(),
+            events: RefCell::default(),
+            event_count: Cell::new(0),
+            spaces: RefCell::default(),
+            space_count: Cell::new(0),
+            table_frames: RefCell::default(),
+            arena: Cell::new((0, 0)),
+            programs: RefCell::default(),
+            trace: RefCell::default(),
+            finished: Cell::new(false),
+            hung: Cell::new(false),
+            idle_ns: Cell::new(0),
+            steps: Cell::new(0),
+        })
+    }
+
+    /// Say which physical addresses are the kernel's own, so that a mapping of them is found out.
+    pub fn set_arena(&self, start: u64, length: u64) {
+        self.arena.set((start, start + length));
+    }
+
+    /// Simulated time, ns.
+    #[must_use]
+    pub fn time(&self) -> u64 {
+        self.now.get()
+    }
+
+    /// How long the processor was idle, ns.
+    #[must_use]
+    pub fn idle_time(&self) -> u64 {
+        self.idle_ns.get()
+    }
+
+    /// How often user code ran.
+    #[must_use]
+    pub fn steps(&self) -> u64 {
+        self.steps.get()
+    }
+
+    /// The simulated physical memory.
+    #[must_use]
+    pub const fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// What has happened.
+    #[must_use]
+    pub const fn trace(&self) -> &RefCell<Trace> {
+        &self.trace
+    }
+
+    /// The scenario has shown what it was to show.
+    pub fn finish(&self) {
+        self.finished.set(true);
+    }
+
+    /// Whether [`World::finish`] was called.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.finished.get()
+    }
+
+    /// Whether the kernel went idle with nothing that could ever end it.
+    #[must_use]
+    pub fn is_hung(&self) -> bool {
+        self.hung.get()
+    }
+
+    /// Every program's name, base and whether it has ended.
+    #[must_use]
+    pub fn program_names(&self) -> Vec<(String, u64, bool)> {
+        self.programs
+            .borrow()
+            .iter()
+            .map(|program| program.try_borrow().map_or_else(|_| ("(running)".to_string(), 0, false), |program| (program.name.clone(), program.base, program.finished)))
+            .collect()
+    }
+
+    /// The name of the program whose code is at `address`.
+    #[must_use]
+    pub fn program_at(&self, address: u64) -> Option<String> {
+        let program = self.find(address)?;
+        let name = program.1.try_borrow().map_or_else(|_| "(running)".to_string(), |program| program.name.clone());
+        Some(name)
+    }
+
+    fn add(self: &Rc<Self>, name: &str, code: u64, build: impl FnOnce(User) -> crate::program::Body) -> u64 {
+        let number = self.programs.borrow().len() as u64;
+        let base = code + number * PAGE;
+        let shared = Rc::new(Shared::default());
+        let body = build(User { world: Rc::clone(self), shared: Rc::clone(&shared), base });
+        let program = Program { name: name.to_string(), base, body: Some(body), shared, pending: None, issued: false, finished: false, expected: None };
+        self.programs.borrow_mut().push(Rc::new(RefCell::new(program)));
+        base
+    }
+
+    /// Add a native program; the answer is where a thread is to start.
+    pub fn program<F: Future<Output = ()> + 'static>(self: &Rc<Self>, name: &str, body: impl FnOnce(User) -> F) -> u64 {
+        self.add(name, NATIVE_CODE, |user| Box::pin(body(user)))
+    }
+
+    /// Add a program outside the native range.
+    pub fn foreign_program<F: Future<Output = ()> + 'static>(self: &Rc<Self>, name: &str, body: impl FnOnce(User) -> F) -> u64 {
+        self.add(name, FOREIGN_CODE, |user| Box::pin(body(user)))
+    }
+
+    fn find(&self, address: u64) -> Option<(u32, Rc<RefCell<Program>>)> {
+        let programs = self.programs.borrow();
+        for code in [NATIVE_CODE, FOREIGN_CODE] {
+            if let Some(offset) = address.checked_sub(code)
+                && let Some(program) = programs.get((offset / PAGE) as usize)
+                && program.try_borrow().is_ok_and(|program| program.base == address & !(PAGE - 1))
+            {
+                return Some(((offset / PAGE) as u32, Rc::clone(program)));
+            }
+        }
+        None
+    }
+
+    /// Let a device do something later.
+    pub fn at(&self, time: u64, event: impl FnOnce(&Rc<Self>) + 'static) {
+        let number = self.event_count.get();
+        self.event_count.set(number + 1);
+        self.events.borrow_mut().insert((time.max(self.now.get() + 1), number), Box::new(event));
+    }
+
+    /// A device asserts (or not) a level-triggered line.
+    pub fn set_line(&self, line: u32, level: bool) {
+        self.lines.borrow_mut().entry(line).or_default().level = level;
+    }
+
+    /// Whether a device asserts a line.
+    #[must_use]
+    pub fn line(&self, line: u32) -> bool {
+        self.lines.borrow().get(&line).is_some_and(|line| line.level)
+    }
+
+    /// Whether a line is masked at the interrupt controller.
+    #[must_use]
+    pub fn is_masked(&self, line: u32) -> bool {
+        !self.lines.borrow().get(&line).is_some_and(|line| line.unmasked)
+    }
+
+    /// A device sends an edge.
+    pub fn edge(&self, line: u32) {
+        self.lines.borrow_mut().entry(line).or_default().edge = true;
+    }
+
+    fn next_event(&self) -> Option<u64> {
+        self.events.borrow().first_key_value().map(|((time, _), _)| *time)
+    }
+
+    /// Let time pass, and devices do what they do meanwhile.
+    fn advance(self: &Rc<Self>, ns: u64) {
+        let until = self.now.get() + ns;
+        while let Some(time) = self.next_event()
+            && time <= until
+        {
+            self.now.set(self.now.get().max(time));
+            let event = self.events.borrow_mut().pop_first().map(|(_, event)| event);
+            event.expect("seen above")(self);
+        }
+        self.now.set(until);
+    }
+
+    /// What would stop user code now.
+    fn due(&self) -> Option<Trap> {
+        let alarm = self.alarm.get() <= self.now.get();
+        let pending: Vec<u32> = self.lines.borrow().iter().filter(|(_, line)| line.pending()).map(|(number, _)| *number).collect();
+        if alarm && (pending.is_empty() || self.random.chance(500)) {
+            self.alarm.set(u64::MAX);
+            return Some(Trap::Alarm);
+        }
+        if pending.is_empty() {
+            return None;
+        }
+        let number = *self.random.choose(&pending);
+        let mut lines = self.lines.borrow_mut();
+        let line = lines.get_mut(&number).expect("listed above");
+        line.unmasked = false;
+        line.edge = false;
+        Some(Trap::Interrupt { line: number })
+    }
+
+    /// Where a user address is in memory; `Err(present)` if it is not mapped, or not so.
+    fn translate(&self, space: SpaceName, address: u64, needed: u64) -> Result<u64, bool> {
+        let spaces = self.spaces.borrow();
+        let tables = spaces.get(&space).expect("a space that does not exist was used");
+        if address >= abi::USER_END {
+            return Err(false);
+        }
+        let Translation { physical, access } = tables.translate(address / PAGE).ok_or(false)?;
+        if access.bits & needed == needed { Ok(physical + address % PAGE) } else { Err(true) }
+    }
+
+    /// Move bytes between user memory and a buffer, page by page; the length moved before it failed, and whether the page was present.
+    fn access(&self, space: SpaceName, address: u64, length: u64, needed: u64, mut action: impl FnMut(u64, std::ops::Range<usize>)) -> Result<(), (u64, bool)> {
+        let mut done = 0;
+        while done < length {
+            let Some(at) = address.checked_add(done) else { return Err((done, false)) };
+            let piece = (PAGE - at % PAGE).min(length - done);
+            let physical = self.translate(space, at, needed).map_err(|present| (done, present))?;
+            action(physical, done as usize..(done + piece) as usize);
+            done += piece;
+        }
+        Ok(())
+    }
+
+    fn user_read(&self, space: SpaceName, address: u64, bytes: &mut [u8]) -> Result<(), (u64, bool)> {
+        self.access(space, address, bytes.len() as u64, access::READ, |physical, range| self.memory.read(physical, &mut bytes[range]))
+    }
+
+    fn user_write(&self, space: SpaceName, address: u64, bytes: &[u8]) -> Result<(), (u64, bool)> {
+        self.access(space, address, bytes.len() as u64, access::WRITE, |physical, range| self.memory.write(physical, &bytes[range]))
+    }
+
+    fn record(&self, event: Event) {
+        self.trace.borrow_mut().record(self.now.get(), event);
+    }
+
+    /// One step of user code. `None`: it goes on.
+    fn execute(self: &Rc<Self>, space: SpaceName, context: &SimulatedContext) -> Option<Trap> {
+        let rip = context.instruction_pointer();
+        let Some((number, program)) = self.find(rip) else {
+            return Some(Trap::PageFault { address: rip, access: fault::EXECUTE });
+        };
+        let mut program = program.borrow_mut();
+        let program = &mut *program;
+        if program.finished {
+            return Some(Trap::Exception { vector: 6, code: 0 });
+        }
+        if program.expected.is_some_and(|expected| expected != rip) {
+            // The kernel (an upcall's end, a restart window) has sent the thread elsewhere in its program.
+            program.pending = None;
+            program.issued = false;
+            *program.shared.completion.borrow_mut() = Some(Completion::Jumped(rip - program.base));
+        } else if program.expected.is_none() {
+            program.shared.argument.set(context.argument());
+        }
+        program.expected = Some(rip);
+        if program.pending.is_none() {
+            let mut body = program.body.take().expect("a program runs in one thread at a time");
+            let goes_on = Program::next(&mut body);
+            if !goes_on {
+                program.finished = true;
+                self.record(Event::Finish { program: number });
+                return Some(Trap::Exception { vector: 6, code: 0 });
+            }
+            program.body = Some(body);
+            program.pending = program.shared.action.borrow_mut().take();
+            assert!(program.pending.is_some(), "{} waits for something that is not an action", program.name);
+            program.issued = false;
+            let place = program.base + program.shared.place.get();
+            context.set_instruction_pointer(place);
+            program.expected = Some(place);
+        }
+        let shared = Rc::clone(&program.shared);
+        let complete = move |completion| *shared.completion.borrow_mut() = Some(completion);
+        match program.pending.as_mut().expect("decided above") {
+            Action::Exchange(_) if program.issued => {
+                let outcome = context.outcome();
+                let answer = Answer {
+                    status: outcome.status,
+                    request: outcome.request,
+                    identity: outcome.identity,
+                    badge: outcome.badge,
+                    moved: outcome.moved,
+                    sent: outcome.lengths & 0xffff_ffff,
+                    room: outcome.lengths >> 32,
+                    label: context.label(),
+                    words: context.words(),
+                    jumped: None,
+                };
+                self.record(Event::Answer { program: number, status: answer.status, label: answer.label, word: answer.words[0] });
+                complete(Completion::Answer(answer));
+            }
+            Action::Exchange(exchange) => {
+                let mut address = exchange.envelope_address.unwrap_or(0);
+                if let Some(envelope) = &exchange.envelope
+                    && exchange.envelope_address.is_none()
+                {
+                    address = context.stack_pointer().wrapping_sub(ENVELOPE_BELOW_STACK) & !7;
+                    if let Err((done, present)) = self.user_write(space, address, &crate::envelope_bytes(envelope)) {
+                        return Some(page_fault(address + done, fault::WRITE, present));
+                    }
+                }
+                context.set_exchange(exchange.operation, exchange.target, exchange.gate, address, exchange.deadline);
+                context.set_message(exchange.label, exchange.words);
+                context.set_instruction_pointer(context.instruction_pointer() + CALL_LENGTH);
+                program.expected = Some(context.instruction_pointer());
+                program.issued = true;
+                self.record(Event::Exchange { program: number, operation: exchange.operation, target: exchange.target, label: exchange.label, word: exchange.words[0] });
+                return Some(Trap::Call);
+            }
+            Action::Compute(remaining) => {
+                let next = self.next_event().unwrap_or(u64::MAX).min(self.alarm.get());
+                let step = (*remaining).min(next.saturating_sub(self.now.get()).max(1));
+                *remaining -= step;
+                let ended = *remaining == 0;
+                self.advance(step);
+                if !ended {
+                    return None;
+                }
+                complete(Completion::Done);
+            }
+            Action::Read { address, length } => {
+                let mut bytes = vec![0; *length as usize];
+                if let Err((done, present)) = self.user_read(space, *address, &mut bytes) {
+                    return Some(page_fault(*address + done, 0, present));
+                }
+                complete(Completion::Bytes(bytes));
+            }
+            Action::Write { address, bytes } => {
+                if let Err((done, present)) = self.user_write(space, *address, bytes) {
+                    return Some(page_fault(*address + done, fault::WRITE, present));
+                }
+                complete(Completion::Done);
+            }
+            Action::Jump(registers) => {
+                context.set_registers(registers);
+                program.expected = None;
+                complete(Completion::Done);
+                program.pending = None;
+                return None;
+            }
+            Action::Registers => complete(Completion::Registers(Box::new(context.registers()))),
+            Action::Exception { vector, code } => {
+                let trap = Trap::Exception { vector: *vector, code: *code };
+                if program.issued {
+                    complete(Completion::Done);
+                } else {
+                    program.issued = true;
+                    return Some(trap);
+                }
+            }
+        }
+        program.pending = None;
+        program.issued = false;
+        None
+    }
+
+    /// Check what every space says of memory against what must hold; `ram` tells whether an address is RAM that users may have.
+    pub fn check_spaces(&self) {
+        let (arena_start, arena_end) = self.arena.get();
+        let spaces = self.spaces.borrow();
+        let mut seen = BTreeSet::new();
+        for tables in spaces.values() {
+            for frame in tables.frames() {
+                assert!(seen.insert(frame.0), "frame {:#x} is in two page tables", frame.0);
+            }
+            for (page, translation) in tables.translations() {
+                let inside = (arena_start..arena_end).contains(&translation.physical);
+                assert!(!inside, "page {page:#x} is mapped to the kernel's arena");
+            }
+        }
+        assert_eq!(seen, *self.table_frames.borrow(), "page-table frames");
+    }
+
+    /// How many page-table frames are in use in all spaces.
+    #[must_use]
+    pub fn table_frames(&self) -> usize {
+        self.table_frames.borrow().len()
+    }
+
+    /// How many page tables a space has, and how many pages are mapped in it.
+    #[must_use]
+    pub fn space_figures(&self, space: SpaceName) -> Option<(usize, u64)> {
+        self.spaces.borrow().get(&space).map(|tables| (tables.table_count(), tables.mapped()))
+    }
+}
+
+const fn page_fault(address: u64, access: u64, present: bool) -> Trap {
+    Trap::PageFault { address, access: access | if present { fault::PRESENT } else { 0 } }
+}
+
+/// The processor as the kernel sees it.
+#[derive(Clone, Debug)]
+pub struct Processor {
+    world: Rc<World>,
+}
+
+impl Processor {
+    /// The processor of a world.
+    #[must_use]
+    pub const fn new(world: Rc<World>) -> Self {
+        Self { world }
+    }
+
+    fn with_tables<R>(&self, space: SpaceName, supply: &mut dyn FnMut() -> Option<Frame>, action: impl FnOnce(&mut Tables, &mut dyn FnMut() -> Option<Frame>) -> R) -> R {
+        let mut spaces = self.world.spaces.borrow_mut();
+        let tables = spaces.get_mut(&space).expect("a space that does not exist was used");
+        let mut checked = || {
+            let frame = supply()?;
+            self.take_frame(frame);
+            Some(frame)
+        };
+        action(tables, &mut checked)
+    }
+
+    fn take_frame(&self, frame: Frame) {
+        let (start, end) = self.world.arena.get();
+        assert!(frame.0.is_multiple_of(PAGE) && (start..end).contains(&frame.0), "{frame:x?} is not a page of the arena");
+        assert!(self.world.table_frames.borrow_mut().insert(frame.0), "{frame:x?} is already a page table");
+    }
+}
+
+impl Machine for Processor {
+    type Context = SimulatedContext;
+    type Space = SpaceName;
+
+    fn enter(&self, space: SpaceName, context: &SimulatedContext) -> Trap {
+        let world = &self.world;
+        world.steps.set(world.steps.get() + 1);
+        loop {
+            world.advance(1 + world.random.below(world.settings.step_ns));
+            let trap = match world.due() {
+                Some(trap) => Some(trap),
+                None if world.is_finished() || world.random.chance(world.settings.spurious_per_mille) => Some(Trap::Kick),
+                None => world.execute(space, context),
+            };
+            if let Some(trap) = trap {
+                let program = world.find(context.instruction_pointer()).map_or(u32::MAX - 1, |(number, _)| number);
+                if trap != Trap::Call {
+                    world.record(Event::Trap { program, trap });
+                }
+                return trap;
+            }
+        }
+    }
+
+    fn idle(&self) -> Trap {
+        let world = &self.world;
+        loop {
+            if let Some(trap) = world.due() {
+                world.record(Event::Trap { program: u32::MAX, trap });
+                return trap;
+            }
+            if world.random.chance(world.settings.spurious_per_mille) {
+                return Trap::Kick;
+            }
+            let next = world.next_event().unwrap_or(u64::MAX).min(world.alarm.get());
+            if next == u64::MAX {
+                world.hung.set(true);
+                return Trap::Kick;
+            }
+            let step = next.saturating_sub(world.now.get()).max(1);
+            world.idle_ns.set(world.idle_ns.get() + step);
+            world.advance(step);
+            if world.is_finished() {
+                return Trap::Kick;
+            }
+        }
+    }
+
+    fn now(&self) -> u64 {
+        self.world.now.get()
+    }
+
+    fn set_alarm(&self, at_ns: u64) {
+        self.world.alarm.set(at_ns);
+    }
+
+    fn create_space(&self, frame: Frame) -> SpaceName {
+        self.take_frame(frame);
+        self.world.memory.clear(frame.0);
+        let name = SpaceName(self.world.space_count.get() + 1);
+        self.world.space_count.set(name.0);
+        self.world.spaces.borrow_mut().insert(name, Tables::new(frame));
+        name
+    }
+
+    fn destroy_space(&self, space: SpaceName) -> Frame {
+        let tables = self.world.spaces.borrow_mut().remove(&space).expect("a space that does not exist was destroyed");
+        assert_eq!(tables.mapped(), 0, "a space was destroyed with translations");
+        assert_eq!(tables.table_count(), 1, "a space was destroyed with page tables");
+        assert!(self.world.table_frames.borrow_mut().remove(&tables.root().0));
+        tables.root()
+    }
+
+    fn map(&self, space: SpaceName, address: u64, physical: u64, pages: u64, access: PageAccess, supply: &mut dyn FnMut() -> Option<Frame>) -> u64 {
+        assert!(address.is_multiple_of(PAGE) && physical.is_multiple_of(PAGE), "map of {address:#x} to {physical:#x}");
+        assert!(pages <= (abi::USER_END - address.min(abi::USER_END)) / PAGE, "map of {pages} pages at {address:#x}");
+        let (start, end) = self.world.arena.get();
+        assert!(physical + pages * PAGE <= start || end <= physical, "the arena was mapped for a user");
+        let large = self.world.settings.large_pages;
+        self.with_tables(space, supply, |tables, supply| tables.map(address / PAGE, physical, pages, access, large, supply))
+    }
+
+    fn unmap(&self, space: SpaceName, address: u64, pages: u64, supply: &mut dyn FnMut() -> Option<Frame>) -> bool {
+        assert!(address.is_multiple_of(PAGE));
+        self.with_tables(space, supply, |tables, supply| tables.unmap(address / PAGE, pages, supply))
+    }
+
+    fn protect(&self, space: SpaceName, address: u64, pages: u64, access: PageAccess, supply: &mut dyn FnMut() -> Option<Frame>) -> bool {
+        assert!(address.is_multiple_of(PAGE));
+        self.with_tables(space, supply, |tables, supply| tables.protect(address / PAGE, pages, access, supply))
+    }
+
+    fn release_table(&self, space: SpaceName) -> Option<Frame> {
+        let frame = self.world.spaces.borrow_mut().get_mut(&space).expect("a space that does not exist was used").release_table()?;
+        assert!(self.world.table_frames.borrow_mut().remove(&frame.0));
+        Some(frame)
+    }
+
+    fn copy(&self, from: SpaceName, source: u64, to: SpaceName, destination: u64, length: u64) -> (u64, Option<CopyFault>) {
+        let world = &self.world;
+        let mut moved = 0;
+        let mut page = [0; PAGE as usize];
+        while moved < length {
+            let (Some(read), Some(write)) = (source.checked_add(moved), destination.checked_add(moved)) else {
+                return (moved, Some(if source.checked_add(moved).is_none() { CopyFault::Source } else { CopyFault::Destination }));
+            };
+            let piece = (PAGE - read % PAGE).min(PAGE - write % PAGE).min(length - moved);
+            let Ok(read) = world.translate(from, read, access::READ) else { return (moved, Some(CopyFault::Source)) };
+            let Ok(write) = world.translate(to, write, access::WRITE) else { return (moved, Some(CopyFault::Destination)) };
+            let bytes = &mut page[..piece as usize];
+            world.memory.read(read, bytes);
+            world.memory.write(write, bytes);
+            moved += piece;
+        }
+        world.advance(moved / 16);
+        (moved, None)
+    }
+
+    fn read(&self, space: SpaceName, address: u64, bytes: &mut [u8]) -> bool {
+        self.world.user_read(space, address, bytes).is_ok()
+    }
+
+    fn write(&self, space: SpaceName, address: u64, bytes: &[u8]) -> bool {
+        self.world.user_write(space, address, bytes).is_ok()
+    }
+
+    fn clear_frame(&self, frame: Frame) {
+        let (start, end) = self.world.arena.get();
+        assert!(frame.0.is_multiple_of(PAGE) && (start..end).contains(&frame.0), "{frame:x?} is not a page of the arena");
+        self.world.memory.clear(frame.0);
+    }
+
+    fn mask(&self, line: u32) {
+        self.world.lines.borrow_mut().entry(line).or_default().unmasked = false;
+    }
+
+    fn unmask(&self, line: u32, edge: bool) {
+        let mut lines = self.world.lines.borrow_mut();
+        let line = lines.entry(line).or_default();
+        line.unmasked = true;
+        line.edge_triggered = edge;
+    }
+
+    fn port_read(&self, port: u16, _bytes: u8) -> u32 {
+        port.checked_sub(LINE_PORTS).map_or(u32::MAX, |line| u32::from(self.world.line(u32::from(line))))
+    }
+
+    fn port_write(&self, port: u16, _bytes: u8, _value: u32) {
+        if let Some(line) = port.checked_sub(LINE_PORTS) {
+            self.world.set_line(u32::from(line), false);
+        }
+    }
+
+    fn print(&self, text: fmt::Arguments<'_>) {
+        if self.world.settings.verbose {
+            eprintln!("{:>12} kernel: {text}", self.now());
+        }
+    }
+
+    fn halt(&self) -> ! {
+        panic!("the kernel halted");
+    }
+}
