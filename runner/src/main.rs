@@ -1,2 +1,40 @@
-//! `cargo run`: set-up, build, boot image, QEMU.
-fn main() {}
+//! The command line of `cargo run`.
+
+use std::process::ExitCode;
+
+use runner::error::{Result, say};
+use runner::options::{self, Action};
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            say(&error.message);
+            ExitCode::from(error.status)
+        }
+    }
+}
+
+fn run() -> Result<u8> {
+    let (options, action) = options::parse(std::env::args_os().skip(1))?;
+    if action == Action::Help {
+        print!("{}", options::HELP);
+        return Ok(0);
+    }
+    options.check()?;
+    if let Action::Exec(exec) = &action {
+        runner::exec::check(exec)?;
+    }
+    let ready = runner::prepare(options.busybox.as_deref())?;
+    match action {
+        Action::Exec(exec) => runner::exec::run(&ready, &options, &exec),
+        Action::Build => {
+            println!("{}", ready.guest.kernel.display());
+            for program in ready.guest.programs.iter().chain(&ready.guest.personality) {
+                println!("{}", program.display());
+            }
+            Ok(0)
+        }
+        Action::Shell | Action::Help => runner::shell::run(&ready, &options),
+    }
+}

@@ -1,0 +1,257 @@
+//! `exec`: one program in the guest, with our standard streams and its status as ours.
+
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use abi::host::DUMP;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGPIPE, SIGTERM};
+
+use crate::archive::Tree;
+use crate::control::{self, Message};
+use crate::error::{Context, Error, FAILED, Result, TIMED_OUT, say};
+use crate::events::{self, Event, Stream, Tail};
+use crate::options::{Exec, Options};
+use crate::qemu::{self, Machine, Running, Scratch};
+use crate::{Ready, image, module};
+
+/// How long a program may take if `--timeout` does not say.
+const DEFAULT_LIMIT: Duration = Duration::from_secs(60);
+
+/// How long the guest may take to tell what its threads are doing.
+const DUMP_LIMIT: Duration = Duration::from_secs(3);
+
+/// When this long nothing more of that comes, it is complete.
+const DUMP_PAUSE: Duration = Duration::from_millis(300);
+
+/// Whether the program and all that is to be copied can be used, before anything takes time.
+///
+/// # Errors
+/// They cannot.
+pub fn check(exec: &Exec) -> Result<()> {
+    let mut tree = Tree::default();
+    for (host, guest) in &exec.copies {
+        image::copy(&mut tree, host, guest)?;
+    }
+    image::place_program(&mut tree, &exec.program, &exec.arguments, &exec.environment).map(drop)
+}
+
+/// Run the program and return its status.
+///
+/// # Errors
+/// Baton cannot run it, or its time is over.
+pub fn run(ready: &Ready, options: &Options, exec: &Exec) -> Result<u8> {
+    let mut tree = image::tree(&ready.guest, &ready.busybox)?;
+    for (host, guest) in &exec.copies {
+        image::copy(&mut tree, host, guest)?;
+    }
+    let start = image::place_program(&mut tree, &exec.program, &exec.arguments, &exec.environment)?;
+    image::add_command(&mut tree, &start)?;
+    image::check_size(&tree, options.memory_mib)?;
+    let scratch = Scratch::new()?;
+    let module = scratch.path().join("module");
+    module::write(image::init(&ready.guest)?, &tree, &module)?;
+
+    let (sender, events) = channel();
+    // Before QEMU starts, so that no signal finds it without an owner.
+    events::signals(&[SIGINT, SIGTERM, SIGHUP], &sender)?;
+    let machine = Machine {
+        kvm: options.kvm,
+        ..Machine::new(options.memory_mib)
+    };
+    let running = qemu::start(
+        &ready.qemu,
+        &machine,
+        &ready.guest.kernel,
+        &module,
+        scratch.path(),
+    )?;
+    let console = Tail::default();
+    events::messages(&running.control, &sender)?;
+    events::pass_on(&running.serial, Stream::Serial, console.clone(), &sender)?;
+    events::pass_on(
+        &running.stdout,
+        Stream::Output,
+        unbuffered_output()?,
+        &sender,
+    )?;
+    events::pass_on(&running.stderr, Stream::Error, io::stderr(), &sender)?;
+    pass_input(&running.stdin)?;
+    let deadline = options
+        .limit(Some(DEFAULT_LIMIT))
+        .map(|limit| Instant::now() + limit);
+    Session {
+        running,
+        events,
+        console,
+        deadline,
+        texts: Vec::new(),
+    }
+    .conduct()
+}
+
+/// Standard output as a file: the standard library's own handle looks for the ends of lines.
+fn unbuffered_output() -> Result<std::fs::File> {
+    use std::os::fd::AsFd;
+    let output = io::stdout()
+        .as_fd()
+        .try_clone_to_owned()
+        .context(|| "cannot use standard output".into())?;
+    Ok(output.into())
+}
+
+/// Pass our standard input to the guest; at its end, close the port for writing, which the guest sees as its end.
+fn pass_input(port: &UnixStream) -> Result<()> {
+    let mut port = events::clone(port)?;
+    thread::spawn(move || {
+        let mut chunk = vec![0; 64 * 1024];
+        let mut input = io::stdin();
+        loop {
+            match input.read(&mut chunk) {
+                Ok(length @ 1..) => {
+                    if port.write_all(&chunk[..length]).is_err() {
+                        return;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(_) | Err(_) => break,
+            }
+        }
+        // Only one direction: if both were closed, QEMU would drop what the guest has not read yet.
+        let _ = port.shutdown(Shutdown::Write);
+    });
+    Ok(())
+}
+
+struct Session {
+    running: Running,
+    events: Receiver<Event>,
+    console: Tail,
+    deadline: Option<Instant>,
+    /// What the guest said for the user. It is shown at the end, so as not to mix with the program's own output.
+    texts: Vec<Vec<u8>>,
+}
+
+/// How the guest's side of it ended.
+enum Outcome {
+    Exit { status: u32, failed: bool },
+    Gone,
+}
+
+impl Session {
+    fn conduct(mut self) -> Result<u8> {
+        let mut outcome = None;
+        let mut open = vec![Stream::Output, Stream::Error];
+        while outcome.is_none() || !open.is_empty() {
+            match self.next() {
+                Ok(Event::Message(Message::Ready) | Event::Leave) => {}
+                Ok(Event::Message(Message::Text(text))) => self.texts.push(text),
+                Ok(Event::Message(Message::Exit { status, failed })) => {
+                    outcome.get_or_insert(Outcome::Exit { status, failed });
+                    // All that was written is in the sockets: read it to the end.
+                    for port in [&self.running.stdout, &self.running.stderr] {
+                        // If QEMU is gone, that end has come anyway.
+                        let _ = port.shutdown(Shutdown::Read);
+                    }
+                }
+                Ok(Event::Gone) => {
+                    outcome.get_or_insert(Outcome::Gone);
+                }
+                Ok(Event::Drained(stream)) => open.retain(|other| *other != stream),
+                Ok(Event::Signal(signal)) => return Ok(128 + signal as u8),
+                Ok(Event::OutputFailed(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+                    return Ok(128 + SIGPIPE as u8);
+                }
+                Ok(Event::OutputFailed(error)) => {
+                    return Err(Error::new(format!(
+                        "cannot write the program's output: {error}"
+                    )));
+                }
+                Err(RecvTimeoutError::Timeout) => return Err(self.time_out()),
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        self.show_texts();
+        match outcome {
+            Some(Outcome::Exit { status, failed }) => {
+                if failed && self.texts.is_empty() {
+                    say("Baton could not run the program");
+                }
+                Ok(u8::try_from(status).unwrap_or(FAILED))
+            }
+            Some(Outcome::Gone) | None => Err(self.lost()),
+        }
+    }
+
+    fn next(&self) -> std::result::Result<Event, RecvTimeoutError> {
+        match self.deadline {
+            Some(deadline) => self
+                .events
+                .recv_timeout(deadline.saturating_duration_since(Instant::now())),
+            None => self
+                .events
+                .recv()
+                .map_err(|_| RecvTimeoutError::Disconnected),
+        }
+    }
+
+    /// Ask the guest what it is doing, show it, and say that time is over.
+    fn time_out(&mut self) -> Error {
+        // If it cannot be asked, nothing will come.
+        let _ = control::write(&self.running.control, DUMP, 0, 0);
+        let mut answered = false;
+        let start = Instant::now();
+        while start.elapsed() < DUMP_LIMIT {
+            let pause = if answered {
+                DUMP_PAUSE
+            } else {
+                DUMP_LIMIT.saturating_sub(start.elapsed())
+            };
+            match self.events.recv_timeout(pause) {
+                Ok(Event::Message(Message::Text(text))) => {
+                    self.texts.push(text);
+                    answered = true;
+                }
+                Ok(Event::Gone) | Err(_) => break,
+                Ok(Event::Signal(_)) => break,
+                Ok(_) => {}
+            }
+        }
+        self.show_texts();
+        if !answered {
+            say("the guest did not tell what its threads are doing");
+            self.show_console();
+        }
+        Error::new("the program did not end in time (--timeout SECONDS gives it more)")
+            .with_status(TIMED_OUT)
+    }
+
+    /// The guest ended without a word.
+    fn lost(&mut self) -> Error {
+        let end = self.running.finish(Duration::from_secs(1));
+        self.show_console();
+        Error::new(format!("{end}{}", self.running.last_words()))
+    }
+
+    fn show_texts(&self) {
+        let mut output = io::stderr();
+        for text in &self.texts {
+            let text = String::from_utf8_lossy(text);
+            // If there is nowhere to tell it, it is not told.
+            let _ = writeln!(output, "baton: {}", text.trim_end());
+        }
+    }
+
+    fn show_console(&self) {
+        let text = self.console.text();
+        if !text.trim().is_empty() {
+            say("the last lines of the console:");
+            let mut output = io::stderr();
+            // As above.
+            let _ = writeln!(output, "{}", text.trim_end());
+        }
+    }
+}

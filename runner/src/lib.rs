@@ -1,0 +1,54 @@
+//! `cargo run`: sets up what is missing on the host, builds the system, writes its boot image and runs it in QEMU.
+//!
+//! [`prepare`] makes everything ready; [`shell`] and [`exec`] are what a user can do with it. The system's tests boot it
+//! by the same code.
+
+pub mod archive;
+pub mod control;
+pub mod error;
+pub mod events;
+pub mod exec;
+pub mod guest;
+pub mod image;
+pub mod module;
+pub mod options;
+pub mod process;
+pub mod program;
+pub mod qemu;
+pub mod setup;
+pub mod shell;
+pub mod terminal;
+
+use std::path::Path;
+
+use crate::error::Result;
+use crate::setup::{Cache, busybox, rust};
+
+/// All that is needed to boot.
+#[derive(Debug)]
+pub struct Ready {
+    /// The emulator.
+    pub qemu: setup::qemu::Qemu,
+    /// The shell and tools of the guest.
+    pub busybox: busybox::Busybox,
+    /// The kernel and its programs.
+    pub guest: guest::Guest,
+}
+
+/// Set up what is missing and build the system.
+///
+/// # Errors
+/// Something is missing that cannot be set up, or the system cannot be built.
+pub fn prepare(own_busybox: Option<&Path>) -> Result<Ready> {
+    let cache = Cache::open()?;
+    let qemu = setup::qemu::prepare(&cache)?;
+    let busybox = busybox::prepare(&cache, own_busybox)?;
+    let rust = rust::prepare(&cache)?;
+    // Cargo has its own locks; others need not wait for the build.
+    drop(cache);
+    Ok(Ready {
+        qemu,
+        busybox,
+        guest: guest::build(&rust)?,
+    })
+}

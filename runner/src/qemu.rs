@@ -1,0 +1,319 @@
+//! The virtual machine: QEMU, and our ends of its serial line and its virtio-serial ports.
+
+use std::fs;
+use std::io::{self, Read};
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use abi::host::{
+    CONTROL_PORT, DEBUG_EXIT_PANIC, DEBUG_EXIT_PORT, DEBUG_EXIT_POWER_OFF, STDERR_PORT, STDIN_PORT,
+    STDOUT_PORT,
+};
+
+use crate::error::{Context, Error, Result};
+use crate::setup::qemu::Qemu;
+
+/// What the machine is like.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    /// RAM in MiB.
+    pub memory_mib: u64,
+    /// The host's processor in place of emulation.
+    pub kvm: bool,
+    /// Count instructions: one nanosecond each, idle time skipped.
+    pub count_instructions: bool,
+    /// QEMU's name of the processor.
+    pub processor: &'static str,
+}
+
+impl Machine {
+    /// The default machine with this much memory.
+    #[must_use]
+    pub fn new(memory_mib: u64) -> Self {
+        Self {
+            memory_mib,
+            kvm: false,
+            count_instructions: false,
+            processor: "max",
+        }
+    }
+}
+
+/// A folder that is removed at the end.
+#[derive(Debug)]
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    /// Make one, for us alone.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn new() -> Result<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        loop {
+            let name = format!(
+                "baton-{}-{}",
+                std::process::id(),
+                NEXT.fetch_add(1, Ordering::Relaxed)
+            );
+            let path = std::env::temp_dir().join(name);
+            match fs::DirBuilder::new().mode(0o700).create(&path) {
+                Ok(()) => return Ok(Self(path)),
+                // Left by a process that had our number before and was killed.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => {
+                    return Err(Error::new(format!(
+                        "cannot make {}: {error}",
+                        path.display()
+                    )));
+                }
+            }
+        }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // It may have been removed already; nothing can be done about a failure.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A running machine. It ends when this is dropped, or when the thread that started it ends.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    messages: Option<JoinHandle<String>>,
+    /// The serial line.
+    pub serial: UnixStream,
+    /// The control port.
+    pub control: UnixStream,
+    /// The port of standard input.
+    pub stdin: UnixStream,
+    /// The port of standard output.
+    pub stdout: UnixStream,
+    /// The port of standard error.
+    pub stderr: UnixStream,
+}
+
+/// How a machine ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It was switched off by the guest.
+    PoweredOff,
+    /// The kernel could not go on.
+    Panicked,
+    /// QEMU ended in some other way.
+    Lost(ExitStatus),
+}
+
+/// QEMU may need this long to open its sockets on a busy host.
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// Start the machine with this kernel and boot module; the sockets are made in `scratch`.
+///
+/// # Errors
+/// QEMU does not start; what it said is in the message.
+pub fn start(
+    qemu: &Qemu,
+    machine: &Machine,
+    kernel: &Path,
+    module: &Path,
+    scratch: &Path,
+) -> Result<Running> {
+    let mut command = qemu.command();
+    let accelerator = if machine.kvm { "kvm" } else { "tcg" };
+    command.args([
+        "-nodefaults",
+        "-no-user-config",
+        "-display",
+        "none",
+        "-no-reboot",
+        "-M",
+        "q35",
+        "-rtc",
+        "base=utc",
+    ]);
+    command.args([
+        "-accel",
+        accelerator,
+        "-cpu",
+        machine.processor,
+        "-m",
+        &format!("{}M", machine.memory_mib),
+    ]);
+    command.args([
+        "-device",
+        &format!("isa-debug-exit,iobase={DEBUG_EXIT_PORT:#x},iosize=0x04"),
+    ]);
+    if machine.count_instructions {
+        command.args(["-icount", "shift=0,sleep=off"]);
+    }
+    command
+        .arg("-kernel")
+        .arg(kernel)
+        .arg("-initrd")
+        .arg(module);
+    command.args(["-device", "virtio-serial-pci"]);
+    let mut listeners = Vec::new();
+    for name in ["serial", CONTROL_PORT, STDIN_PORT, STDOUT_PORT, STDERR_PORT] {
+        let socket = scratch.join(name);
+        let listener = UnixListener::bind(&socket)
+            .context(|| format!("cannot listen at {}", socket.display()))?;
+        listener
+            .set_nonblocking(true)
+            .context(|| format!("cannot listen at {}", socket.display()))?;
+        listeners.push(listener);
+        // In QEMU's options a comma is written twice.
+        let socket = socket.display().to_string().replace(',', ",,");
+        command.args(["-chardev", &format!("socket,id={name},path={socket}")]);
+        if name == "serial" {
+            command.args(["-serial", "chardev:serial"]);
+        } else {
+            command.args([
+                "-device",
+                &format!("virtserialport,chardev={name},name={name}"),
+            ]);
+        }
+    }
+    // A group of its own: ^C on the terminal is for us to act on.
+    command
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().context(|| "cannot start QEMU".into())?;
+    let messages = child
+        .stderr
+        .take()
+        .map(|stderr| std::thread::spawn(|| read_messages(stderr)));
+    let mut streams = Vec::new();
+    let start = Instant::now();
+    while streams.len() < listeners.len() {
+        match listeners[streams.len()].accept() {
+            Ok((stream, _)) => streams.push(stream),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let ended = child.try_wait().context(|| "cannot wait for QEMU".into())?;
+                if ended.is_some() || start.elapsed() > START_LIMIT {
+                    let status = stop(&mut child);
+                    return Err(Error::new(format!(
+                        "QEMU did not start ({status}){}",
+                        last_words(messages)
+                    )));
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Err(error) => {
+                stop(&mut child);
+                return Err(Error::new(format!("cannot connect to QEMU: {error}")));
+            }
+        }
+    }
+    for stream in &streams {
+        stream
+            .set_nonblocking(false)
+            .context(|| "cannot connect to QEMU".into())?;
+    }
+    match <[UnixStream; 5]>::try_from(streams) {
+        Ok([serial, control, stdin, stdout, stderr]) => Ok(Running {
+            child,
+            messages,
+            serial,
+            control,
+            stdin,
+            stdout,
+            stderr,
+        }),
+        Err(_) => unreachable!("one stream was accepted from each of five listeners"),
+    }
+}
+
+fn read_messages(mut stderr: impl Read) -> String {
+    let mut bytes = Vec::new();
+    // What was read before an error is still worth showing.
+    let _ = stderr.read_to_end(&mut bytes);
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn last_words(messages: Option<JoinHandle<String>>) -> String {
+    let text = messages
+        .and_then(|thread| thread.join().ok())
+        .unwrap_or_default();
+    let text = text.trim();
+    if text.is_empty() {
+        String::new()
+    } else {
+        format!(": {text}")
+    }
+}
+
+fn stop(child: &mut Child) -> ExitStatus {
+    // It may have ended already.
+    let _ = child.kill();
+    child.wait().unwrap_or_else(|_| ExitStatus::from_raw(0))
+}
+
+impl Running {
+    /// Wait until it ends by itself, at most for `limit`; then end it.
+    pub fn finish(&mut self, limit: Duration) -> End {
+        let start = Instant::now();
+        while start.elapsed() < limit {
+            match self.child.try_wait() {
+                Ok(Some(status)) => return end(status),
+                _ => std::thread::sleep(Duration::from_millis(2)),
+            }
+        }
+        end(stop(&mut self.child))
+    }
+
+    /// What QEMU said on its standard error, once it has ended: empty, or a colon and the text.
+    pub fn last_words(&mut self) -> String {
+        last_words(self.messages.take())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        stop(&mut self.child);
+    }
+}
+
+fn end(status: ExitStatus) -> End {
+    let written = |value: u32| status.code() == Some((value << 1 | 1) as i32);
+    if written(DEBUG_EXIT_POWER_OFF) {
+        End::PoweredOff
+    } else if written(DEBUG_EXIT_PANIC) {
+        End::Panicked
+    } else {
+        End::Lost(status)
+    }
+}
+
+impl std::fmt::Display for End {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::PoweredOff => formatter.write_str("Baton switched itself off"),
+            Self::Panicked => formatter.write_str("Baton's kernel stopped"),
+            // A processor that cannot go on resets, which ends QEMU as if all was well.
+            Self::Lost(status) if status.success() => {
+                formatter.write_str("the machine reset itself")
+            }
+            Self::Lost(status) => match status.signal() {
+                Some(signal) => write!(formatter, "QEMU was killed by signal {signal}"),
+                None => write!(formatter, "QEMU ended ({status})"),
+            },
+        }
+    }
+}
