@@ -1,7 +1,17 @@
 //! The user library: the call, start-up, heap, server loop.
+//!
+//! A native program says `runtime::main!(main)` (entry point, panic handler) and, if it allocates, `runtime::heap!()`
+//! (global allocator); a library in a foreign process uses the rest without either.
 #![no_std]
 #![allow(unsafe_code)]
 
+pub mod clock;
 pub mod exchange;
+pub mod handle;
+pub mod object;
 
-pub use exchange::{Answer, Buffers, Message, Options, Received, call, call_words, raise, receive, reply, reply_and_receive};
+pub use exchange::{
+    Answer, Buffers, Message, Options, Received, call, call_words, raise, read_request, receive, reply, reply_and_receive,
+    write_request,
+};
+pub use handle::OwnedHandle;
