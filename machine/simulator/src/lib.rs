@@ -12,6 +12,7 @@ pub mod memory;
 pub mod processor;
 pub mod program;
 pub mod random;
+pub mod scenario;
 pub mod space;
 pub mod trace;
 
