@@ -6,12 +6,18 @@
 #![allow(unsafe_code)]
 
 pub mod clock;
+pub mod entry;
 pub mod exchange;
 pub mod handle;
+pub mod heap;
+pub mod log;
 pub mod object;
+pub mod server;
+pub mod start;
 
 pub use exchange::{
     Answer, Buffers, Message, Options, Received, call, call_words, raise, read_request, receive, reply, reply_and_receive,
     write_request,
 };
 pub use handle::OwnedHandle;
+pub use server::{Delivery, Inbox, Reaction, serve};
