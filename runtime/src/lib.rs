@@ -5,9 +5,12 @@
 #![no_std]
 #![allow(unsafe_code)]
 
+extern crate alloc;
+
 pub mod clock;
 pub mod entry;
 pub mod exchange;
+pub mod executor;
 pub mod handle;
 pub mod heap;
 pub mod log;

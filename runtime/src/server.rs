@@ -162,17 +162,22 @@ pub fn serve_until(
                 Err(_) => inbox.receive(gate, options),
             },
             Reaction::Give { message, handle, rights, keep } => {
-                let given = reply(received.request, message, &Buffers::new().give(handle, rights));
-                if given.is_err_and(|error| error != Error::Gone) {
-                    // It reserved no slot. If it left meanwhile, nobody needs the answer.
-                    let _ = reply(received.request, Message::new(NO_ROOM, [0; 4]), &Buffers::new());
-                }
-                if !keep {
-                    handle::close(handle);
-                }
+                give(received.request, message, handle, rights, keep);
                 inbox.receive(gate, options)
             }
         };
+    }
+}
+
+/// Answer with a copy of a handle; see [`Reaction::Give`].
+pub fn give(request: u64, message: Message, handle: Handle, rights: Rights, keep: bool) {
+    let given = reply(request, message, &Buffers::new().give(handle, rights));
+    if given.is_err_and(|error| error != Error::Gone) {
+        // It reserved no slot. If it left meanwhile, nobody needs the answer.
+        let _ = reply(request, Message::new(NO_ROOM, [0; 4]), &Buffers::new());
+    }
+    if !keep {
+        handle::close(handle);
     }
 }
 
