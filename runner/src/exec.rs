@@ -31,12 +31,13 @@ const DUMP_PAUSE: Duration = Duration::from_millis(300);
 ///
 /// # Errors
 /// They cannot.
-pub fn check(exec: &Exec) -> Result<()> {
+pub fn check(options: &Options, exec: &Exec) -> Result<()> {
     let mut tree = Tree::default();
     for (host, guest) in &exec.copies {
         image::copy(&mut tree, host, guest)?;
     }
-    image::place_program(&mut tree, &exec.program, &exec.arguments, &exec.environment).map(drop)
+    image::place_program(&mut tree, &exec.program, &exec.arguments, &exec.environment)?;
+    image::check_size(&tree, options.memory_mib)
 }
 
 /// Run the program and return its status.
@@ -84,6 +85,7 @@ pub fn run(ready: &Ready, options: &Options, exec: &Exec) -> Result<u8> {
         .limit(Some(DEFAULT_LIMIT))
         .map(|limit| Instant::now() + limit);
     Session {
+        scratch: Some(scratch),
         running,
         events,
         console,
@@ -127,6 +129,7 @@ fn pass_input(port: &UnixStream) -> Result<()> {
 }
 
 struct Session {
+    scratch: Option<Scratch>,
     running: Running,
     events: Receiver<Event>,
     console: Tail,
@@ -147,7 +150,9 @@ impl Session {
         let mut open = vec![Stream::Output, Stream::Error];
         while outcome.is_none() || !open.is_empty() {
             match self.next() {
-                Ok(Event::Message(Message::Ready) | Event::Leave) => {}
+                // QEMU has read all its files: if we are killed, none of them stays behind.
+                Ok(Event::Message(Message::Ready)) => self.scratch = None,
+                Ok(Event::Leave) => {}
                 Ok(Event::Message(Message::Text(text))) => self.texts.push(text),
                 Ok(Event::Message(Message::Exit { status, failed })) => {
                     outcome.get_or_insert(Outcome::Exit { status, failed });

@@ -23,7 +23,7 @@ fn run() -> Result<u8> {
     }
     options.check()?;
     if let Action::Exec(exec) = &action {
-        runner::exec::check(exec)?;
+        runner::exec::check(&options, exec)?;
     }
     let ready = runner::prepare(options.busybox.as_deref())?;
     match action {

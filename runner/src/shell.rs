@@ -58,6 +58,7 @@ pub fn run(ready: &Ready, options: &Options) -> Result<u8> {
     events::pass_on(&running.serial, Stream::Serial, io::stdout(), &sender)?;
     pass_keys(&running.serial, &sender)?;
     let mut session = Session {
+        scratch: Some(scratch),
         running,
         events,
         raw,
@@ -119,6 +120,7 @@ fn pass_keys(port: &UnixStream, events: &Sender<Event>) -> Result<()> {
 }
 
 struct Session {
+    scratch: Option<Scratch>,
     running: Running,
     events: Receiver<Event>,
     raw: Option<Raw>,
@@ -178,7 +180,9 @@ impl Session {
                 }
                 Ok(Event::OutputFailed(error)) => return Ended::OutputFailed(error),
                 Ok(Event::Leave) => return Ended::Left,
-                Ok(Event::Message(Message::Ready) | Event::Drained(_) | Event::Gone) => {}
+                // QEMU has read all its files: if we are killed, none of them stays behind.
+                Ok(Event::Message(Message::Ready)) => self.scratch = None,
+                Ok(Event::Drained(_) | Event::Gone) => {}
                 Err(RecvTimeoutError::Timeout) => {
                     return match status {
                         // It said that it would switch off, and did not: we do it.

@@ -1,0 +1,149 @@
+//! Wrong command lines and unusable files end with one clear message.
+
+use std::fs;
+use std::path::PathBuf;
+
+use system_tests::{Baton, Exec, Outcome, ensure, ensure_equal};
+
+use crate::Scenario;
+
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    ("bad_input_unknown_option", unknown_option),
+    ("bad_input_unknown_command", unknown_command),
+    ("bad_input_more_than_one_processor", more_than_one_processor),
+    ("bad_input_other_processor", other_processor),
+    ("bad_input_missing_program", missing_program),
+    ("bad_input_no_elf_program", no_elf_program),
+    (
+        "bad_input_dynamically_linked_program",
+        dynamically_linked_program,
+    ),
+    ("bad_input_foreign_program", foreign_program),
+    ("bad_input_truncated_program", truncated_program),
+    ("bad_input_missing_copy", missing_copy),
+    ("bad_input_copy_of_a_device", copy_of_a_device),
+    ("bad_input_copy_below_a_file", copy_below_a_file),
+    ("bad_input_copy_larger_than_memory", copy_larger_than_memory),
+];
+
+/// Run, and expect this status and one line on standard error that contains `word`.
+fn refused(baton: &Baton, arguments: &[&str], status: i32, word: &str) -> Outcome {
+    let run = Exec::command(baton.runner(), arguments).run()?;
+    run.expect_status(status)?;
+    ensure_equal!(run.output(), "", "nothing was run");
+    let errors = run.errors();
+    ensure_equal!(errors.lines().count(), 1, "one message, not {errors}");
+    ensure!(errors.contains(word), "'{word}' is not in: {errors}");
+    Ok(())
+}
+
+/// A file of the host with this content.
+fn file(name: &str, content: &[u8]) -> Result<PathBuf, system_tests::Failed> {
+    let path = std::env::temp_dir().join(format!("baton-test-{}-{name}", std::process::id()));
+    fs::write(&path, content)?;
+    Ok(path)
+}
+
+fn unknown_option(baton: &Baton) -> Outcome {
+    refused(baton, &["--nonsense"], 125, "--nonsense")
+}
+
+fn unknown_command(baton: &Baton) -> Outcome {
+    refused(baton, &["dance"], 125, "dance")
+}
+
+fn more_than_one_processor(baton: &Baton) -> Outcome {
+    refused(
+        baton,
+        &["--cpus", "2", "exec", "true"],
+        125,
+        "one processor",
+    )
+}
+
+fn other_processor(baton: &Baton) -> Outcome {
+    refused(baton, &["--arch", "riscv64"], 125, "riscv64")
+}
+
+fn missing_program(baton: &Baton) -> Outcome {
+    refused(
+        baton,
+        &["exec", "./there-is-no-such-file"],
+        127,
+        "no such file",
+    )
+}
+
+fn no_elf_program(baton: &Baton) -> Outcome {
+    refused(baton, &["exec", "/etc/passwd"], 126, "not a program")
+}
+
+fn dynamically_linked_program(baton: &Baton) -> Outcome {
+    // Programs that come with a compiler are there, and are dynamically linked.
+    refused(baton, &["exec", "/usr/bin/gcc"], 126, "dynamically linked")
+}
+
+fn foreign_program(baton: &Baton) -> Outcome {
+    let mut program = fs::read("/usr/bin/gcc")?;
+    // e_machine: 183 is aarch64.
+    program[18..20].copy_from_slice(&183u16.to_le_bytes());
+    let path = file("foreign", &program)?;
+    let outcome = refused(
+        baton,
+        &["exec", &path.to_string_lossy()],
+        126,
+        "another processor",
+    );
+    fs::remove_file(path)?;
+    outcome
+}
+
+fn truncated_program(baton: &Baton) -> Outcome {
+    let path = file("truncated", &fs::read("/usr/bin/gcc")?[..40])?;
+    let outcome = refused(baton, &["exec", &path.to_string_lossy()], 126, "damaged");
+    fs::remove_file(path)?;
+    outcome
+}
+
+fn missing_copy(baton: &Baton) -> Outcome {
+    refused(
+        baton,
+        &["exec", "--copy", "/there/is/none:/x", "true"],
+        125,
+        "/there/is/none",
+    )
+}
+
+fn copy_of_a_device(baton: &Baton) -> Outcome {
+    refused(
+        baton,
+        &["exec", "--copy", "/dev/null:/x", "true"],
+        125,
+        "/dev/null",
+    )
+}
+
+fn copy_below_a_file(baton: &Baton) -> Outcome {
+    let arguments = [
+        "exec",
+        "--copy",
+        "/etc/passwd:/tmp/x",
+        "--copy",
+        "/etc/passwd:/tmp/x/y",
+        "true",
+    ];
+    refused(baton, &arguments, 125, "/tmp/x")
+}
+
+fn copy_larger_than_memory(baton: &Baton) -> Outcome {
+    let path = file("large", &vec![0; 100 << 20])?;
+    let copy = format!("{}:/tmp/large", path.display());
+    let outcome = refused(
+        baton,
+        &["--memory", "64", "exec", "--copy", &copy, "true"],
+        125,
+        "--memory",
+    );
+    fs::remove_file(path)?;
+    outcome
+}
