@@ -14,10 +14,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     ("bad_input_other_processor", other_processor),
     ("bad_input_missing_program", missing_program),
     ("bad_input_no_elf_program", no_elf_program),
-    (
-        "bad_input_dynamically_linked_program",
-        dynamically_linked_program,
-    ),
+    ("bad_input_dynamically_linked_program", dynamically_linked_program),
     ("bad_input_foreign_program", foreign_program),
     ("bad_input_truncated_program", truncated_program),
     ("bad_input_missing_copy", missing_copy),
@@ -53,12 +50,7 @@ fn unknown_command(baton: &Baton) -> Outcome {
 }
 
 fn more_than_one_processor(baton: &Baton) -> Outcome {
-    refused(
-        baton,
-        &["--cpus", "2", "exec", "true"],
-        125,
-        "one processor",
-    )
+    refused(baton, &["--cpus", "2", "exec", "true"], 125, "one processor")
 }
 
 fn other_processor(baton: &Baton) -> Outcome {
@@ -66,12 +58,7 @@ fn other_processor(baton: &Baton) -> Outcome {
 }
 
 fn missing_program(baton: &Baton) -> Outcome {
-    refused(
-        baton,
-        &["exec", "./there-is-no-such-file"],
-        127,
-        "no such file",
-    )
+    refused(baton, &["exec", "./there-is-no-such-file"], 127, "no such file")
 }
 
 fn no_elf_program(baton: &Baton) -> Outcome {
@@ -88,12 +75,7 @@ fn foreign_program(baton: &Baton) -> Outcome {
     // e_machine: 183 is aarch64.
     program[18..20].copy_from_slice(&183u16.to_le_bytes());
     let path = file("foreign", &program)?;
-    let outcome = refused(
-        baton,
-        &["exec", &path.to_string_lossy()],
-        126,
-        "another processor",
-    );
+    let outcome = refused(baton, &["exec", &path.to_string_lossy()], 126, "another processor");
     fs::remove_file(path)?;
     outcome
 }
@@ -106,44 +88,22 @@ fn truncated_program(baton: &Baton) -> Outcome {
 }
 
 fn missing_copy(baton: &Baton) -> Outcome {
-    refused(
-        baton,
-        &["exec", "--copy", "/there/is/none:/x", "true"],
-        125,
-        "/there/is/none",
-    )
+    refused(baton, &["exec", "--copy", "/there/is/none:/x", "true"], 125, "/there/is/none")
 }
 
 fn copy_of_a_device(baton: &Baton) -> Outcome {
-    refused(
-        baton,
-        &["exec", "--copy", "/dev/null:/x", "true"],
-        125,
-        "/dev/null",
-    )
+    refused(baton, &["exec", "--copy", "/dev/null:/x", "true"], 125, "/dev/null")
 }
 
 fn copy_below_a_file(baton: &Baton) -> Outcome {
-    let arguments = [
-        "exec",
-        "--copy",
-        "/etc/passwd:/tmp/x",
-        "--copy",
-        "/etc/passwd:/tmp/x/y",
-        "true",
-    ];
+    let arguments = ["exec", "--copy", "/etc/passwd:/tmp/x", "--copy", "/etc/passwd:/tmp/x/y", "true"];
     refused(baton, &arguments, 125, "/tmp/x")
 }
 
 fn copy_larger_than_memory(baton: &Baton) -> Outcome {
     let path = file("large", &vec![0; 100 << 20])?;
     let copy = format!("{}:/tmp/large", path.display());
-    let outcome = refused(
-        baton,
-        &["--memory", "64", "exec", "--copy", &copy, "true"],
-        125,
-        "--memory",
-    );
+    let outcome = refused(baton, &["--memory", "64", "exec", "--copy", &copy, "true"], 125, "--memory");
     fs::remove_file(path)?;
     outcome
 }

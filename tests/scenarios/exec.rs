@@ -5,51 +5,28 @@ use system_tests::{Baton, Outcome, ensure, ensure_equal};
 use crate::Scenario;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    (
-        "point_02_output_and_errors_come_apart",
-        output_and_errors_come_apart,
-    ),
+    ("point_02_output_and_errors_come_apart", output_and_errors_come_apart),
     ("point_02_input_ends", input_ends),
     ("point_02_status_is_the_programs", status_is_the_programs),
     ("point_02_unknown_program_is_127", unknown_program_is_127),
     ("point_02_c_program_of_the_host", c_program_of_the_host),
-    (
-        "point_02_environment_and_directory",
-        environment_and_directory,
-    ),
+    ("point_02_environment_and_directory", environment_and_directory),
     ("point_02_copies_keep_modes", copies_keep_modes),
-    (
-        "point_02_time_out_tells_what_threads_do",
-        time_out_tells_what_threads_do,
-    ),
-    (
-        "point_02_100_mib_through_the_streams",
-        much_through_the_streams,
-    ),
+    ("point_02_time_out_tells_what_threads_do", time_out_tells_what_threads_do),
+    ("point_02_100_mib_through_the_streams", much_through_the_streams),
 ];
 
 fn output_and_errors_come_apart(baton: &Baton) -> Outcome {
     let run = baton.sh("printf 'a\\nb'; printf 'c\\n' >&2").run()?;
     run.expect_output("a\nb")?;
-    ensure_equal!(
-        run.errors(),
-        "c\n",
-        "standard error, and nothing of Baton's"
-    );
+    ensure_equal!(run.errors(), "c\n", "standard error, and nothing of Baton's");
     Ok(())
 }
 
 fn input_ends(baton: &Baton) -> Outcome {
-    baton
-        .sh("wc -c")
-        .input("12345")
-        .run()?
-        .expect_output("5\n")?;
+    baton.sh("wc -c").input("12345").run()?.expect_output("5\n")?;
     baton.sh("cat; echo end").run()?.expect_output("end\n")?;
-    baton
-        .sh("[ -t 0 ] || echo no terminal")
-        .run()?
-        .expect_output("no terminal\n")?;
+    baton.sh("[ -t 0 ] || echo no terminal").run()?.expect_output("no terminal\n")?;
     Ok(())
 }
 
@@ -62,11 +39,7 @@ fn status_is_the_programs(baton: &Baton) -> Outcome {
 fn unknown_program_is_127(baton: &Baton) -> Outcome {
     let run = baton.exec(&["there-is-no-such-program"]).run()?;
     run.expect_status(127)?;
-    ensure!(
-        run.errors().contains("there-is-no-such-program"),
-        "{}",
-        run.errors()
-    );
+    ensure!(run.errors().contains("there-is-no-such-program"), "{}", run.errors());
     Ok(())
 }
 
@@ -78,42 +51,21 @@ fn c_program_of_the_host(baton: &Baton) -> Outcome {
             puts(""); fputs("errors\n", stderr);
             return count;
         }"#;
-    for program in [
-        baton.c_with_musl("arguments", source)?,
-        baton.c_with_glibc("arguments", source)?,
-    ] {
-        let run = baton
-            .exec(&[&program.to_string_lossy(), "a b", "", "--timeout"])
-            .run()?;
+    for program in [baton.c_with_musl("arguments", source)?, baton.c_with_glibc("arguments", source)?] {
+        let run = baton.exec(&[&program.to_string_lossy(), "a b", "", "--timeout"]).run()?;
         run.expect_status(4)?;
-        ensure_equal!(
-            run.output(),
-            "[a b][][--timeout]\n",
-            "the program's arguments"
-        );
+        ensure_equal!(run.output(), "[a b][][--timeout]\n", "the program's arguments");
         ensure_equal!(run.errors(), "errors\n", "standard error");
     }
     Ok(())
 }
 
 fn environment_and_directory(baton: &Baton) -> Outcome {
-    let run = baton
-        .exec(&["--env", "A=b c", "env"])
-        .variable("TERM", "vt220")
-        .run()?;
+    let run = baton.exec(&["--env", "A=b c", "env"]).variable("TERM", "vt220").run()?;
     run.expect_status(0)?;
     let mut variables: Vec<String> = run.output().lines().map(str::to_owned).collect();
     variables.sort();
-    ensure_equal!(
-        variables,
-        [
-            "A=b c",
-            "HOME=/root",
-            "PATH=/usr/local/bin:/bin",
-            "TERM=vt220"
-        ],
-        "the environment"
-    );
+    ensure_equal!(variables, ["A=b c", "HOME=/root", "PATH=/usr/local/bin:/bin", "TERM=vt220"], "the environment");
     baton.exec(&["pwd"]).run()?.expect_output("/root\n")?;
     Ok(())
 }
@@ -123,19 +75,10 @@ fn copies_keep_modes(baton: &Baton) -> Outcome {
     let folder = std::env::temp_dir().join(format!("baton-test-{}-copies", std::process::id()));
     std::fs::create_dir_all(folder.join("inner"))?;
     std::fs::write(folder.join("inner/file"), "content")?;
-    std::fs::set_permissions(
-        folder.join("inner/file"),
-        std::fs::Permissions::from_mode(0o640),
-    )?;
+    std::fs::set_permissions(folder.join("inner/file"), std::fs::Permissions::from_mode(0o640))?;
     let copy = format!("{}:/var/new/copies", folder.display());
     let run = baton
-        .exec(&[
-            "--copy",
-            &copy,
-            "sh",
-            "-c",
-            "cat /var/new/copies/inner/file; stat -c %a /var/new/copies/inner/file",
-        ])
+        .exec(&["--copy", &copy, "sh", "-c", "cat /var/new/copies/inner/file; stat -c %a /var/new/copies/inner/file"])
         .run();
     std::fs::remove_dir_all(folder)?;
     run?.expect_output("content640\n")?;
@@ -146,24 +89,14 @@ fn time_out_tells_what_threads_do(baton: &Baton) -> Outcome {
     let run = baton.exec(&["--timeout", "3", "sleep", "1000"]).run()?;
     run.expect_status(124)?;
     let errors = run.errors();
-    ensure!(
-        errors.contains("sleep") && errors.contains("REPLY"),
-        "threads by name and state: {errors}"
-    );
+    ensure!(errors.contains("sleep") && errors.contains("REPLY"), "threads by name and state: {errors}");
     Ok(())
 }
 
 fn much_through_the_streams(baton: &Baton) -> Outcome {
-    let input: Vec<u8> = (0..100u32 << 20)
-        .map(|byte| (byte.wrapping_mul(2_654_435_761) >> 24) as u8)
-        .collect();
+    let input: Vec<u8> = (0..100u32 << 20).map(|byte| (byte.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     let run = baton.exec(&["cat"]).input(input.clone()).run()?;
     run.expect_status(0)?;
-    ensure!(
-        run.stdout == input,
-        "{} bytes came back, not the {} that went in",
-        run.stdout.len(),
-        input.len()
-    );
+    ensure!(run.stdout == input, "{} bytes came back, not the {} that went in", run.stdout.len(), input.len());
     Ok(())
 }

@@ -10,19 +10,10 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     ("point_01_exit_leaves", exit_leaves),
     ("point_01_poweroff_leaves", poweroff_leaves),
     ("point_01_a_key_ends_a_hung_guest", a_key_ends_a_hung_guest),
-    (
-        "point_01_terminal_is_restored_after_signals",
-        terminal_is_restored_after_signals,
-    ),
-    (
-        "point_01_terminal_is_restored_after_qemu_is_killed",
-        terminal_is_restored_after_qemu_is_killed,
-    ),
+    ("point_01_terminal_is_restored_after_signals", terminal_is_restored_after_signals),
+    ("point_01_terminal_is_restored_after_qemu_is_killed", terminal_is_restored_after_qemu_is_killed),
     ("point_01_date_is_right", date_is_right),
-    (
-        "point_01_resizing_reaches_the_guest",
-        resizing_reaches_the_guest,
-    ),
+    ("point_01_resizing_reaches_the_guest", resizing_reaches_the_guest),
 ];
 
 fn shell_runs_commands(baton: &Baton) -> Outcome {
@@ -30,16 +21,9 @@ fn shell_runs_commands(baton: &Baton) -> Outcome {
     terminal.wait_for_prompt()?;
     let first_lines = terminal.screen();
     for word in ["exit", "poweroff", "Ctrl-]", "vanish"] {
-        ensure!(
-            first_lines.contains(word),
-            "'{word}' is not in the first lines:\n{first_lines}"
-        );
+        ensure!(first_lines.contains(word), "'{word}' is not in the first lines:\n{first_lines}");
     }
-    ensure_equal!(
-        terminal.run("echo $HOME $TERM")?,
-        "/root xterm\n",
-        "variables"
-    );
+    ensure_equal!(terminal.run("echo $HOME $TERM")?, "/root xterm\n", "variables");
     ensure_equal!(terminal.run("hostname")?, "baton\n", "the host's name");
     Ok(())
 }
@@ -79,14 +63,8 @@ fn terminal_is_restored_after_signals(baton: &Baton) -> Outcome {
         let qemu = children(terminal.process())?;
         terminal.signal(signal)?;
         ensure_equal!(terminal.end()?, status, "status after {signal:?}");
-        ensure!(
-            terminal.is_restored()?,
-            "the terminal's modes after {signal:?}"
-        );
-        ensure!(
-            !qemu.iter().any(|process| exists(*process)),
-            "QEMU is still running after {signal:?}"
-        );
+        ensure!(terminal.is_restored()?, "the terminal's modes after {signal:?}");
+        ensure!(!qemu.iter().any(|process| exists(*process)), "QEMU is still running after {signal:?}");
     }
     Ok(())
 }
@@ -106,20 +84,13 @@ fn terminal_is_restored_after_qemu_is_killed(baton: &Baton) -> Outcome {
 }
 
 fn date_is_right(baton: &Baton) -> Outcome {
-    let now = || {
-        std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .map(|time| time.as_secs())
-    };
+    let now = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map(|time| time.as_secs());
     let before = now()?;
     let run = baton.exec(&["date", "-u", "+%s"]).run()?;
     run.expect_status(0)?;
     let seen: u64 = run.output().trim().parse()?;
     let after = now()?;
-    ensure!(
-        (before.saturating_sub(2)..=after + 2).contains(&seen),
-        "{seen} is not between {before} and {after}"
-    );
+    ensure!((before.saturating_sub(2)..=after + 2).contains(&seen), "{seen} is not between {before} and {after}");
     Ok(())
 }
 
@@ -128,21 +99,14 @@ fn resizing_reaches_the_guest(baton: &Baton) -> Outcome {
     terminal.wait_for_prompt()?;
     ensure_equal!(terminal.run("stty size")?, "24 80\n", "at the start");
     terminal.resize(40, 100)?;
-    terminal.wait("the new size", || {
-        terminal
-            .run("stty size")
-            .is_ok_and(|size| size == "40 100\n")
-    })?;
+    terminal.wait("the new size", || terminal.run("stty size").is_ok_and(|size| size == "40 100\n"))?;
     Ok(())
 }
 
 /// The processes that `process` started.
 fn children(process: u32) -> Result<Vec<u32>, system_tests::Failed> {
     let list = std::fs::read_to_string(format!("/proc/{process}/task/{process}/children"))?;
-    Ok(list
-        .split_whitespace()
-        .filter_map(|number| number.parse().ok())
-        .collect())
+    Ok(list.split_whitespace().filter_map(|number| number.parse().ok()).collect())
 }
 
 fn exists(process: u32) -> bool {

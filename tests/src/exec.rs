@@ -37,11 +37,7 @@ impl Exec {
     pub(crate) fn new(runner: &Path, arguments: &[&str]) -> Self {
         let mut command = Command::new(runner);
         command.arg("exec").args(arguments);
-        Self {
-            command,
-            input: Vec::new(),
-            limit: LIMIT,
-        }
+        Self { command, input: Vec::new(), limit: LIMIT }
     }
 
     /// Any command line of the runner's.
@@ -49,11 +45,7 @@ impl Exec {
     pub fn command(runner: &Path, arguments: &[&str]) -> Self {
         let mut command = Command::new(runner);
         command.args(arguments);
-        Self {
-            command,
-            input: Vec::new(),
-            limit: LIMIT,
-        }
+        Self { command, input: Vec::new(), limit: LIMIT }
     }
 
     /// What it reads from standard input.
@@ -76,12 +68,7 @@ impl Exec {
     /// It cannot be started, or hangs.
     pub fn run(mut self) -> Result<Run, Failed> {
         let start = Instant::now();
-        let mut child = self
-            .command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()?;
+        let mut child = self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         let (Some(mut stdin), Some(stdout), Some(stderr)) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take())
         else {
@@ -108,15 +95,8 @@ impl Exec {
             Ok(bytes) => Ok::<_, Failed>(bytes?),
             Err(_) => Err("a reader failed".into()),
         };
-        let code = status
-            .code()
-            .unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
-        Ok(Run {
-            status: code,
-            stdout: join(stdout)?,
-            stderr: join(stderr)?,
-            duration: start.elapsed(),
-        })
+        let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
+        Ok(Run { status: code, stdout: join(stdout)?, stderr: join(stderr)?, duration: start.elapsed() })
     }
 }
 
@@ -151,11 +131,7 @@ impl Run {
             return Ok(self);
         }
         let (output, errors) = (self.output(), self.errors());
-        Err(format!(
-            "status {} in place of {status}\noutput: {output}\nerrors: {errors}",
-            self.status
-        )
-        .into())
+        Err(format!("status {} in place of {status}\noutput: {output}\nerrors: {errors}", self.status).into())
     }
 
     /// Fail unless the status is 0 and standard output is this text.
@@ -167,11 +143,6 @@ impl Run {
         if self.output() == text {
             return Ok(self);
         }
-        Err(format!(
-            "output: {:?}\nin place of: {text:?}\nerrors: {}",
-            self.output(),
-            self.errors()
-        )
-        .into())
+        Err(format!("output: {:?}\nin place of: {text:?}\nerrors: {}", self.output(), self.errors()).into())
     }
 }

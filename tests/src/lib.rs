@@ -38,10 +38,7 @@ impl Baton {
     /// It cannot be set up or built.
     pub fn prepare() -> Result<Self, Failed> {
         let runner = build_runner()?;
-        let status = Command::new(&runner)
-            .arg("build")
-            .stdout(std::process::Stdio::null())
-            .status()?;
+        let status = Command::new(&runner).arg("build").stdout(std::process::Stdio::null()).status()?;
         if !status.success() {
             return Err("the system cannot be set up or built".into());
         }
@@ -116,27 +113,15 @@ impl Baton {
 fn build_runner() -> Result<PathBuf, Failed> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.current_dir(runner::guest::workspace()).args([
-        "build",
-        "--quiet",
-        "--package",
-        "runner",
-    ]);
+    command.current_dir(runner::guest::workspace()).args(["build", "--quiet", "--package", "runner"]);
     if !command.status()?.success() {
         return Err("the runner cannot be built".into());
     }
     // target/debug/deps/system-… is this test.
     let test = std::env::current_exe()?;
-    let folder = test
-        .parent()
-        .and_then(Path::parent)
-        .ok_or("where is the target folder?")?;
+    let folder = test.parent().and_then(Path::parent).ok_or("where is the target folder?")?;
     let runner = folder.join("baton");
-    if runner.exists() {
-        Ok(runner)
-    } else {
-        Err(format!("{} is not there", runner.display()).into())
-    }
+    if runner.exists() { Ok(runner) } else { Err(format!("{} is not there", runner.display()).into()) }
 }
 
 /// Fail with a message unless this holds.

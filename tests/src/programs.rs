@@ -17,61 +17,27 @@ pub(crate) fn c_with_musl(folder: &Path, name: &str, source: &str) -> Result<Pat
         let cache = Cache::open()?;
         musl::prepare(&cache)?
     };
-    compile(
-        folder,
-        &format!("{name}-musl"),
-        &format!("{name}.c"),
-        source,
-        |file, program| {
-            let mut command = Command::new(&compiler);
-            command
-                .args(["-static", "-O1", "-pthread", "-o"])
-                .arg(program)
-                .arg(file);
-            command
-        },
-    )
+    compile(folder, &format!("{name}-musl"), &format!("{name}.c"), source, |file, program| {
+        let mut command = Command::new(&compiler);
+        command.args(["-static", "-O1", "-pthread", "-o"]).arg(program).arg(file);
+        command
+    })
 }
 
 pub(crate) fn c_with_glibc(folder: &Path, name: &str, source: &str) -> Result<PathBuf, Failed> {
-    compile(
-        folder,
-        &format!("{name}-glibc"),
-        &format!("{name}.c"),
-        source,
-        |file, program| {
-            let mut command = Command::new("gcc");
-            command
-                .args(["-static", "-O1", "-pthread", "-o"])
-                .arg(program)
-                .arg(file);
-            command
-        },
-    )
+    compile(folder, &format!("{name}-glibc"), &format!("{name}.c"), source, |file, program| {
+        let mut command = Command::new("gcc");
+        command.args(["-static", "-O1", "-pthread", "-o"]).arg(program).arg(file);
+        command
+    })
 }
 
 pub(crate) fn rust(folder: &Path, name: &str, source: &str) -> Result<PathBuf, Failed> {
-    compile(
-        folder,
-        &format!("{name}-rust"),
-        &format!("{name}.rs"),
-        source,
-        |file, program| {
-            let mut command = Command::new("rustc");
-            command
-                .args([
-                    "--edition",
-                    "2024",
-                    "-O",
-                    "-C",
-                    "target-feature=+crt-static",
-                    "-o",
-                ])
-                .arg(program)
-                .arg(file);
-            command
-        },
-    )
+    compile(folder, &format!("{name}-rust"), &format!("{name}.rs"), source, |file, program| {
+        let mut command = Command::new("rustc");
+        command.args(["--edition", "2024", "-O", "-C", "target-feature=+crt-static", "-o"]).arg(program).arg(file);
+        command
+    })
 }
 
 /// Compile `source` unless that was done before.
@@ -90,9 +56,7 @@ fn compile(
         return Ok(program);
     }
     fs::write(&file, source)?;
-    let output = command(&file, &program)
-        .env_remove("LD_LIBRARY_PATH")
-        .output()?;
+    let output = command(&file, &program).env_remove("LD_LIBRARY_PATH").output()?;
     if !output.status.success() {
         let errors = String::from_utf8_lossy(&output.stderr);
         return Err(format!("{} cannot be compiled: {errors}", file.display()).into());

@@ -75,16 +75,10 @@ impl Terminal {
     pub(crate) fn new(runner: &Path, arguments: &[&str]) -> Result<Self, Failed> {
         let (pty, terminal) = pty_process::blocking::open()?;
         pty.resize(Size::new(ROWS, COLUMNS))?;
-        let child = Command::new(runner)
-            .args(arguments)
-            .env("TERM", "xterm")
-            .spawn(terminal)?;
+        let child = Command::new(runner).args(arguments).env("TERM", "xterm").spawn(terminal)?;
         let pty = Arc::new(pty);
         let screen = vt100::Parser::new(ROWS, COLUMNS, SCROLLBACK);
-        let seen = Arc::new(Mutex::new(Seen {
-            screen,
-            bytes: Vec::new(),
-        }));
+        let seen = Arc::new(Mutex::new(Seen { screen, bytes: Vec::new() }));
         let (input, shown) = (Arc::clone(&pty), Arc::clone(&seen));
         thread::spawn(move || {
             let mut chunk = [0; 4096];
@@ -132,15 +126,11 @@ impl Terminal {
         self.line(command)?;
         let text = || String::from_utf8_lossy(&self.bytes()[before..]).replace('\r', "");
         self.wait(&format!("the end of '{command}'"), || {
-            text()
-                .split_once('\n')
-                .is_some_and(|(_, rest)| rest.ends_with(PROMPT))
+            text().split_once('\n').is_some_and(|(_, rest)| rest.ends_with(PROMPT))
         })?;
         let text = text();
         let (_, rest) = text.split_once('\n').unwrap_or_default();
-        Ok(rest
-            .rsplit_once('\n')
-            .map_or(String::new(), |(output, _)| format!("{output}\n")))
+        Ok(rest.rsplit_once('\n').map_or(String::new(), |(output, _)| format!("{output}\n")))
     }
 
     /// Wait for the shell's first prompt.
@@ -148,11 +138,7 @@ impl Terminal {
     /// # Errors
     /// It does not come.
     pub fn wait_for_prompt(&self) -> Result<(), Failed> {
-        self.wait("the prompt", || {
-            self.screen()
-                .trim_end_matches('\n')
-                .ends_with(PROMPT.trim_end())
-        })
+        self.wait("the prompt", || self.screen().trim_end_matches('\n').ends_with(PROMPT.trim_end()))
     }
 
     /// Wait until the screen shows this.
@@ -181,33 +167,19 @@ impl Terminal {
     /// What the screen shows.
     #[must_use]
     pub fn screen(&self) -> String {
-        self.seen
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .screen
-            .screen()
-            .contents()
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).screen.screen().contents()
     }
 
     /// Row and column of the cursor, from 0.
     #[must_use]
     pub fn cursor(&self) -> (u16, u16) {
-        self.seen
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .screen
-            .screen()
-            .cursor_position()
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).screen.screen().cursor_position()
     }
 
     /// All bytes that came so far.
     #[must_use]
     pub fn bytes(&self) -> Vec<u8> {
-        self.seen
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .bytes
-            .clone()
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).bytes.clone()
     }
 
     /// Give the terminal another size.
@@ -215,12 +187,7 @@ impl Terminal {
     /// # Errors
     /// It is gone.
     pub fn resize(&self, rows: u16, columns: u16) -> Result<(), Failed> {
-        self.seen
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .screen
-            .screen_mut()
-            .set_size(rows, columns);
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).screen.screen_mut().set_size(rows, columns);
         Ok(self.pty.resize(Size::new(rows, columns))?)
     }
 
@@ -239,10 +206,7 @@ impl Terminal {
     /// # Errors
     /// It is gone.
     pub fn signal(&self, signal: rustix::process::Signal) -> Result<(), Failed> {
-        Ok(rustix::process::kill_process(
-            rustix::process::Pid::from_child(&self.child),
-            signal,
-        )?)
+        Ok(rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal)?)
     }
 
     /// The runner's process id.
@@ -260,14 +224,10 @@ impl Terminal {
         loop {
             if let Some(status) = self.child.try_wait()? {
                 use std::os::unix::process::ExitStatusExt;
-                return Ok(status
-                    .code()
-                    .unwrap_or_else(|| 128 + status.signal().unwrap_or(0)));
+                return Ok(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)));
             }
             if start.elapsed() > PATIENCE {
-                return Err(
-                    format!("the runner does not end; the screen:\n{}", self.screen()).into(),
-                );
+                return Err(format!("the runner does not end; the screen:\n{}", self.screen()).into());
             }
             thread::sleep(Duration::from_millis(10));
         }
