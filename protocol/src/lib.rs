@@ -13,6 +13,7 @@ pub use errno::Errno;
 pub use message::{Failure, Reply};
 
 pub mod file;
+pub mod image;
 pub mod init;
 pub mod log;
 pub mod path;

@@ -98,7 +98,7 @@ crate::protocol! {
 
     /// Begin to replace the caller's image: an empty address space with library, system page and handles.
     16 ExecBegin exec_begin() -> ();
-    /// As `Map`, fixed, in the new image. `access`: PROT_* bits.
+    /// As `Map`, fixed, private, in the new image. `access`: PROT_* bits | [`map_flags`] << 8 (GROWS_DOWN, NO_RESERVE and LIBRARY are used).
     17 ExecMap exec_map(address, length, access, memory_offset) -> ();
     /// Write the send bytes into the new image at `address`: an area there, or the blob at [`BLOB_ADDRESS`].
     18 ExecWrite exec_write(address) -> ();
