@@ -27,17 +27,13 @@ macro_rules! main {
         #[cfg(target_os = "none")]
         #[allow(unsafe_code)]
         const _: () = {
-            core::arch::global_asm!(
-                ".pushsection .text._start, \"ax\"",
-                ".global _start",
-                "_start:",
-                "xor ebp, ebp",
-                "and rsp, -16",
-                "call {enter}",
-                "ud2",
-                ".popsection",
-                enter = sym enter,
-            );
+            // SAFETY: a program has one entry; its stack pointer is wherever its maker put it, hence aligned here.
+            #[unsafe(no_mangle)]
+            #[unsafe(naked)]
+            #[unsafe(link_section = ".text._start")]
+            extern "C" fn _start() -> ! {
+                core::arch::naked_asm!("xor ebp, ebp", "and rsp, -16", "call {enter}", "ud2", enter = sym enter)
+            }
 
             extern "C" fn enter(argument: u64) -> ! {
                 $begin(argument);
