@@ -25,6 +25,27 @@
 //! sent [`INTERRUPTIBLE`](abi::call::flags::INTERRUPTIBLE) and is answered EINTR when interrupted.
 //!
 //! Deadlines are monotonic nanoseconds, `u64::MAX`: none.
+//!
+//! # Handles across fork and exec
+//!
+//! `Fork` copies the handles that the library marked ([`SET_INHERIT`](abi::object::process::SET_INHERIT)), and those whose values
+//! (u64 each) are in its send bytes; nothing else: the child's [`CONNECTION`] and [`NAME_SPACE`] are its own, reserved slots,
+//! pulses and gates have to be made anew. So: mark each open file once, when it is opened. exec keeps what `ExecKeep` names and
+//! nothing else. `Spawn` + `ExecKeep` copies from the caller's own table, at the same values (none may have index 3 or 4).
+//!
+//! # Quota
+//!
+//! A POSIX process starts with a small share of kernel objects; what the service itself makes in it (threads, mappings)
+//! grows as needed. When a call fails with `QuotaExceeded` (or a server answers ENOMEM for an open), the library asks for more with `Enlarge` and
+//! repeats once.
+//!
+//! # What init starts the service with
+//!
+//! In its start record: handles `gate`, `archive`, `ram0` … `ram15` (all rights); numbers `archive-length`, `tsc-hz`, `tsc-base`, `ram-total`,
+//! and `ram0-used` … : bytes at the start of that range which are taken already (by init, the service, the first programs). Everything
+//! behind is the service's. The personality is `system/linux` in the archive. A connection to `gate` that init makes itself with
+//! badge 0 is init's own: pid 1, with all privileges. The service is pid 2. The service makes the system page and hands it to whoever asks by
+//! `SystemPage`; it maps it into POSIX processes itself.
 
 use abi::Handle;
 
@@ -35,14 +56,17 @@ pub const NAME_SPACE: Handle = Handle::new(4, 1);
 /// Where the personality library is mapped (its link address): it starts with a [`LibraryHeader`].
 pub const LIBRARY_ADDRESS: u64 = abi::NATIVE_BASE + 0x1000_0000;
 /// Where a new image finds the blob that its old one wrote.
-pub const BLOB_ADDRESS: u64 = abi::NATIVE_BASE + 0x10_0000_0000;
+pub const BLOB_ADDRESS: u64 = abi::NATIVE_BASE + 0x1800_0000;
 /// Most bytes of a blob.
 pub const BLOB_MAXIMUM: u64 = 4 << 20;
 /// Top of the stack on which a new image's library starts (64 KiB).
-pub const START_STACK_TOP: u64 = abi::NATIVE_BASE + 0x20_0000_0000;
+pub const START_STACK_TOP: u64 = abi::NATIVE_BASE + 0x1900_0000;
+/// Bytes of that stack; the library may unmap it when it has its own.
+pub const START_STACK_LENGTH: u64 = 64 << 10;
 /// Region in which the library may place its own areas (its heap, task blocks, stacks) by fixed `Map`s; the service
-/// never places a program's area at or above [`abi::NATIVE_BASE`].
-pub const LIBRARY_HEAP: u64 = abi::NATIVE_BASE + 0x100_0000_0000;
+/// never places a program's area at or above [`abi::NATIVE_BASE`]. All of these are near each other: each 2 MiB used costs a
+/// page table, each GiB another.
+pub const LIBRARY_HEAP: u64 = abi::NATIVE_BASE + 0x2000_0000;
 /// Lowest address a program's area may have (`vm.mmap_min_addr`).
 pub const PROGRAM_LOWEST: u64 = 0x1_0000;
 
@@ -84,6 +108,7 @@ crate::protocol! {
     /// The process dies of a signal (no answer). `core`: 1 if it would leave a core.
     5 ExitSignal exit_signal(signal, core) -> ();
     /// Fork: a copy of the caller's process (copy-on-write), whose one thread starts at `entry` with `stack`, `argument` in `rdi` and `block` as its upcall block. Answer: the child's pid.
+    /// The send bytes: handles (u64 each) to copy besides those marked inherit. The child starts with every signal blocked: its library calls `SetMask` with the parent's mask when it is ready.
     6 Fork fork(entry, stack, argument, block) -> (pid);
     /// A further task in this kernel process, with a pid of its own (`CLONE_VM` without `CLONE_THREAD`; vfork). Answer: its pid (also its tid) and, in the first taken slot, its own connection.
     /// `flags`: 1: its exit signal is none (else SIGCHLD).
@@ -92,7 +117,7 @@ crate::protocol! {
     8 TaskStart task_start(pid, entry, stack, argument) -> ();
     /// Wait until task or child `pid` has replaced its image or ended (vfork).
     9 TaskWait task_wait(pid) -> ();
-    /// wait4/waitid. `selector`: pid > 0 this one, 0 own group, −1 any, < −1 group. `options`: WNOHANG 1, WUNTRACED (WSTOPPED) 2, WEXITED 4, WCONTINUED 8,
+    /// wait4/waitid (natives wait for what they `Spawn`ed). `selector`: pid > 0 this one, 0 own group, −1 any, < −1 group. `options`: WNOHANG 1, WUNTRACED (WSTOPPED) 2, WEXITED 4, WCONTINUED 8,
     /// WNOWAIT 0x0100_0000. Answer: pid (0 with WNOHANG if none), the wait status as `wait4` gives it, and a [`Resources`] in the receive bytes.
     10 Wait wait(selector, options) -> (pid, status);
 
@@ -177,6 +202,8 @@ crate::protocol! {
     92 System system() -> ();
     /// The thread of `pid` with the smallest tid above `after`: a [`ThreadRecord`] in the receive bytes. ESRCH at the end.
     93 NextThread next_thread(pid, after) -> (tid);
+    /// More kernel objects for the caller's process: how many connections, pulses and pages (of 64 handles, or page tables) besides what it has. ENOMEM.
+    95 Enlarge enlarge(connections, pulses, pages) -> ();
     /// A connection that polls readable when `pid` has ended (pidfd_open), speaking [`crate::file`] (`Poll`, `StatOpen`), in the first taken slot.
     94 ProcessFile process_file(pid) -> ();
 
@@ -184,6 +211,9 @@ crate::protocol! {
     0x70 Allocate allocate(length, flags) -> (number);
     /// Native: give an allocation back. (All of a native's are given back when its connection closes.)
     0x71 Release release(number) -> ();
+
+    /// The system page, read-only, as a Memory in the first taken slot.
+    0x72 SystemPage system_page() -> ();
 
     /// Privileged (init): a native program exists; passed: its Process (may be destroyed by SIGKILL). Name in the send bytes. Answer: its pid and, in the first taken slot, a native connection for it. `flags`: [`native_flags`].
     0x80 AddNative add_native(flags) -> (pid);
@@ -228,7 +258,7 @@ pub mod map_flags {
     pub const FIXED: u64 = 2;
     /// Exactly there, or EEXIST (MAP_FIXED_NOREPLACE).
     pub const NO_REPLACE: u64 = 4;
-    /// Do not account it as committed (MAP_NORESERVE).
+    /// Do not account it as committed (MAP_NORESERVE, and MAP_STACK: stacks are touched little).
     pub const NO_RESERVE: u64 = 8;
     /// Grows downwards on demand (MAP_GROWSDOWN, the first stack), with a guard of 1 MiB below.
     pub const GROWS_DOWN: u64 = 16;
