@@ -51,32 +51,17 @@ impl Content {
 impl Tree {
     /// Add a directory, or change the mode of the one that is there.
     pub fn directory(&mut self, path: &str, permissions: u32) {
-        self.insert(
-            path.as_bytes(),
-            TYPE_DIRECTORY | permissions,
-            0,
-            Content::Nothing,
-        );
+        self.insert(path.as_bytes(), TYPE_DIRECTORY | permissions, 0, Content::Nothing);
     }
 
     /// Add a file with this content.
     pub fn bytes(&mut self, path: &str, permissions: u32, bytes: impl Into<Vec<u8>>) {
-        self.insert(
-            path.as_bytes(),
-            TYPE_FILE | permissions,
-            0,
-            Content::Bytes(bytes.into()),
-        );
+        self.insert(path.as_bytes(), TYPE_FILE | permissions, 0, Content::Bytes(bytes.into()));
     }
 
     /// Add a symbolic link.
     pub fn link(&mut self, path: &str, target: &str) {
-        self.insert(
-            path.as_bytes(),
-            TYPE_LINK | 0o777,
-            0,
-            Content::Bytes(target.into()),
-        );
+        self.insert(path.as_bytes(), TYPE_LINK | 0o777, 0, Content::Bytes(target.into()));
     }
 
     /// Add a file of the host with these permissions in place of its own.
@@ -85,21 +70,14 @@ impl Tree {
     /// It is no file that can be read.
     pub fn program(&mut self, path: &[u8], permissions: u32, host: &Path) -> Result<()> {
         let (length, modified) = readable(host)?;
-        self.insert(
-            path,
-            TYPE_FILE | permissions,
-            modified,
-            Content::File(host.to_owned(), length),
-        );
+        self.insert(path, TYPE_FILE | permissions, modified, Content::File(host.to_owned(), length));
         Ok(())
     }
 
     /// Whether there is a directory at `path`.
     #[must_use]
     pub fn is_directory(&self, path: &[u8]) -> bool {
-        self.nodes
-            .get(path)
-            .is_some_and(|node| node.mode & !PERMISSIONS == TYPE_DIRECTORY)
+        self.nodes.get(path).is_some_and(|node| node.mode & !PERMISSIONS == TYPE_DIRECTORY)
     }
 
     /// Add a file or directory of the host with all that is in it, keeping modes and times.
@@ -124,9 +102,7 @@ impl Tree {
             }
             for entry in fs::read_dir(host).context(cannot)? {
                 let entry = entry.context(cannot)?;
-                let data = entry
-                    .metadata()
-                    .context(|| format!("cannot copy {}", entry.path().display()))?;
+                let data = entry.metadata().context(|| format!("cannot copy {}", entry.path().display()))?;
                 let inner = join(path, entry.file_name().as_bytes());
                 self.copy_one(&inner, &entry.path(), &data)?;
             }
@@ -136,18 +112,9 @@ impl Tree {
             self.insert(path, TYPE_LINK | 0o777, modified, Content::Bytes(target));
         } else if kind.is_file() {
             let (length, _) = readable(host)?;
-            self.insert(
-                path,
-                TYPE_FILE | mode,
-                modified,
-                Content::File(host.to_owned(), length),
-            );
+            self.insert(path, TYPE_FILE | mode, modified, Content::File(host.to_owned(), length));
         } else {
-            let what = if kind.is_fifo() || kind.is_socket() {
-                "a pipe or socket"
-            } else {
-                "a device"
-            };
+            let what = if kind.is_fifo() || kind.is_socket() { "a pipe or socket" } else { "a device" };
             return Err(Error::new(format!("{}: it is {what}", cannot())));
         }
         Ok(())
@@ -156,26 +123,14 @@ impl Tree {
     /// Refuse to put a file where a directory is, or anything below what is no directory.
     fn check_place(&self, path: &[u8], directory: bool) -> Result<()> {
         let refuse = |path: &[u8], why| {
-            let path =
-                String::from_utf8_lossy(path.strip_prefix(b"root").unwrap_or(path)).into_owned();
+            let path = String::from_utf8_lossy(path.strip_prefix(b"root").unwrap_or(path)).into_owned();
             Err(Error::new(format!("cannot copy to {path}: it is {why}")))
         };
         let exists = self.nodes.contains_key(path);
         if exists && self.is_directory(path) != directory {
-            return refuse(
-                path,
-                if directory {
-                    "no directory"
-                } else {
-                    "a directory"
-                },
-            );
+            return refuse(path, if directory { "no directory" } else { "a directory" });
         }
-        let slashes = path
-            .iter()
-            .enumerate()
-            .filter(|(_, byte)| **byte == b'/')
-            .map(|(at, _)| at);
+        let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
         for parent in slashes.map(|at| &path[..at]) {
             if self.nodes.contains_key(parent) && !self.is_directory(parent) {
                 return refuse(parent, "no directory");
@@ -185,47 +140,26 @@ impl Tree {
     }
 
     fn insert(&mut self, path: &[u8], mode: u32, modified_seconds: u64, content: Content) {
-        debug_assert!(
-            !path.is_empty() && path[0] != b'/',
-            "paths in the archive are relative"
-        );
+        debug_assert!(!path.is_empty() && path[0] != b'/', "paths in the archive are relative");
         let mut parent = path;
         while let Some(slash) = parent.iter().rposition(|byte| *byte == b'/') {
             parent = &parent[..slash];
-            let missing = || Node {
-                mode: TYPE_DIRECTORY | 0o755,
-                modified_seconds: 0,
-                content: Content::Nothing,
-            };
+            let missing = || Node { mode: TYPE_DIRECTORY | 0o755, modified_seconds: 0, content: Content::Nothing };
             self.nodes.entry(parent.to_vec()).or_insert_with(missing);
         }
-        self.nodes.insert(
-            path.to_vec(),
-            Node {
-                mode,
-                modified_seconds,
-                content,
-            },
-        );
+        self.nodes.insert(path.to_vec(), Node { mode, modified_seconds, content });
     }
 
     /// Bytes of the archive.
     #[must_use]
     pub fn length(&self) -> u64 {
-        let data: u64 = self
-            .nodes
-            .values()
-            .map(|node| pages(node.content.length()))
-            .sum();
+        let data: u64 = self.nodes.values().map(|node| pages(node.content.length())).sum();
         self.data_start() + data
     }
 
     fn data_start(&self) -> u64 {
         let paths: usize = self.nodes.keys().map(Vec::len).sum();
-        pages(
-            (size_of::<ArchiveHeader>() + self.nodes.len() * size_of::<ArchiveEntry>() + paths)
-                as u64,
-        )
+        pages((size_of::<ArchiveHeader>() + self.nodes.len() * size_of::<ArchiveEntry>() + paths) as u64)
     }
 
     /// Write the archive. `built_seconds` is the time of all that has none of its own.
@@ -235,24 +169,14 @@ impl Tree {
     pub fn write(&self, built_seconds: u64, output: &mut impl Write) -> Result<()> {
         let cannot = || "cannot write the boot module".to_owned();
         let mut head = Vec::new();
-        for number in [
-            ARCHIVE_MAGIC,
-            self.nodes.len() as u64,
-            self.length(),
-            built_seconds,
-        ] {
+        for number in [ARCHIVE_MAGIC, self.nodes.len() as u64, self.length(), built_seconds] {
             head.extend(number.to_le_bytes());
         }
-        let mut path_offset =
-            (size_of::<ArchiveHeader>() + self.nodes.len() * size_of::<ArchiveEntry>()) as u64;
+        let mut path_offset = (size_of::<ArchiveHeader>() + self.nodes.len() * size_of::<ArchiveEntry>()) as u64;
         let mut data_offset = self.data_start();
         for (path, node) in &self.nodes {
             let length = node.content.length();
-            let modified = if node.modified_seconds == 0 {
-                built_seconds
-            } else {
-                node.modified_seconds
-            };
+            let modified = if node.modified_seconds == 0 { built_seconds } else { node.modified_seconds };
             head.extend(path_offset.to_le_bytes());
             head.extend((path.len() as u32).to_le_bytes());
             head.extend(node.mode.to_le_bytes());
@@ -301,29 +225,21 @@ pub fn pad(length: u64, output: &mut impl Write) -> io::Result<()> {
 
 /// Length and time of a file that can be opened.
 fn readable(file: &Path) -> Result<(u64, u64)> {
-    let data = File::open(file)
-        .and_then(|opened| opened.metadata())
-        .context(|| format!("cannot copy {}", file.display()))?;
+    let data =
+        File::open(file).and_then(|opened| opened.metadata()).context(|| format!("cannot copy {}", file.display()))?;
     if !data.is_file() {
-        return Err(Error::new(format!(
-            "cannot copy {}: it is no regular file",
-            file.display()
-        )));
+        return Err(Error::new(format!("cannot copy {}: it is no regular file", file.display())));
     }
     Ok((data.len(), u64::try_from(data.mtime()).unwrap_or(0)))
 }
 
 fn copy_exactly(file: &Path, length: u64, output: &mut impl Write) -> Result<()> {
     let opened = File::open(file).context(|| format!("cannot copy {}", file.display()))?;
-    let copied = io::copy(&mut opened.take(length), output)
-        .context(|| format!("cannot copy {}", file.display()))?;
+    let copied = io::copy(&mut opened.take(length), output).context(|| format!("cannot copy {}", file.display()))?;
     if copied == length {
         Ok(())
     } else {
-        Err(Error::new(format!(
-            "cannot copy {}: it became shorter meanwhile",
-            file.display()
-        )))
+        Err(Error::new(format!("cannot copy {}: it became shorter meanwhile", file.display())))
     }
 }
 
@@ -346,16 +262,10 @@ mod tests {
         let archive = Archive::new(&bytes).expect("valid");
         assert_eq!(archive.built_seconds(), 99);
         let hostname = archive.find(b"root/etc/hostname").expect("there");
-        assert_eq!(
-            (hostname.data, hostname.mode, hostname.modified_seconds),
-            (&b"baton\n"[..], 0o100_644, 99)
-        );
+        assert_eq!((hostname.data, hostname.mode, hostname.modified_seconds), (&b"baton\n"[..], 0o100_644, 99));
         assert_eq!(hostname.data_offset % 4096, 0);
         assert_eq!(archive.find(b"bin/sh").expect("there").data, b"busybox");
-        assert_eq!(
-            archive.find(b"root/etc").expect("parents are made").mode,
-            0o040_755
-        );
+        assert_eq!(archive.find(b"root/etc").expect("parents are made").mode, 0o040_755);
         assert_eq!(archive.find(b"root/tmp").expect("there").mode, 0o041_777);
         assert_eq!(archive.find(b"large").expect("there").data, vec![7; 5000]);
     }

@@ -34,17 +34,12 @@ pub fn read(port: &mut impl Read) -> io::Result<Message> {
         port.read_exact(&mut bytes)?;
         let word = |index: usize| {
             let word = &bytes[index * 4..index * 4 + 4];
-            word.iter()
-                .rev()
-                .fold(0u32, |number, byte| number << 8 | u32::from(*byte))
+            word.iter().rev().fold(0u32, |number, byte| number << 8 | u32::from(*byte))
         };
         match word(0) {
             READY => return Ok(Message::Ready),
             EXIT => {
-                return Ok(Message::Exit {
-                    status: word(1),
-                    failed: word(2) != 0,
-                });
+                return Ok(Message::Exit { status: word(1), failed: word(2) != 0 });
             }
             TEXT if word(1) <= TEXT_LIMIT => {
                 let mut text = vec![0; word(1) as usize];
@@ -85,17 +80,8 @@ mod tests {
         }
         let mut port = bytes.as_slice();
         assert_eq!(read(&mut port).expect("whole"), Message::Ready);
-        assert_eq!(
-            read(&mut port).expect("whole"),
-            Message::Text(b"hi".to_vec())
-        );
-        assert_eq!(
-            read(&mut port).expect("whole"),
-            Message::Exit {
-                status: 3,
-                failed: true
-            }
-        );
+        assert_eq!(read(&mut port).expect("whole"), Message::Text(b"hi".to_vec()));
+        assert_eq!(read(&mut port).expect("whole"), Message::Exit { status: 3, failed: true });
         assert!(read(&mut port).is_err());
     }
 }

@@ -26,10 +26,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 impl Error {
     /// A failure of Baton itself.
     pub fn new(message: impl Into<String>) -> Self {
-        Self {
-            status: FAILED,
-            message: message.into(),
-        }
+        Self { status: FAILED, message: message.into() }
     }
 
     /// The same failure with another status.

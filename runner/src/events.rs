@@ -97,10 +97,7 @@ pub fn pass_on(
             if failed {
                 continue;
             }
-            if let Err(error) = output
-                .write_all(&chunk[..length])
-                .and_then(|()| output.flush())
-            {
+            if let Err(error) = output.write_all(&chunk[..length]).and_then(|()| output.flush()) {
                 failed = true;
                 // As above.
                 let _ = events.send(Event::OutputFailed(error));

@@ -59,49 +59,22 @@ pub fn run(ready: &Ready, options: &Options, exec: &Exec) -> Result<u8> {
     let (sender, events) = channel();
     // Before QEMU starts, so that no signal finds it without an owner.
     events::signals(&[SIGINT, SIGTERM, SIGHUP], &sender)?;
-    let machine = Machine {
-        kvm: options.kvm,
-        ..Machine::new(options.memory_mib)
-    };
-    let running = qemu::start(
-        &ready.qemu,
-        &machine,
-        &ready.guest.kernel,
-        &module,
-        scratch.path(),
-    )?;
+    let machine = Machine { kvm: options.kvm, ..Machine::new(options.memory_mib) };
+    let running = qemu::start(&ready.qemu, &machine, &ready.guest.kernel, &module, scratch.path())?;
     let console = Tail::default();
     events::messages(&running.control, &sender)?;
     events::pass_on(&running.serial, Stream::Serial, console.clone(), &sender)?;
-    events::pass_on(
-        &running.stdout,
-        Stream::Output,
-        unbuffered_output()?,
-        &sender,
-    )?;
+    events::pass_on(&running.stdout, Stream::Output, unbuffered_output()?, &sender)?;
     events::pass_on(&running.stderr, Stream::Error, io::stderr(), &sender)?;
     pass_input(&running.stdin)?;
-    let deadline = options
-        .limit(Some(DEFAULT_LIMIT))
-        .map(|limit| Instant::now() + limit);
-    Session {
-        scratch: Some(scratch),
-        running,
-        events,
-        console,
-        deadline,
-        texts: Vec::new(),
-    }
-    .conduct()
+    let deadline = options.limit(Some(DEFAULT_LIMIT)).map(|limit| Instant::now() + limit);
+    Session { scratch: Some(scratch), running, events, console, deadline, texts: Vec::new() }.conduct()
 }
 
 /// Standard output as a file: the standard library's own handle looks for the ends of lines.
 fn unbuffered_output() -> Result<std::fs::File> {
     use std::os::fd::AsFd;
-    let output = io::stdout()
-        .as_fd()
-        .try_clone_to_owned()
-        .context(|| "cannot use standard output".into())?;
+    let output = io::stdout().as_fd().try_clone_to_owned().context(|| "cannot use standard output".into())?;
     Ok(output.into())
 }
 
@@ -171,9 +144,7 @@ impl Session {
                     return Ok(128 + SIGPIPE as u8);
                 }
                 Ok(Event::OutputFailed(error)) => {
-                    return Err(Error::new(format!(
-                        "cannot write the program's output: {error}"
-                    )));
+                    return Err(Error::new(format!("cannot write the program's output: {error}")));
                 }
                 Err(RecvTimeoutError::Timeout) => return Err(self.time_out()),
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -193,13 +164,8 @@ impl Session {
 
     fn next(&self) -> std::result::Result<Event, RecvTimeoutError> {
         match self.deadline {
-            Some(deadline) => self
-                .events
-                .recv_timeout(deadline.saturating_duration_since(Instant::now())),
-            None => self
-                .events
-                .recv()
-                .map_err(|_| RecvTimeoutError::Disconnected),
+            Some(deadline) => self.events.recv_timeout(deadline.saturating_duration_since(Instant::now())),
+            None => self.events.recv().map_err(|_| RecvTimeoutError::Disconnected),
         }
     }
 
@@ -210,11 +176,7 @@ impl Session {
         let mut answered = false;
         let start = Instant::now();
         while start.elapsed() < DUMP_LIMIT {
-            let pause = if answered {
-                DUMP_PAUSE
-            } else {
-                DUMP_LIMIT.saturating_sub(start.elapsed())
-            };
+            let pause = if answered { DUMP_PAUSE } else { DUMP_LIMIT.saturating_sub(start.elapsed()) };
             match self.events.recv_timeout(pause) {
                 Ok(Event::Message(Message::Text(text))) => {
                     self.texts.push(text);
@@ -230,8 +192,7 @@ impl Session {
             say("the guest did not tell what its threads are doing");
             self.show_console();
         }
-        Error::new("the program did not end in time (--timeout SECONDS gives it more)")
-            .with_status(TIMED_OUT)
+        Error::new("the program did not end in time (--timeout SECONDS gives it more)").with_status(TIMED_OUT)
     }
 
     /// The guest ended without a word.

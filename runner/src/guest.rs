@@ -52,53 +52,29 @@ pub fn workspace() -> &'static Path {
 pub fn build(rust: &Rust) -> Result<Guest> {
     let (target, programs) = plan()?;
     let build = |kind: Kind, folder: &str, flags: &[&str], script: Option<&str>| {
-        let programs: Vec<&Program> = programs
-            .iter()
-            .filter(|program| program.kind == kind)
-            .collect();
+        let programs: Vec<&Program> = programs.iter().filter(|program| program.kind == kind).collect();
         build_kind(rust, &programs, &target.join(folder), flags, script)
     };
     let kernel = build(
         Kind::Kernel,
         "kernel",
-        &[
-            "-Crelocation-model=static",
-            "-Ccode-model=kernel",
-            "-Cforce-frame-pointers=yes",
-        ],
+        &["-Crelocation-model=static", "-Ccode-model=kernel", "-Cforce-frame-pointers=yes"],
         None,
     )?;
     let programs = build(
         Kind::Program,
         "programs",
-        &[
-            "-Crelocation-model=static",
-            "-Ccode-model=small",
-            "-Cforce-frame-pointers=yes",
-            "-Clink-arg=--no-pie",
-        ],
+        &["-Crelocation-model=static", "-Ccode-model=small", "-Cforce-frame-pointers=yes", "-Clink-arg=--no-pie"],
         Some("runtime/link.ld"),
     )?;
     let personality = build(
         Kind::Personality,
         "personality",
-        &[
-            "-Crelocation-model=pic",
-            "-Ccode-model=small",
-            "-Cforce-frame-pointers=yes",
-            "-Clink-arg=--no-pie",
-        ],
+        &["-Crelocation-model=pic", "-Ccode-model=small", "-Cforce-frame-pointers=yes", "-Clink-arg=--no-pie"],
         Some("linux/link.ld"),
     )?;
-    let kernel = kernel
-        .into_iter()
-        .next()
-        .ok_or_else(|| Error::new("this workspace has no kernel"))?;
-    Ok(Guest {
-        kernel,
-        programs,
-        personality: personality.into_iter().next(),
-    })
+    let kernel = kernel.into_iter().next().ok_or_else(|| Error::new("this workspace has no kernel"))?;
+    Ok(Guest { kernel, programs, personality: personality.into_iter().next() })
 }
 
 fn build_kind(
@@ -108,10 +84,8 @@ fn build_kind(
     flags: &[&str],
     script: Option<&str>,
 ) -> Result<Vec<PathBuf>> {
-    let built: Vec<PathBuf> = programs
-        .iter()
-        .map(|program| target.join(TARGET).join("release").join(&program.name))
-        .collect();
+    let built: Vec<PathBuf> =
+        programs.iter().map(|program| target.join(TARGET).join("release").join(&program.name)).collect();
     if built.is_empty() {
         return Ok(built);
     }
@@ -124,10 +98,7 @@ fn build_kind(
         flags.push(format!("-Cmetadata={:x}", fingerprint(&text)));
     }
     let mut cargo = rust.cargo(&flags);
-    cargo
-        .current_dir(workspace())
-        .args(["build", "--release", "--target", TARGET, "--target-dir"])
-        .arg(target);
+    cargo.current_dir(workspace()).args(["build", "--release", "--target", TARGET, "--target-dir"]).arg(target);
     for program in programs {
         cargo.args(["--package", &program.package, "--bin", &program.name]);
     }
@@ -135,28 +106,16 @@ fn build_kind(
     if built.iter().all(|file| file.exists()) {
         cargo.arg("--quiet");
     } else {
-        let names: Vec<&str> = programs
-            .iter()
-            .map(|program| program.name.as_str())
-            .collect();
+        let names: Vec<&str> = programs.iter().map(|program| program.name.as_str()).collect();
         say(&format!("building {}", names.join(", ")));
     }
-    let status = cargo
-        .stdin(std::process::Stdio::null())
-        .status()
-        .context(|| "cannot run cargo".into())?;
-    if status.success() {
-        Ok(built)
-    } else {
-        Err(Error::new("the system could not be built"))
-    }
+    let status = cargo.stdin(std::process::Stdio::null()).status().context(|| "cannot run cargo".into())?;
+    if status.success() { Ok(built) } else { Err(Error::new("the system could not be built")) }
 }
 
 /// FNV-1a, so that the same script gives the same number on every host.
 fn fingerprint(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    })
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// Cargo's target folder, and the programs of the workspace.
@@ -166,14 +125,10 @@ fn plan() -> Result<(PathBuf, Vec<Program>)> {
     if let Some(directory) = target_directory {
         command.env("CARGO_TARGET_DIR", directory);
     }
-    command
-        .current_dir(workspace())
-        .args(["metadata", "--format-version", "1", "--no-deps"]);
+    command.current_dir(workspace()).args(["metadata", "--format-version", "1", "--no-deps"]);
     let text = process::output(&mut command)?;
     let metadata: Value = serde_json::from_str(&text).context(|| "cargo metadata".into())?;
-    let target = metadata["target_directory"]
-        .as_str()
-        .ok_or_else(|| Error::new("cargo metadata: no target folder"))?;
+    let target = metadata["target_directory"].as_str().ok_or_else(|| Error::new("cargo metadata: no target folder"))?;
     let mut programs = Vec::new();
     for package in metadata["packages"].as_array().into_iter().flatten() {
         let Some(name) = package["name"].as_str() else {
@@ -185,22 +140,14 @@ fn plan() -> Result<(PathBuf, Vec<Program>)> {
             Some("personality") => Kind::Personality,
             None => continue,
             Some(other) => {
-                return Err(Error::new(format!(
-                    "package {name}: unknown kind of program '{other}'"
-                )));
+                return Err(Error::new(format!("package {name}: unknown kind of program '{other}'")));
             }
         };
         for target in package["targets"].as_array().into_iter().flatten() {
-            let is_binary = target["kind"]
-                .as_array()
-                .is_some_and(|kinds| kinds.iter().any(|kind| kind == "bin"));
+            let is_binary = target["kind"].as_array().is_some_and(|kinds| kinds.iter().any(|kind| kind == "bin"));
             match target["name"].as_str() {
                 Some(binary) if is_binary => {
-                    programs.push(Program {
-                        package: name.into(),
-                        name: binary.into(),
-                        kind,
-                    });
+                    programs.push(Program { package: name.into(), name: binary.into(), kind });
                 }
                 _ => {}
             }

@@ -48,12 +48,7 @@ pub fn tree(guest: &Guest, busybox: &Busybox) -> Result<Tree> {
         .programs
         .iter()
         .map(|file| (file, file.file_name()))
-        .chain(
-            guest
-                .personality
-                .iter()
-                .map(|file| (file, Some(OsStr::new("linux")))),
-        )
+        .chain(guest.personality.iter().map(|file| (file, Some(OsStr::new("linux")))))
     {
         let Some(name) = name.and_then(OsStr::to_str) else {
             continue;
@@ -62,8 +57,7 @@ pub fn tree(guest: &Guest, busybox: &Busybox) -> Result<Tree> {
             continue;
         }
         let bytes = fs::read(file).context(|| format!("cannot read {}", file.display()))?;
-        let bytes = module::stripped(&bytes)
-            .map_err(|error| Error::new(format!("{}: {error}", file.display())))?;
+        let bytes = module::stripped(&bytes).map_err(|error| Error::new(format!("{}: {error}", file.display())))?;
         tree.bytes(&format!("system/{name}"), 0o755, bytes);
     }
     tree.program(b"bin/busybox", 0o755, &busybox.file)?;
@@ -81,27 +75,14 @@ const INIT: &str = "init";
 /// # Errors
 /// There is none.
 pub fn init(guest: &Guest) -> Result<&Path> {
-    let init = guest
-        .programs
-        .iter()
-        .find(|file| file.file_name().is_some_and(|name| name == INIT));
-    init.map(PathBuf::as_path)
-        .ok_or_else(|| Error::new("this workspace has no program named init"))
+    let init = guest.programs.iter().find(|file| file.file_name().is_some_and(|name| name == INIT));
+    init.map(PathBuf::as_path).ok_or_else(|| Error::new("this workspace has no program named init"))
 }
 
 /// The first content of the memory file system, which is the root.
 fn fill_root(tree: &mut Tree) {
     // Where other file systems are seen, and where programs expect a place.
-    for directory in [
-        "bin",
-        "dev",
-        "etc",
-        "proc",
-        "system",
-        "usr/local/bin",
-        "var/log",
-        "var/run",
-    ] {
+    for directory in ["bin", "dev", "etc", "proc", "system", "usr/local/bin", "var/log", "var/run"] {
         tree.directory(&format!("root/{directory}"), 0o755);
     }
     tree.directory("root/root", 0o700);
@@ -113,17 +94,11 @@ fn fill_root(tree: &mut Tree) {
     let files = [
         ("hostname", "baton\n"),
         ("hosts", "127.0.0.1 localhost\n"),
-        (
-            "passwd",
-            "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",
-        ),
+        ("passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"),
         ("group", "root:x:0:\ntty:x:5:\nnogroup:x:65534:\n"),
         ("shells", "/bin/sh\n/bin/ash\n"),
         ("os-release", "NAME=Baton\nID=baton\nPRETTY_NAME=Baton\n"),
-        (
-            "profile",
-            "export PS1='\\u@\\h:\\w\\$ '\nexport PAGER=less EDITOR=vi\nalias ll='ls -l'\n",
-        ),
+        ("profile", "export PS1='\\u@\\h:\\w\\$ '\nexport PAGER=less EDITOR=vi\nalias ll='ls -l'\n"),
     ];
     for (name, text) in files {
         tree.bytes(&format!("root/etc/{name}"), 0o644, text);
@@ -139,9 +114,8 @@ pub fn copy(tree: &mut Tree, host: &Path, guest: &OsStr) -> Result<()> {
     // As `cp` does: a file copied to a directory goes into it. A directory becomes the directory.
     let into = guest.as_bytes().ends_with(b"/") || tree.is_directory(&place);
     if into && !host.is_dir() {
-        let name = host
-            .file_name()
-            .ok_or_else(|| Error::new(format!("cannot copy {}: it has no name", host.display())))?;
+        let name =
+            host.file_name().ok_or_else(|| Error::new(format!("cannot copy {}: it has no name", host.display())))?;
         place = join(&place, name.as_bytes());
     }
     tree.copy(&place, host)
@@ -150,16 +124,8 @@ pub fn copy(tree: &mut Tree, host: &Path, guest: &OsStr) -> Result<()> {
 /// Where a file lies in the archive that the guest shall see at `path`.
 fn archive_path(path: &OsStr) -> Result<Vec<u8>> {
     let bytes = path.as_bytes();
-    let start: &[u8] = if bytes.starts_with(b"/") {
-        b""
-    } else {
-        b"root"
-    };
-    let mut parts: Vec<&[u8]> = if start.is_empty() {
-        Vec::new()
-    } else {
-        vec![start]
-    };
+    let start: &[u8] = if bytes.starts_with(b"/") { b"" } else { b"root" };
+    let mut parts: Vec<&[u8]> = if start.is_empty() { Vec::new() } else { vec![start] };
     for part in bytes.split(|byte| *byte == b'/') {
         match part {
             b"" | b"." => {}
@@ -168,10 +134,9 @@ fn archive_path(path: &OsStr) -> Result<Vec<u8>> {
         }
     }
     match parts.as_slice() {
-        [b"dev" | b"proc" | b"system", ..] => Err(Error::new(format!(
-            "cannot copy to {}: it is not a place for files",
-            path.display()
-        ))),
+        [b"dev" | b"proc" | b"system", ..] => {
+            Err(Error::new(format!("cannot copy to {}: it is not a place for files", path.display())))
+        }
         [b"bin" | b"sbin", rest @ ..] | [b"usr", b"bin" | b"sbin", rest @ ..] => {
             Ok([&[&b"bin"[..]], rest].concat().join(&b'/'))
         }
@@ -183,12 +148,7 @@ fn archive_path(path: &OsStr) -> Result<Vec<u8>> {
 ///
 /// # Errors
 /// It is a file of the host, and not one that Baton can run.
-pub fn place_program(
-    tree: &mut Tree,
-    name: &OsStr,
-    arguments: &[OsString],
-    environment: &[OsString],
-) -> Result<Start> {
+pub fn place_program(tree: &mut Tree, name: &OsStr, arguments: &[OsString], environment: &[OsString]) -> Result<Start> {
     let mut path = Vec::new();
     if name.as_bytes().contains(&b'/') {
         let host = Path::new(name);
@@ -199,11 +159,7 @@ pub fn place_program(
     }
     let mut all = vec![name.to_owned()];
     all.extend_from_slice(arguments);
-    Ok(Start::Program {
-        path,
-        arguments: all,
-        environment: environment.to_vec(),
-    })
+    Ok(Start::Program { path, arguments: all, environment: environment.to_vec() })
 }
 
 /// Add the record that says what to start.
@@ -211,11 +167,8 @@ pub fn place_program(
 /// # Errors
 /// An argument contains a NUL byte.
 pub fn add_command(tree: &mut Tree, start: &Start) -> Result<()> {
-    let term = std::env::var_os("TERM")
-        .filter(|term| !term.is_empty())
-        .unwrap_or_else(|| "linux".into());
-    let mut variables: Vec<OsString> =
-        vec![format!("PATH={PATH}").into(), format!("HOME={HOME}").into()];
+    let term = std::env::var_os("TERM").filter(|term| !term.is_empty()).unwrap_or_else(|| "linux".into());
+    let mut variables: Vec<OsString> = vec![format!("PATH={PATH}").into(), format!("HOME={HOME}").into()];
     let mut term_variable = OsString::from("TERM=");
     term_variable.push(term);
     variables.push(term_variable);
@@ -226,11 +179,7 @@ pub fn add_command(tree: &mut Tree, start: &Start) -> Result<()> {
             }
             command_record(0, b"/bin/sh", &["-sh".into()], &variables)
         }
-        Start::Program {
-            path,
-            arguments,
-            environment,
-        } => {
+        Start::Program { path, arguments, environment } => {
             for variable in environment {
                 let name = name_of(variable);
                 variables.retain(|earlier| name_of(earlier) != name);
@@ -244,27 +193,13 @@ pub fn add_command(tree: &mut Tree, start: &Start) -> Result<()> {
 }
 
 fn name_of(variable: &OsStr) -> &[u8] {
-    variable
-        .as_bytes()
-        .split(|byte| *byte == b'=')
-        .next()
-        .unwrap_or_default()
+    variable.as_bytes().split(|byte| *byte == b'=').next().unwrap_or_default()
 }
 
 /// The bytes of `boot/command` (layout: [`COMMAND_MAGIC`]).
-fn command_record(
-    mode: u32,
-    path: &[u8],
-    arguments: &[OsString],
-    environment: &[OsString],
-) -> Vec<u8> {
+fn command_record(mode: u32, path: &[u8], arguments: &[OsString], environment: &[OsString]) -> Vec<u8> {
     let mut record = COMMAND_MAGIC.to_le_bytes().to_vec();
-    for number in [
-        mode,
-        arguments.len() as u32,
-        environment.len() as u32,
-        path.len() as u32,
-    ] {
+    for number in [mode, arguments.len() as u32, environment.len() as u32, path.len() as u32] {
         record.extend(number.to_le_bytes());
     }
     record.extend(path);
@@ -312,15 +247,8 @@ mod tests {
     fn a_variable_given_twice_has_its_last_value() {
         let mut tree = Tree::default();
         let environment = ["A=1", "PATH=/x", "A=2"].map(OsString::from).to_vec();
-        add_command(
-            &mut tree,
-            &Start::Program {
-                path: Vec::new(),
-                arguments: vec!["sh".into()],
-                environment,
-            },
-        )
-        .expect("written");
+        add_command(&mut tree, &Start::Program { path: Vec::new(), arguments: vec!["sh".into()], environment })
+            .expect("written");
         let mut bytes = Vec::new();
         tree.write(0, &mut bytes).expect("written");
         let archive = abi::archive::Archive::new(&bytes).expect("valid");

@@ -21,7 +21,7 @@ pub mod terminal;
 
 use std::path::Path;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::setup::{Cache, busybox, rust};
 
 /// All that is needed to boot.
@@ -38,17 +38,18 @@ pub struct Ready {
 /// Set up what is missing and build the system.
 ///
 /// # Errors
-/// Something is missing that cannot be set up, or the system cannot be built.
+/// Something is missing that cannot be set up (all of that is in one message), or the system cannot be built.
 pub fn prepare(own_busybox: Option<&Path>) -> Result<Ready> {
     let cache = Cache::open()?;
-    let qemu = setup::qemu::prepare(&cache)?;
-    let busybox = busybox::prepare(&cache, own_busybox)?;
-    let rust = rust::prepare(&cache)?;
+    let tools = (setup::qemu::prepare(&cache), busybox::prepare(&cache, own_busybox), rust::prepare(&cache));
     // Cargo has its own locks; others need not wait for the build.
     drop(cache);
-    Ok(Ready {
-        qemu,
-        busybox,
-        guest: guest::build(&rust)?,
-    })
+    match tools {
+        (Ok(qemu), Ok(busybox), Ok(rust)) => Ok(Ready { qemu, busybox, guest: guest::build(&rust)? }),
+        (qemu, busybox, rust) => {
+            let missing = [qemu.err(), busybox.err(), rust.err()];
+            let messages: Vec<String> = missing.into_iter().flatten().map(|error| error.message).collect();
+            Err(Error::new(messages.join("\n  and ")))
+        }
+    }
 }

@@ -22,25 +22,21 @@ use crate::error::{Context, Error, Result};
 /// `init` is no program that can be laid out, or the file cannot be written.
 pub fn write(init: &Path, tree: &Tree, file: &Path) -> Result<()> {
     let program = fs::read(init).context(|| format!("cannot read {}", init.display()))?;
-    let (header, image) =
-        lay_out(&program, tree.length()).map_err(|error| Error::new(format!("init: {error}")))?;
+    let (header, image) = lay_out(&program, tree.length()).map_err(|error| Error::new(format!("init: {error}")))?;
     let cannot = || format!("cannot write {}", file.display());
     let mut output = BufWriter::with_capacity(1 << 20, File::create(file).context(cannot)?);
     let header = encode(&header);
     output.write_all(&header).context(cannot)?;
     pad(header.len() as u64, &mut output).context(cannot)?;
     output.write_all(&image).context(cannot)?;
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |time| time.as_secs());
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
     tree.write(now, &mut output)?;
     output.flush().context(cannot)
 }
 
 /// The header, and init's segments one after the other.
 fn lay_out(program: &[u8], archive_length: u64) -> Result<(ModuleHeader, Vec<u8>)> {
-    let elf = ElfBytes::<LittleEndian>::minimal_parse(program)
-        .context(|| "not a good ELF file".into())?;
+    let elf = ElfBytes::<LittleEndian>::minimal_parse(program).context(|| "not a good ELF file".into())?;
     let mut header = ModuleHeader {
         magic: MODULE_MAGIC,
         version: MODULE_VERSION,
@@ -50,40 +46,25 @@ fn lay_out(program: &[u8], archive_length: u64) -> Result<(ModuleHeader, Vec<u8>
     };
     let mut image = Vec::new();
     let segments = elf.segments().ok_or_else(|| Error::new("no segments"))?;
-    for segment in segments
-        .iter()
-        .filter(|segment| segment.p_type == PT_LOAD && segment.p_memsz > 0)
-    {
+    for segment in segments.iter().filter(|segment| segment.p_type == PT_LOAD && segment.p_memsz > 0) {
         let index = header.segment_count as usize;
         if index == INIT_SEGMENTS {
             return Err(Error::new(format!("more than {INIT_SEGMENTS} segments")));
         }
         let start = segment.p_vaddr - segment.p_vaddr % PAGE_SIZE;
         let length = pages(segment.p_vaddr + segment.p_memsz - start);
-        header.segments[index] = InitSegment {
-            offset: PAGE_SIZE + image.len() as u64,
-            address: start,
-            length,
-            access: access_of(&segment),
-        };
+        header.segments[index] =
+            InitSegment { offset: PAGE_SIZE + image.len() as u64, address: start, length, access: access_of(&segment) };
         header.segment_count += 1;
-        let data = elf
-            .segment_data(&segment)
-            .context(|| "a segment outside the file".into())?;
+        let data = elf.segment_data(&segment).context(|| "a segment outside the file".into())?;
         let begin = image.len();
         image.resize(begin + length as usize, 0);
         let data_begin = begin + (segment.p_vaddr - start) as usize;
         image[data_begin..data_begin + data.len()].copy_from_slice(data);
     }
-    for (earlier, later) in header
-        .segments
-        .iter()
-        .zip(&header.segments[1..header.segment_count as usize])
-    {
+    for (earlier, later) in header.segments.iter().zip(&header.segments[1..header.segment_count as usize]) {
         if earlier.address + earlier.length > later.address {
-            return Err(Error::new(
-                "two segments share a page: align them in the linker script",
-            ));
+            return Err(Error::new("two segments share a page: align them in the linker script"));
         }
     }
     header.archive_offset = PAGE_SIZE + image.len() as u64;
@@ -91,15 +72,8 @@ fn lay_out(program: &[u8], archive_length: u64) -> Result<(ModuleHeader, Vec<u8>
 }
 
 fn access_of(segment: &ProgramHeader) -> u64 {
-    let bits = [
-        (PF_R, access::READ),
-        (PF_W, access::WRITE),
-        (PF_X, access::EXECUTE),
-    ];
-    bits.iter()
-        .filter(|(flag, _)| segment.p_flags & flag != 0)
-        .map(|(_, bit)| bit)
-        .sum()
+    let bits = [(PF_R, access::READ), (PF_W, access::WRITE), (PF_X, access::EXECUTE)];
+    bits.iter().filter(|(flag, _)| segment.p_flags & flag != 0).map(|(_, bit)| bit).sum()
 }
 
 fn encode(header: &ModuleHeader) -> Vec<u8> {
@@ -111,12 +85,7 @@ fn encode(header: &ModuleHeader) -> Vec<u8> {
         bytes.extend(number.to_le_bytes());
     }
     for segment in &header.segments {
-        for number in [
-            segment.offset,
-            segment.address,
-            segment.length,
-            segment.access,
-        ] {
+        for number in [segment.offset, segment.address, segment.length, segment.access] {
             bytes.extend(number.to_le_bytes());
         }
     }
@@ -129,23 +98,14 @@ fn encode(header: &ModuleHeader) -> Vec<u8> {
 /// # Errors
 /// It is no ELF file.
 pub fn stripped(program: &[u8]) -> Result<Vec<u8>> {
-    let elf = ElfBytes::<LittleEndian>::minimal_parse(program)
-        .context(|| "not a good ELF file".into())?;
+    let elf = ElfBytes::<LittleEndian>::minimal_parse(program).context(|| "not a good ELF file".into())?;
     let header = elf.ehdr;
     let mut end = header.e_phoff + u64::from(header.e_phnum) * u64::from(header.e_phentsize);
-    for segment in elf
-        .segments()
-        .into_iter()
-        .flatten()
-        .filter(|segment| segment.p_filesz > 0)
-    {
+    for segment in elf.segments().into_iter().flatten().filter(|segment| segment.p_filesz > 0) {
         end = end.max(segment.p_offset + segment.p_filesz);
     }
     let end = usize::try_from(end).unwrap_or(usize::MAX);
-    let mut bytes = program
-        .get(..end)
-        .ok_or_else(|| Error::new("a segment outside the file"))?
-        .to_vec();
+    let mut bytes = program.get(..end).ok_or_else(|| Error::new("a segment outside the file"))?.to_vec();
     // No section headers any more: offset, then count and index of names.
     bytes[0x28..0x30].fill(0);
     bytes[0x3c..0x40].fill(0);

@@ -80,12 +80,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            memory_mib: 512,
-            timeout: None,
-            kvm: false,
-            busybox: None,
-        }
+        Self { memory_mib: 512, timeout: None, kvm: false, busybox: None }
     }
 }
 
@@ -97,26 +92,20 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<(Options, 
     let mut parser = lexopt::Parser::from_args(arguments);
     let mut options = Options::default();
     let mut action = Action::Shell;
-    let usage =
-        |error: lexopt::Error| Error::new(format!("{error} (cargo run -- --help tells more)"));
+    let usage = |error: lexopt::Error| Error::new(format!("{error} (cargo run -- --help tells more)"));
     while let Some(argument) = parser.next().map_err(usage)? {
         match argument {
             Short('h') | Long("help") => return Ok((options, Action::Help)),
             Long("arch") => {
                 let arch = parser.value().map_err(usage)?;
                 if arch != "x86_64" {
-                    return Err(Error::new(format!(
-                        "--arch {}: only x86_64 is supported",
-                        arch.display()
-                    )));
+                    return Err(Error::new(format!("--arch {}: only x86_64 is supported", arch.display())));
                 }
             }
             Long("cpus") => {
                 let cpus = number(&parser.value().map_err(usage)?, "--cpus")?;
                 if cpus != 1 {
-                    return Err(Error::new(format!(
-                        "--cpus {cpus}: Baton runs on one processor for now"
-                    )));
+                    return Err(Error::new(format!("--cpus {cpus}: Baton runs on one processor for now")));
                 }
             }
             Long("memory") => options.memory_mib = memory(&parser.value().map_err(usage)?)?,
@@ -150,9 +139,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<(Options, 
         }
     }
     match action {
-        Action::Exec(_) => Err(Error::new(
-            "exec: which PROGRAM? (cargo run -- --help tells more)",
-        )),
+        Action::Exec(_) => Err(Error::new("exec: which PROGRAM? (cargo run -- --help tells more)")),
         action => Ok((options, action)),
     }
 }
@@ -161,10 +148,7 @@ fn command(word: &OsStr) -> Result<Action> {
     match word.to_str() {
         Some("exec") => Ok(Action::Exec(Exec::default())),
         Some("build") => Ok(Action::Build),
-        _ => Err(Error::new(format!(
-            "there is no command '{}' (cargo run -- --help lists them)",
-            word.display()
-        ))),
+        _ => Err(Error::new(format!("there is no command '{}' (cargo run -- --help lists them)", word.display()))),
     }
 }
 
@@ -178,31 +162,17 @@ fn seconds(text: &OsStr) -> Result<Duration> {
     text.to_str()
         .and_then(|text| text.parse().ok())
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-        .ok_or_else(|| {
-            Error::new(format!(
-                "--timeout {}: not a number of seconds",
-                text.display()
-            ))
-        })
+        .ok_or_else(|| Error::new(format!("--timeout {}: not a number of seconds", text.display())))
 }
 
 fn memory(text: &OsStr) -> Result<u64> {
-    let wrong = || {
-        Error::new(format!(
-            "--memory {}: not a number of MiB (as 512, 512M or 2G)",
-            text.display()
-        ))
-    };
+    let wrong = || Error::new(format!("--memory {}: not a number of MiB (as 512, 512M or 2G)", text.display()));
     let digits = text.to_str().ok_or_else(wrong)?;
     let (digits, unit) = match digits.strip_suffix(['G', 'g']) {
         Some(rest) => (rest, 1024),
         None => (digits.strip_suffix(['M', 'm']).unwrap_or(digits), 1),
     };
-    let mib = digits
-        .parse::<u64>()
-        .ok()
-        .and_then(|count| count.checked_mul(unit))
-        .ok_or_else(wrong)?;
+    let mib = digits.parse::<u64>().ok().and_then(|count| count.checked_mul(unit)).ok_or_else(wrong)?;
     if !(MEMORY_MIB_LEAST..=MEMORY_MIB_MOST).contains(&mib) {
         return Err(Error::new(format!(
             "--memory {}: Baton needs {MEMORY_MIB_LEAST} to {MEMORY_MIB_MOST} MiB",
@@ -221,31 +191,19 @@ fn copy(text: &OsStr) -> Result<(PathBuf, OsString)> {
     // The last colon: names with a colon are likelier on the host, where they are already there.
     let colon = bytes.iter().rposition(|byte| *byte == b':');
     match colon.map(|at| (&bytes[..at], &bytes[at + 1..])) {
-        Some((host, guest)) if !host.is_empty() && !guest.is_empty() => Ok((
-            PathBuf::from(OsStr::from_bytes(host)),
-            OsStr::from_bytes(guest).to_owned(),
-        )),
-        _ => Err(Error::new(format!(
-            "--copy {}: write it as HOST:GUEST",
-            text.display()
-        ))),
+        Some((host, guest)) if !host.is_empty() && !guest.is_empty() => {
+            Ok((PathBuf::from(OsStr::from_bytes(host)), OsStr::from_bytes(guest).to_owned()))
+        }
+        _ => Err(Error::new(format!("--copy {}: write it as HOST:GUEST", text.display()))),
     }
 }
 
 fn variable(text: OsString) -> Result<OsString> {
     use std::os::unix::ffi::OsStrExt;
-    if text
-        .as_bytes()
-        .iter()
-        .position(|byte| *byte == b'=')
-        .is_some_and(|at| at > 0)
-    {
+    if text.as_bytes().iter().position(|byte| *byte == b'=').is_some_and(|at| at > 0) {
         Ok(text)
     } else {
-        Err(Error::new(format!(
-            "--env {}: write it as NAME=VALUE",
-            text.display()
-        )))
+        Err(Error::new(format!("--env {}: write it as NAME=VALUE", text.display())))
     }
 }
 
@@ -289,22 +247,16 @@ mod tests {
 
     #[test]
     fn no_arguments_boot_to_a_shell() {
-        assert_eq!(
-            read("").expect("valid"),
-            (Options::default(), Action::Shell)
-        );
+        assert_eq!(read("").expect("valid"), (Options::default(), Action::Shell));
     }
 
     #[test]
     fn exec_leaves_the_arguments_of_the_program_alone() {
         let (options, action) =
-            read("--memory 1G exec --timeout 5 --copy a:b:/c --env K=V=W sh -c --timeout=9")
-                .expect("valid");
+            read("--memory 1G exec --timeout 5 --copy a:b:/c --env K=V=W sh -c --timeout=9").expect("valid");
         assert_eq!(options.memory_mib, 1024);
         assert_eq!(options.timeout, Some(Duration::from_secs(5)));
-        let Action::Exec(exec) = action else {
-            panic!("not exec")
-        };
+        let Action::Exec(exec) = action else { panic!("not exec") };
         assert_eq!(exec.program, "sh");
         assert_eq!(exec.arguments, ["-c", "--timeout=9"]);
         assert_eq!(exec.copies, [(PathBuf::from("a:b"), OsString::from("/c"))]);
@@ -313,9 +265,7 @@ mod tests {
 
     #[test]
     fn exec_passes_a_double_dash_after_the_program_on() {
-        let Action::Exec(exec) = read("exec sh -- x").expect("valid").1 else {
-            panic!("not exec")
-        };
+        let Action::Exec(exec) = read("exec sh -- x").expect("valid").1 else { panic!("not exec") };
         assert_eq!(exec.arguments, ["--", "x"]);
     }
 

@@ -48,9 +48,7 @@ pub fn check(file: &Path) -> Result<()> {
     let header = elf.ehdr;
     if header.e_machine != EM_X86_64 {
         let machine = to_str::e_machine_to_string(header.e_machine);
-        return refuse(&format!(
-            "a program for another processor ({machine}), not for x86_64"
-        ));
+        return refuse(&format!("a program for another processor ({machine}), not for x86_64"));
     }
     if header.e_type != ET_EXEC && header.e_type != ET_DYN {
         return refuse("an ELF file, but not a program");

@@ -12,8 +12,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use abi::host::{
-    CONTROL_PORT, DEBUG_EXIT_PANIC, DEBUG_EXIT_PORT, DEBUG_EXIT_POWER_OFF, STDERR_PORT, STDIN_PORT,
-    STDOUT_PORT,
+    CONTROL_PORT, DEBUG_EXIT_PANIC, DEBUG_EXIT_PORT, DEBUG_EXIT_POWER_OFF, STDERR_PORT, STDIN_PORT, STDOUT_PORT,
 };
 
 use crate::error::{Context, Error, Result};
@@ -36,12 +35,7 @@ impl Machine {
     /// The default machine with this much memory.
     #[must_use]
     pub fn new(memory_mib: u64) -> Self {
-        Self {
-            memory_mib,
-            kvm: false,
-            count_instructions: false,
-            processor: "max",
-        }
+        Self { memory_mib, kvm: false, count_instructions: false, processor: "max" }
     }
 }
 
@@ -57,21 +51,14 @@ impl Scratch {
     pub fn new() -> Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         loop {
-            let name = format!(
-                "baton-{}-{}",
-                std::process::id(),
-                NEXT.fetch_add(1, Ordering::Relaxed)
-            );
+            let name = format!("baton-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
             let path = std::env::temp_dir().join(name);
             match fs::DirBuilder::new().mode(0o700).create(&path) {
                 Ok(()) => return Ok(Self(path)),
                 // Left by a process that had our number before and was killed.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => {
-                    return Err(Error::new(format!(
-                        "cannot make {}: {error}",
-                        path.display()
-                    )));
+                    return Err(Error::new(format!("cannot make {}: {error}", path.display())));
                 }
             }
         }
@@ -126,55 +113,22 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 ///
 /// # Errors
 /// QEMU does not start; what it said is in the message.
-pub fn start(
-    qemu: &Qemu,
-    machine: &Machine,
-    kernel: &Path,
-    module: &Path,
-    scratch: &Path,
-) -> Result<Running> {
+pub fn start(qemu: &Qemu, machine: &Machine, kernel: &Path, module: &Path, scratch: &Path) -> Result<Running> {
     let mut command = qemu.command();
     let accelerator = if machine.kvm { "kvm" } else { "tcg" };
-    command.args([
-        "-nodefaults",
-        "-no-user-config",
-        "-display",
-        "none",
-        "-no-reboot",
-        "-M",
-        "q35",
-        "-rtc",
-        "base=utc",
-    ]);
-    command.args([
-        "-accel",
-        accelerator,
-        "-cpu",
-        machine.processor,
-        "-m",
-        &format!("{}M", machine.memory_mib),
-    ]);
-    command.args([
-        "-device",
-        &format!("isa-debug-exit,iobase={DEBUG_EXIT_PORT:#x},iosize=0x04"),
-    ]);
+    command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-M", "q35", "-rtc", "base=utc"]);
+    command.args(["-accel", accelerator, "-cpu", machine.processor, "-m", &format!("{}M", machine.memory_mib)]);
+    command.args(["-device", &format!("isa-debug-exit,iobase={DEBUG_EXIT_PORT:#x},iosize=0x04")]);
     if machine.count_instructions {
         command.args(["-icount", "shift=0,sleep=off"]);
     }
-    command
-        .arg("-kernel")
-        .arg(kernel)
-        .arg("-initrd")
-        .arg(module);
+    command.arg("-kernel").arg(kernel).arg("-initrd").arg(module);
     command.args(["-device", "virtio-serial-pci"]);
     let mut listeners = Vec::new();
     for name in ["serial", CONTROL_PORT, STDIN_PORT, STDOUT_PORT, STDERR_PORT] {
         let socket = scratch.join(name);
-        let listener = UnixListener::bind(&socket)
-            .context(|| format!("cannot listen at {}", socket.display()))?;
-        listener
-            .set_nonblocking(true)
-            .context(|| format!("cannot listen at {}", socket.display()))?;
+        let listener = UnixListener::bind(&socket).context(|| format!("cannot listen at {}", socket.display()))?;
+        listener.set_nonblocking(true).context(|| format!("cannot listen at {}", socket.display()))?;
         listeners.push(listener);
         // In QEMU's options a comma is written twice.
         let socket = socket.display().to_string().replace(',', ",,");
@@ -182,23 +136,13 @@ pub fn start(
         if name == "serial" {
             command.args(["-serial", "chardev:serial"]);
         } else {
-            command.args([
-                "-device",
-                &format!("virtserialport,chardev={name},name={name}"),
-            ]);
+            command.args(["-device", &format!("virtserialport,chardev={name},name={name}")]);
         }
     }
     // A group of its own: ^C on the terminal is for us to act on.
-    command
-        .process_group(0)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped());
+    command.process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = command.spawn().context(|| "cannot start QEMU".into())?;
-    let messages = child
-        .stderr
-        .take()
-        .map(|stderr| std::thread::spawn(|| read_messages(stderr)));
+    let messages = child.stderr.take().map(|stderr| std::thread::spawn(|| read_messages(stderr)));
     let mut streams = Vec::new();
     let start = Instant::now();
     while streams.len() < listeners.len() {
@@ -208,10 +152,7 @@ pub fn start(
                 let ended = child.try_wait().context(|| "cannot wait for QEMU".into())?;
                 if ended.is_some() || start.elapsed() > START_LIMIT {
                     let status = stop(&mut child);
-                    return Err(Error::new(format!(
-                        "QEMU did not start ({status}){}",
-                        last_words(messages)
-                    )));
+                    return Err(Error::new(format!("QEMU did not start ({status}){}", last_words(messages))));
                 }
                 std::thread::sleep(Duration::from_millis(1));
             }
@@ -222,20 +163,12 @@ pub fn start(
         }
     }
     for stream in &streams {
-        stream
-            .set_nonblocking(false)
-            .context(|| "cannot connect to QEMU".into())?;
+        stream.set_nonblocking(false).context(|| "cannot connect to QEMU".into())?;
     }
     match <[UnixStream; 5]>::try_from(streams) {
-        Ok([serial, control, stdin, stdout, stderr]) => Ok(Running {
-            child,
-            messages,
-            serial,
-            control,
-            stdin,
-            stdout,
-            stderr,
-        }),
+        Ok([serial, control, stdin, stdout, stderr]) => {
+            Ok(Running { child, messages, serial, control, stdin, stdout, stderr })
+        }
         Err(_) => unreachable!("one stream was accepted from each of five listeners"),
     }
 }
@@ -248,15 +181,9 @@ fn read_messages(mut stderr: impl Read) -> String {
 }
 
 fn last_words(messages: Option<JoinHandle<String>>) -> String {
-    let text = messages
-        .and_then(|thread| thread.join().ok())
-        .unwrap_or_default();
+    let text = messages.and_then(|thread| thread.join().ok()).unwrap_or_default();
     let text = text.trim();
-    if text.is_empty() {
-        String::new()
-    } else {
-        format!(": {text}")
-    }
+    if text.is_empty() { String::new() } else { format!(": {text}") }
 }
 
 fn stop(child: &mut Child) -> ExitStatus {
@@ -307,9 +234,7 @@ impl std::fmt::Display for End {
             Self::PoweredOff => formatter.write_str("Baton switched itself off"),
             Self::Panicked => formatter.write_str("Baton's kernel stopped"),
             // A processor that cannot go on resets, which ends QEMU as if all was well.
-            Self::Lost(status) if status.success() => {
-                formatter.write_str("the machine reset itself")
-            }
+            Self::Lost(status) if status.success() => formatter.write_str("the machine reset itself"),
             Self::Lost(status) => match status.signal() {
                 Some(signal) => write!(formatter, "QEMU was killed by signal {signal}"),
                 None => write!(formatter, "QEMU ended ({status})"),

@@ -42,27 +42,13 @@ pub fn run(ready: &Ready, options: &Options) -> Result<u8> {
     say("files are kept in memory only: they vanish when you leave");
     let (sender, events) = channel();
     events::signals(&[SIGINT, SIGTERM, SIGHUP, SIGWINCH, SIGCONT], &sender)?;
-    let machine = Machine {
-        kvm: options.kvm,
-        ..Machine::new(options.memory_mib)
-    };
-    let running = qemu::start(
-        &ready.qemu,
-        &machine,
-        &ready.guest.kernel,
-        &module,
-        scratch.path(),
-    )?;
+    let machine = Machine { kvm: options.kvm, ..Machine::new(options.memory_mib) };
+    let running = qemu::start(&ready.qemu, &machine, &ready.guest.kernel, &module, scratch.path())?;
     let raw = Raw::new()?;
     events::messages(&running.control, &sender)?;
     events::pass_on(&running.serial, Stream::Serial, io::stdout(), &sender)?;
     pass_keys(&running.serial, &sender)?;
-    let mut session = Session {
-        scratch: Some(scratch),
-        running,
-        events,
-        raw,
-    };
+    let mut session = Session { scratch: Some(scratch), running, events, raw };
     session.tell_size();
     let deadline = options.limit(None).map(|limit| Instant::now() + limit);
     let ended = session.conduct(deadline);
@@ -72,18 +58,14 @@ pub fn run(ready: &Ready, options: &Options) -> Result<u8> {
     session.raw = None;
     match ended {
         Ended::ByItself(End::PoweredOff, status) => Ok(status),
-        Ended::ByItself(end, _) => {
-            Err(Error::new(format!("{end}{}", session.running.last_words())))
-        }
+        Ended::ByItself(end, _) => Err(Error::new(format!("{end}{}", session.running.last_words()))),
         Ended::TimedOut => Err(Error::new("time is over (--timeout)").with_status(TIMED_OUT)),
         Ended::Left => {
             say("left; the guest was ended");
             Ok(0)
         }
         Ended::Signalled(signal) => Ok(128 + signal as u8),
-        Ended::OutputFailed(error) => {
-            Err(Error::new(format!("cannot write to the terminal: {error}")))
-        }
+        Ended::OutputFailed(error) => Err(Error::new(format!("cannot write to the terminal: {error}"))),
     }
 }
 
@@ -140,13 +122,8 @@ impl Session {
         let mut status = None;
         loop {
             let event = match deadline {
-                Some(deadline) => self
-                    .events
-                    .recv_timeout(deadline.saturating_duration_since(Instant::now())),
-                None => self
-                    .events
-                    .recv()
-                    .map_err(|_| RecvTimeoutError::Disconnected),
+                Some(deadline) => self.events.recv_timeout(deadline.saturating_duration_since(Instant::now())),
+                None => self.events.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             match event {
                 Ok(Event::Message(Message::Exit { status: code, .. })) => {
@@ -154,12 +131,7 @@ impl Session {
                     deadline = Some(Instant::now() + POWER_OFF_LIMIT);
                 }
                 Ok(Event::Message(Message::Text(text))) => {
-                    say(&format!(
-                        "{}\r",
-                        String::from_utf8_lossy(&text)
-                            .trim_end()
-                            .replace('\n', "\r\n")
-                    ));
+                    say(&format!("{}\r", String::from_utf8_lossy(&text).trim_end().replace('\n', "\r\n")));
                 }
                 // The serial line has been read to its end, so QEMU is gone.
                 Ok(Event::Drained(Stream::Serial)) => {

@@ -23,8 +23,7 @@ impl Raw {
         if !io::stdin().is_terminal() {
             return Ok(None);
         }
-        let before =
-            tcgetattr(io::stdin()).context(|| "cannot ask the terminal for its modes".into())?;
+        let before = tcgetattr(io::stdin()).context(|| "cannot ask the terminal for its modes".into())?;
         *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(before);
         // A failed assertion aborts without unwinding: the terminal must be fit to show it.
         let report = std::panic::take_hook();
@@ -47,8 +46,7 @@ impl Raw {
             return Ok(());
         };
         modes.make_raw();
-        tcsetattr(io::stdin(), OptionalActions::Now, &modes)
-            .context(|| "cannot set the terminal's modes".into())
+        tcsetattr(io::stdin(), OptionalActions::Now, &modes).context(|| "cannot set the terminal's modes".into())
     }
 }
 
@@ -69,16 +67,13 @@ fn restore() {
 pub fn reset_screen() {
     if io::stdout().is_terminal() {
         // As above.
-        let _ =
-            io::stdout().write_all(b"\x1b[?1049l\x1b[?25h\x1b[?2004l\x1b[0m\x1b[r\x1b[9999;1H\r\n");
+        let _ = io::stdout().write_all(b"\x1b[?1049l\x1b[?25h\x1b[?2004l\x1b[0m\x1b[r\x1b[9999;1H\r\n");
     }
 }
 
 /// Rows and columns of the terminal, if there is one that knows.
 #[must_use]
 pub fn size() -> Option<(u32, u32)> {
-    let size = tcgetwinsize(io::stdout())
-        .or_else(|_| tcgetwinsize(io::stdin()))
-        .ok()?;
+    let size = tcgetwinsize(io::stdout()).or_else(|_| tcgetwinsize(io::stdin())).ok()?;
     (size.ws_row > 0 && size.ws_col > 0).then(|| (size.ws_row.into(), size.ws_col.into()))
 }

@@ -19,9 +19,7 @@ const CONFLICTING: [&str; 2] = ["qemu", "busybox"];
 /// Whether packages can be fetched on this machine at all.
 #[must_use]
 pub fn available() -> bool {
-    ["apt-get", "dpkg-deb", "dpkg", "tar"]
-        .iter()
-        .all(|tool| process::find(tool).is_some())
+    ["apt-get", "dpkg-deb", "dpkg", "tar"].iter().all(|tool| process::find(tool).is_some())
         && process::output(process::command("dpkg").arg("--print-architecture"))
             .is_ok_and(|name| name.trim() == "amd64")
 }
@@ -49,15 +47,9 @@ pub fn unpack(cache: &Cache, packages: &[&str], parts: &[Part], directory: &Path
         apt.download(packages, true)
     })?;
     for file in &files {
-        let name = file
-            .file_name()
-            .and_then(|name| name.to_str())
-            .unwrap_or_default();
+        let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let package = name.split('_').next().unwrap_or_default();
-        let choose = parts
-            .iter()
-            .find(|part| part.package == package)
-            .map_or(&[][..], |part| part.choose);
+        let choose = parts.iter().find(|part| part.package == package).map_or(&[][..], |part| part.choose);
         extract(file, choose, directory)?;
     }
     fs::remove_dir_all(&apt.scratch).context(|| format!("cannot remove {}", apt.scratch.display()))
@@ -65,12 +57,8 @@ pub fn unpack(cache: &Cache, packages: &[&str], parts: &[Part], directory: &Path
 
 fn extract(package: &Path, choose: &[&str], directory: &Path) -> Result<()> {
     let what = || format!("cannot unpack {}", package.display());
-    let mut reader = process::command("dpkg-deb")
-        .arg("--fsys-tarfile")
-        .arg(package)
-        .stdout(Stdio::piped())
-        .spawn()
-        .context(what)?;
+    let mut reader =
+        process::command("dpkg-deb").arg("--fsys-tarfile").arg(package).stdout(Stdio::piped()).spawn().context(what)?;
     let archive = reader.stdout.take().ok_or_else(|| Error::new(what()))?;
     // No owners: a private copy belongs to whoever made it.
     let status = process::command("tar")
@@ -81,11 +69,7 @@ fn extract(package: &Path, choose: &[&str], directory: &Path) -> Result<()> {
         .status()
         .context(what)?;
     let read = reader.wait().context(what)?;
-    if status.success() && read.success() {
-        Ok(())
-    } else {
-        Err(Error::new(what()))
-    }
+    if status.success() && read.success() { Ok(()) } else { Err(Error::new(what())) }
 }
 
 struct Apt {
@@ -102,8 +86,7 @@ impl Apt {
         make_empty(&scratch)?;
         let installed = scratch.join("installed");
         let system = Path::new("/var/lib/dpkg/status");
-        let status =
-            fs::read_to_string(system).context(|| format!("cannot read {}", system.display()))?;
+        let status = fs::read_to_string(system).context(|| format!("cannot read {}", system.display()))?;
         fs::write(&installed, without_conflicting(&status))
             .context(|| format!("cannot write {}", installed.display()))?;
         let lists = cache.tool("apt");
@@ -111,31 +94,21 @@ impl Apt {
             let folder = lists.join(folder);
             fs::create_dir_all(&folder).context(|| format!("cannot make {}", folder.display()))?;
         }
-        Ok(Self {
-            installed,
-            lists,
-            scratch,
-        })
+        Ok(Self { installed, lists, scratch })
     }
 
     fn command(&self, own_lists: bool) -> Command {
         let mut command = process::command("apt-get");
-        command
-            .env("LC_ALL", "C")
-            .env("DEBIAN_FRONTEND", "noninteractive")
-            .current_dir(&self.scratch)
-            .args([
-                "-q=2",
-                // No change of user for the download: the folder is ours alone.
-                "-o=APT::Sandbox::User=root",
-                "-o=Debug::NoLocking=true",
-                "-o=Acquire::Retries=2",
-                "-o=Acquire::http::Timeout=30",
-            ]);
+        command.env("LC_ALL", "C").env("DEBIAN_FRONTEND", "noninteractive").current_dir(&self.scratch).args([
+            "-q=2",
+            // No change of user for the download: the folder is ours alone.
+            "-o=APT::Sandbox::User=root",
+            "-o=Debug::NoLocking=true",
+            "-o=Acquire::Retries=2",
+            "-o=Acquire::http::Timeout=30",
+        ]);
         let mut place = |option: &str, value: PathBuf| {
-            command
-                .arg("-o")
-                .arg(format!("{option}={}", value.display()));
+            command.arg("-o").arg(format!("{option}={}", value.display()));
         };
         place("Dir::State::status", self.installed.clone());
         place("Dir::Cache", self.lists.join("cache"));
@@ -152,25 +125,14 @@ impl Apt {
     /// The `.deb` files of `packages` and of all they need that is not installed.
     fn download(&self, packages: &[&str], own_lists: bool) -> Result<Vec<PathBuf>> {
         let plan = process::output(
-            self.command(own_lists)
-                .args(["--simulate", "--no-install-recommends", "install"])
-                .args(packages),
+            self.command(own_lists).args(["--simulate", "--no-install-recommends", "install"]).args(packages),
         )?;
         let names = planned(&plan);
         // What is installed is not in the plan; of what was asked for we need the files all the same.
-        let missing = packages.iter().filter(|package| {
-            !names
-                .iter()
-                .any(|name| name.split('=').next() == Some(**package))
-        });
-        process::output(
-            self.command(own_lists)
-                .arg("download")
-                .args(&names)
-                .args(missing),
-        )?;
-        let entries = fs::read_dir(&self.scratch)
-            .context(|| format!("cannot read {}", self.scratch.display()))?;
+        let missing =
+            packages.iter().filter(|package| !names.iter().any(|name| name.split('=').next() == Some(**package)));
+        process::output(self.command(own_lists).arg("download").args(&names).args(missing))?;
+        let entries = fs::read_dir(&self.scratch).context(|| format!("cannot read {}", self.scratch.display()))?;
         let mut files: Vec<PathBuf> = entries
             .filter_map(|entry| entry.ok().map(|entry| entry.path()))
             .filter(|path| path.extension().is_some_and(|extension| extension == "deb"))
@@ -183,18 +145,10 @@ impl Apt {
 /// The list of installed packages, `/var/lib/dpkg/status`, without those that conflict.
 fn without_conflicting(status: &str) -> String {
     let conflicts = |paragraph: &&str| {
-        let name = paragraph
-            .lines()
-            .find_map(|line| line.strip_prefix("Package: "))
-            .unwrap_or_default();
-        CONFLICTING
-            .iter()
-            .any(|conflicting| name.starts_with(conflicting))
+        let name = paragraph.lines().find_map(|line| line.strip_prefix("Package: ")).unwrap_or_default();
+        CONFLICTING.iter().any(|conflicting| name.starts_with(conflicting))
     };
-    status
-        .split_inclusive("\n\n")
-        .filter(|paragraph| !conflicts(paragraph))
-        .collect()
+    status.split_inclusive("\n\n").filter(|paragraph| !conflicts(paragraph)).collect()
 }
 
 /// `name=version` of every `Inst name (version …` line of a simulated installation.
@@ -224,11 +178,7 @@ mod tests {
 
     #[test]
     fn conflicting_packages_are_not_mentioned() {
-        let status =
-            "Package: bash\nStatus: ok\n\nPackage: qemu-utils\nVersion: 10\n\nPackage: zsh\n\n";
-        assert_eq!(
-            without_conflicting(status),
-            "Package: bash\nStatus: ok\n\nPackage: zsh\n\n"
-        );
+        let status = "Package: bash\nStatus: ok\n\nPackage: qemu-utils\nVersion: 10\n\nPackage: zsh\n\n";
+        assert_eq!(without_conflicting(status), "Package: bash\nStatus: ok\n\nPackage: zsh\n\n");
     }
 }

@@ -23,23 +23,15 @@ pub fn prepare(cache: &Cache, named: Option<&Path>) -> Result<Busybox> {
     let file = match named {
         Some(file) => {
             check(file).map_err(|error| Error::new(format!("--busybox: {error}")))?;
-            file.canonicalize()
-                .context(|| format!("--busybox {}", file.display()))?
+            file.canonicalize().context(|| format!("--busybox {}", file.display()))?
         }
         None => find(cache)?,
     };
     let list = process::output(process::command(&file).arg("--list"))?;
-    let applets: Vec<String> = list
-        .lines()
-        .map(str::trim)
-        .filter(|name| !name.is_empty() && !name.contains('/'))
-        .map(str::to_owned)
-        .collect();
+    let applets: Vec<String> =
+        list.lines().map(str::trim).filter(|name| !name.is_empty() && !name.contains('/')).map(str::to_owned).collect();
     if !applets.iter().any(|name| name == "sh") {
-        return Err(Error::new(format!(
-            "{} is no BusyBox with a shell",
-            file.display()
-        )));
+        return Err(Error::new(format!("{} is no BusyBox with a shell", file.display())));
     }
     Ok(Busybox { file, applets })
 }
@@ -60,7 +52,9 @@ fn find(cache: &Cache) -> Result<PathBuf> {
     let directory = cache.set_up("busybox", |directory| {
         say("setting up BusyBox (downloading 1 MB of Debian packages)");
         apt::unpack(cache, &["busybox-static"], &[], directory).map_err(|error| {
-            Error::new(format!("{error} (or install the package busybox-static, or name a BusyBox with --busybox FILE)"))
+            Error::new(format!(
+                "{error} (or install the package busybox-static, or name a BusyBox with --busybox FILE)"
+            ))
         })
     })?;
     let places = ["bin/busybox", "usr/bin/busybox"].map(|place| directory.join(place));

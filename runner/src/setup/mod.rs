@@ -27,30 +27,19 @@ impl Cache {
     /// # Errors
     /// It is not known where it should be, or it cannot be made.
     pub fn open() -> Result<Self> {
-        let variable = |name| {
-            std::env::var_os(name)
-                .filter(|value| !value.is_empty())
-                .map(PathBuf::from)
-        };
+        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let directory = variable("BATON_CACHE")
             .or_else(|| variable("XDG_CACHE_HOME").map(|cache| cache.join("baton")))
             .or_else(|| variable("HOME").map(|home| home.join(".cache/baton")))
-            .ok_or_else(|| {
-                Error::new("neither BATON_CACHE nor HOME is set: where should downloads go?")
-            })?;
-        fs::create_dir_all(&directory)
-            .context(|| format!("cannot make the folder {}", directory.display()))?;
-        let directory = directory
-            .canonicalize()
-            .context(|| format!("cannot use the folder {}", directory.display()))?;
+            .ok_or_else(|| Error::new("neither BATON_CACHE nor HOME is set: where should downloads go?"))?;
+        fs::create_dir_all(&directory).context(|| format!("cannot make the folder {}", directory.display()))?;
+        let directory =
+            directory.canonicalize().context(|| format!("cannot use the folder {}", directory.display()))?;
         let lock = File::create(directory.join("lock"))
             .context(|| format!("cannot write in the folder {}", directory.display()))?;
         rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)
             .context(|| format!("cannot lock {}", directory.display()))?;
-        Ok(Self {
-            directory,
-            _lock: lock,
-        })
+        Ok(Self { directory, _lock: lock })
     }
 
     /// The place of the tool `name`, set up or not.
@@ -70,9 +59,8 @@ impl Cache {
         }
         let scratch = self.tool(&format!("{name}.incomplete"));
         make_empty(&scratch)?;
-        let filled = fill(&scratch).and_then(|()| {
-            fs::rename(&scratch, &tool).context(|| format!("cannot make {}", tool.display()))
-        });
+        let filled = fill(&scratch)
+            .and_then(|()| fs::rename(&scratch, &tool).context(|| format!("cannot make {}", tool.display())));
         if filled.is_err() {
             // A failure here only leaves what the next set-up removes.
             let _ = fs::remove_dir_all(&scratch);
@@ -84,8 +72,7 @@ impl Cache {
 /// Make `directory` exist and be empty.
 pub(crate) fn make_empty(directory: &Path) -> Result<()> {
     if directory.exists() {
-        fs::remove_dir_all(directory)
-            .context(|| format!("cannot empty {}", directory.display()))?;
+        fs::remove_dir_all(directory).context(|| format!("cannot empty {}", directory.display()))?;
     }
     fs::create_dir_all(directory).context(|| format!("cannot make {}", directory.display()))
 }

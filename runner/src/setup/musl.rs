@@ -17,9 +17,7 @@ pub fn prepare(cache: &Cache) -> Result<PathBuf> {
         return Ok(compiler);
     }
     if process::find("gcc").is_none() {
-        return Err(Error::new(
-            "gcc is not in PATH: install gcc and libc6-dev (or musl-tools)",
-        ));
+        return Err(Error::new("gcc is not in PATH: install gcc and libc6-dev (or musl-tools)"));
     }
     if !cache.tool("musl").exists() && !apt::available() {
         return Err(Error::new(
@@ -44,18 +42,10 @@ fn write_wrapper(directory: &Path) -> Result<()> {
     let place = directory.with_extension("");
     let place = place.display().to_string();
     let moved = text
-        .replace(
-            "/usr/include/x86_64-linux-musl",
-            &format!("{place}/usr/include/x86_64-linux-musl"),
-        )
-        .replace(
-            "/usr/lib/x86_64-linux-musl",
-            &format!("{place}/usr/lib/x86_64-linux-musl"),
-        );
+        .replace("/usr/include/x86_64-linux-musl", &format!("{place}/usr/include/x86_64-linux-musl"))
+        .replace("/usr/lib/x86_64-linux-musl", &format!("{place}/usr/lib/x86_64-linux-musl"));
     fs::write(&specs, moved).context(|| format!("cannot write {}", specs.display()))?;
-    let wrapper = format!(
-        "#!/bin/sh\nexec gcc \"$@\" -specs '{place}/usr/lib/x86_64-linux-musl/musl-gcc.specs'\n"
-    );
+    let wrapper = format!("#!/bin/sh\nexec gcc \"$@\" -specs '{place}/usr/lib/x86_64-linux-musl/musl-gcc.specs'\n");
     fs::write(&script, wrapper).context(|| format!("cannot write {}", script.display()))?;
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755))
         .context(|| format!("cannot make {} executable", script.display()))

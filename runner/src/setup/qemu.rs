@@ -25,10 +25,7 @@ pub struct Qemu {
 /// There is none, and none can be had.
 pub fn prepare(cache: &Cache) -> Result<Qemu> {
     if let Some(program) = process::find(PROGRAM) {
-        let installed = Qemu {
-            program,
-            private: None,
-        };
+        let installed = Qemu { program, private: None };
         if installed.works() {
             return Ok(installed);
         }
@@ -49,19 +46,14 @@ pub fn prepare(cache: &Cache) -> Result<Qemu> {
                     Err(Error::new("the unpacked QEMU does not run"))
                 }
             })
-            .map_err(|error| {
-                Error::new(format!("{error} (or install the package qemu-system-x86)"))
-            })
+            .map_err(|error| Error::new(format!("{error} (or install the package qemu-system-x86)")))
     })?;
     Ok(Qemu::private(&directory))
 }
 
 impl Qemu {
     fn private(directory: &Path) -> Self {
-        Self {
-            program: directory.join("usr/bin").join(PROGRAM),
-            private: Some(directory.to_owned()),
-        }
+        Self { program: directory.join("usr/bin").join(PROGRAM), private: Some(directory.to_owned()) }
     }
 
     fn works(&self) -> bool {
@@ -74,10 +66,7 @@ impl Qemu {
         let mut command = process::command(&self.program);
         if let Some(directory) = &self.private {
             command.env("LD_LIBRARY_PATH", library_path(directory));
-            command.env(
-                "QEMU_MODULE_DIR",
-                directory.join("usr/lib/x86_64-linux-gnu/qemu"),
-            );
+            command.env("QEMU_MODULE_DIR", directory.join("usr/lib/x86_64-linux-gnu/qemu"));
             for folder in ["usr/share/qemu", "usr/share/seabios"] {
                 command.arg("-L").arg(directory.join(folder));
             }
@@ -91,10 +80,8 @@ pub(super) fn library_path(directory: &Path) -> OsString {
     let mut folders = Vec::new();
     for library in ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"] {
         let library = directory.join(library);
-        let inner = fs::read_dir(&library)
-            .into_iter()
-            .flatten()
-            .filter_map(|entry| entry.ok().map(|entry| entry.path()));
+        let inner =
+            fs::read_dir(&library).into_iter().flatten().filter_map(|entry| entry.ok().map(|entry| entry.path()));
         let mut inner: Vec<PathBuf> = inner.filter(|path| path.is_dir()).collect();
         inner.sort();
         folders.push(library);

@@ -42,22 +42,15 @@ enum Linker {
 /// # Errors
 /// There is none with a core library for the target, and none can be had.
 pub fn prepare(cache: &Cache) -> Result<Rust> {
-    let sysroot =
-        PathBuf::from(process::output(users_compiler().args(["--print", "sysroot"]))?.trim());
+    let sysroot = PathBuf::from(process::output(users_compiler().args(["--print", "sysroot"]))?.trim());
     let linker = find_linker(&sysroot)?;
     let debian_only = std::env::var_os("BATON_RUST").is_some_and(|value| value == "debian");
     if !debian_only && has_target(&sysroot) {
-        return Ok(Rust {
-            compiler: None,
-            linker,
-        });
+        return Ok(Rust { compiler: None, linker });
     }
     let unpacked = || cache.tool("rust").exists();
     if !debian_only && !unpacked() && add_target() && has_target(&sysroot) {
-        return Ok(Rust {
-            compiler: None,
-            linker,
-        });
+        return Ok(Rust { compiler: None, linker });
     }
     if !unpacked() && !apt::available() {
         return Err(Error::new(format!(
@@ -70,10 +63,7 @@ pub fn prepare(cache: &Cache) -> Result<Rust> {
         unpack_debian(cache, directory)
             .map_err(|error| Error::new(format!("{error} (or run `rustup target add {TARGET}`)")))
     })?;
-    Ok(Rust {
-        compiler: Some(directory.join("rustc")),
-        linker,
-    })
+    Ok(Rust { compiler: Some(directory.join("rustc")), linker })
 }
 
 /// The compiler that cargo uses for us.
@@ -83,11 +73,7 @@ fn users_compiler() -> Command {
 
 fn has_target(sysroot: &Path) -> bool {
     let entries = fs::read_dir(sysroot.join("lib/rustlib").join(TARGET).join("lib"));
-    entries
-        .into_iter()
-        .flatten()
-        .flatten()
-        .any(|entry| entry.file_name().to_string_lossy().starts_with("libcore-"))
+    entries.into_iter().flatten().flatten().any(|entry| entry.file_name().to_string_lossy().starts_with("libcore-"))
 }
 
 fn find_linker(sysroot: &Path) -> Result<Linker> {
@@ -96,10 +82,7 @@ fn find_linker(sysroot: &Path) -> Result<Linker> {
     if process::is_executable(&bundled) {
         return Ok(Linker::Lld(bundled));
     }
-    let lld = ["rust-lld", "ld.lld"]
-        .iter()
-        .find_map(|name| process::find(name))
-        .map(Linker::Lld);
+    let lld = ["rust-lld", "ld.lld"].iter().find_map(|name| process::find(name)).map(Linker::Lld);
     lld.or_else(|| process::find("ld").map(Linker::Gnu))
         .ok_or_else(|| Error::new("no linker: install binutils (ld) or lld (ld.lld)"))
 }
@@ -147,17 +130,12 @@ fn unpack_debian(cache: &Cache, directory: &Path) -> Result<()> {
     say("setting up Debian's Rust compiler (downloading about 140 MB of packages)");
     let parts = [apt::Part {
         package: "rust-web-src",
-        choose: &[
-            "--wildcards",
-            "./usr/src/rustc-*/library/*",
-            "./usr/lib/rustlib/src*",
-        ],
+        choose: &["--wildcards", "./usr/src/rustc-*/library/*", "./usr/lib/rustlib/src*"],
     }];
     apt::unpack(cache, &["rustc-web", "rust-web-src"], &parts, directory)?;
     let documents = directory.join("usr/share");
     if documents.exists() {
-        fs::remove_dir_all(&documents)
-            .context(|| format!("cannot remove {}", documents.display()))?;
+        fs::remove_dir_all(&documents).context(|| format!("cannot remove {}", documents.display()))?;
     }
     // Relative to itself: the folder is renamed when it is complete.
     let compiler = directory.join("rustc");
@@ -166,9 +144,7 @@ fn unpack_debian(cache: &Cache, directory: &Path) -> Result<()> {
     fs::write(&compiler, script).context(|| format!("cannot write {}", compiler.display()))?;
     fs::set_permissions(&compiler, fs::Permissions::from_mode(0o755))
         .context(|| format!("cannot make {} executable", compiler.display()))?;
-    say(&format!(
-        "building a core library for {TARGET} (about half a minute, once)"
-    ));
+    say(&format!("building a core library for {TARGET} (about half a minute, once)"));
     build_core(directory, &compiler)
 }
 
@@ -200,17 +176,10 @@ fn build_core(directory: &Path, compiler: &Path) -> Result<()> {
     write("Cargo.toml", manifest)?;
     write("bare.rs", "#![no_std]\n".into())?;
     // An optional dependency of compiler_builtins, unused here, that cargo would otherwise look up.
-    write(
-        "cc/Cargo.toml",
-        "[package]\nname = \"cc\"\nversion = \"1.2.99\"\nedition = \"2021\"\n".into(),
-    )?;
+    write("cc/Cargo.toml", "[package]\nname = \"cc\"\nversion = \"1.2.99\"\nedition = \"2021\"\n".into())?;
     write("cc/src/lib.rs", String::new())?;
 
-    let flags = [
-        "-Zforce-unstable-if-unmarked",
-        "-Cembed-bitcode=yes",
-        "-Cforce-frame-pointers=yes",
-    ];
+    let flags = ["-Zforce-unstable-if-unmarked", "-Cembed-bitcode=yes", "-Cforce-frame-pointers=yes"];
     let mut cargo = cargo();
     cargo
         .current_dir(&scratch)
@@ -218,16 +187,7 @@ fn build_core(directory: &Path, compiler: &Path) -> Result<()> {
         // core and alloc use unstable language features; nothing of ours is built like this.
         .env("RUSTC_BOOTSTRAP", "1")
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
-        .args([
-            "build",
-            "--quiet",
-            "--offline",
-            "--release",
-            "--package",
-            "alloc",
-            "--target",
-            TARGET,
-        ])
+        .args(["build", "--quiet", "--offline", "--release", "--package", "alloc", "--target", TARGET])
         .arg("--target-dir")
         .arg(scratch.join("target"));
     process::output(&mut cargo)?;
@@ -238,21 +198,15 @@ fn build_core(directory: &Path, compiler: &Path) -> Result<()> {
     let entries = fs::read_dir(&built).context(|| format!("cannot read {}", built.display()))?;
     for entry in entries.flatten() {
         let name = entry.file_name();
-        if Path::new(&name)
-            .extension()
-            .is_some_and(|extension| extension == "rlib")
-        {
-            fs::copy(entry.path(), place.join(&name))
-                .context(|| format!("cannot copy {}", entry.path().display()))?;
+        if Path::new(&name).extension().is_some_and(|extension| extension == "rlib") {
+            fs::copy(entry.path(), place.join(&name)).context(|| format!("cannot copy {}", entry.path().display()))?;
         }
     }
     fs::remove_dir_all(&scratch).context(|| format!("cannot remove {}", scratch.display()))?;
     if has_target(&directory.join("usr")) {
         Ok(())
     } else {
-        Err(Error::new(
-            "the core library was built, but is not where it should be",
-        ))
+        Err(Error::new("the core library was built, but is not where it should be"))
     }
 }
 
@@ -262,14 +216,12 @@ pub(crate) fn cargo() -> Command {
     let mut command = process::command(program);
     for (name, _) in std::env::vars_os() {
         let Some(name) = name.to_str() else { continue };
-        let ours = matches!(
-            name,
-            "RUSTFLAGS" | "RUSTC" | "RUSTC_WRAPPER" | "RUSTC_WORKSPACE_WRAPPER" | "RUSTDOCFLAGS"
-        ) || (name.starts_with("CARGO_")
-            && !matches!(name, "CARGO_HOME")
-            && !name.starts_with("CARGO_NET_")
-            && !name.starts_with("CARGO_HTTP_")
-            && !name.starts_with("CARGO_REGISTR"));
+        let ours = matches!(name, "RUSTFLAGS" | "RUSTC" | "RUSTC_WRAPPER" | "RUSTC_WORKSPACE_WRAPPER" | "RUSTDOCFLAGS")
+            || (name.starts_with("CARGO_")
+                && !matches!(name, "CARGO_HOME")
+                && !name.starts_with("CARGO_NET_")
+                && !name.starts_with("CARGO_HTTP_")
+                && !name.starts_with("CARGO_REGISTR"));
         if ours {
             command.env_remove(name);
         }
