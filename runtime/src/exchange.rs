@@ -35,7 +35,8 @@ pub struct Registers {
 #[inline(always)]
 #[must_use]
 pub fn exchange(registers: Registers) -> Registers {
-    let Registers { mut status, mut target, mut gate, mut envelope, mut deadline, mut lengths, mut label, mut words } = registers;
+    let Registers { mut status, mut target, mut gate, mut envelope, mut deadline, mut lengths, mut label, mut words } =
+        registers;
     // SAFETY: the kernel keeps every register that is not named here, writes only memory that the envelope names (which
     // `Buffers` borrowed for at least as long as the exchange, or whose caller asked for it by address, which the kernel
     // checks), and loses only rcx and r11.
@@ -385,6 +386,38 @@ pub fn reply_and_receive(
     }))
 }
 
+/// [`receive`] of what comes without bytes and handles: registers only, no deadline.
+///
+/// # Errors
+/// As [`receive`].
+#[inline]
+pub fn receive_words(gate: Handle) -> Result<Received, Error> {
+    received(exchange(Registers {
+        status: operation(Operation::Receive, 0),
+        gate: gate.0,
+        deadline: NEVER,
+        ..Registers::default()
+    }))
+}
+
+/// [`reply_and_receive`] with registers only, and no deadline: the shortest way round.
+///
+/// # Errors
+/// As [`reply_and_receive`].
+#[inline]
+pub fn reply_and_receive_words(request: u64, message: Message, gate: Handle) -> Result<Received, Error> {
+    received(exchange(Registers {
+        status: operation(Operation::ReplyAndReceive, 0),
+        target: request,
+        gate: gate.0,
+        envelope: 0,
+        deadline: NEVER,
+        lengths: 0,
+        label: message.label,
+        words: message.words,
+    }))
+}
+
 /// Raise a pulse with these bits, or this count; never blocks.
 ///
 /// # Errors
@@ -463,7 +496,10 @@ mod tests {
         let mut room = [0u8; 7];
         let buffers = Buffers::new().send(&a).send(&b).receive(&mut room).take(Handle(9)).give(Handle(8), Rights::SEND);
         let envelope = buffers.envelope();
-        assert_eq!((envelope.send_count, envelope.receive_count, envelope.give_count, envelope.take_count), (2, 1, 1, 1));
+        assert_eq!(
+            (envelope.send_count, envelope.receive_count, envelope.give_count, envelope.take_count),
+            (2, 1, 1, 1)
+        );
         assert_eq!((envelope.send[0].length, envelope.send[1].length, envelope.receive[0].length), (3, 5, 7));
         assert_eq!(buffers.slots(), [Handle(9)]);
     }

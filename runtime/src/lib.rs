@@ -19,8 +19,8 @@ pub mod server;
 pub mod start;
 
 pub use exchange::{
-    Answer, Buffers, Message, Options, Received, call, call_words, raise, read_request, receive, reply, reply_and_receive,
-    write_request,
+    Answer, Buffers, Message, Options, Received, call, call_words, raise, read_request, receive, receive_words, reply,
+    reply_and_receive, reply_and_receive_words, write_request,
 };
 pub use handle::OwnedHandle;
 pub use server::{Delivery, Inbox, Reaction, serve};
