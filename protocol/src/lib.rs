@@ -6,6 +6,8 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+extern crate alloc;
+
 pub mod message;
 
 mod errno;
@@ -17,5 +19,7 @@ pub mod image;
 pub mod init;
 pub mod log;
 pub mod path;
+pub mod pipe;
 pub mod process;
 pub mod registry;
+pub mod resource_manager;

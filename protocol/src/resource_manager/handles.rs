@@ -1,0 +1,24 @@
+//! The few calls on kernel objects that a resource manager makes itself.
+
+use abi::{Error, Handle};
+use runtime::object::gate;
+
+pub use runtime::handle::{close, reserve};
+
+/// A new connection to `gate`, charged to the caller of `request` if it permits that.
+///
+/// # Errors
+/// The quota is used up.
+pub fn connect(gate: Handle, badge: u64, request: u64) -> Result<Handle, Error> {
+    let connect = |request| runtime::handle::with_room(|| gate::connect(gate, badge, request));
+    match connect(request) {
+        Err(Error::NoRight | Error::BadArgument | Error::Unsupported) if request != 0 => connect(0),
+        result => result,
+    }
+}
+
+/// Whether somebody still waits for the answer to `request`.
+#[must_use]
+pub fn is_waiting(gate: Handle, request: u64) -> bool {
+    gate::request_information(gate, request).is_ok()
+}
