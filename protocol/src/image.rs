@@ -120,7 +120,8 @@ impl Image {
     }
 
     fn parse(head: &[u8], file_length: u64) -> Option<Self> {
-        let is_ours = head.get(..7)? == b"\x7fELF\x02\x01\x01" && half(head, 18)? == MACHINE_X86_64 && half(head, 54)? == 56;
+        let is_ours =
+            head.get(..7)? == b"\x7fELF\x02\x01\x01" && half(head, 18)? == MACHINE_X86_64 && half(head, 54)? == 56;
         let base = match half(head, 16)? {
             2 => 0,
             3 => DYNAMIC_BASE,
@@ -160,7 +161,13 @@ impl Image {
                     return None;
                 }
                 let access = u64::from(flags >> 2 & 1 | flags & 2 | (flags & 1) << 2);
-                self.segments.push(Segment { address, memory_length: in_memory, file_offset: offset, file_length: in_file, access });
+                self.segments.push(Segment {
+                    address,
+                    memory_length: in_memory,
+                    file_offset: offset,
+                    file_length: in_file,
+                    access,
+                });
             }
             INTERPRETER if in_file > 1 && in_file <= 4096 => self.interpreter = Some((offset, in_file - 1)),
             HEADERS => self.headers = address,
@@ -252,8 +259,6 @@ pub struct Start {
     pub directory: Vec<u8>,
     /// The program's path, absolute and without links (`/proc/self/exe`).
     pub program: Vec<u8>,
-    /// Root directory (`chroot`); empty: `/`.
-    pub root: Vec<u8>,
     /// Open files.
     pub descriptors: Vec<Descriptor>,
 }
@@ -303,7 +308,7 @@ impl Start {
         for id in self.user.user.iter().chain(&self.user.group) {
             put(&mut out, u64::from(*id));
         }
-        for text in [&self.directory, &self.program, &self.root] {
+        for text in [&self.directory, &self.program] {
             put_bytes(&mut out, text);
         }
         put(&mut out, self.descriptors.len() as u64);
@@ -347,7 +352,6 @@ impl Start {
         }
         start.directory = reader.bytes()?;
         start.program = reader.bytes()?;
-        start.root = reader.bytes()?;
         for _ in 0..reader.number()? {
             start.descriptors.push(Descriptor {
                 number: reader.small()?,
@@ -521,7 +525,14 @@ fn map_zeroed(connection: Handle, address: u64, length: u64, access: u64, flags:
 }
 
 /// Map `length` bytes of the file from `offset` on, if its server can show them. Whether it could.
-fn map_file(connection: Handle, file: Handle, address: u64, length: u64, offset: u64, access: u64) -> Result<bool, Errno> {
+fn map_file(
+    connection: Handle,
+    file: Handle,
+    address: u64,
+    length: u64,
+    offset: u64,
+    access: u64,
+) -> Result<bool, Errno> {
     let slot = runtime::handle::reserve().map_err(|error| Failure::from(error).errno())?;
     let slot = runtime::OwnedHandle::new(slot);
     let shown = file::map(file, offset, length, 0, &mut Buffers::new().take(slot.handle()), Options::NONE);
@@ -547,7 +558,13 @@ fn copy(connection: Handle, file: Handle, segment: &Segment, from: u64, bounce: 
 }
 
 /// Load one segment; `below` is the first page that is not taken yet, by what lies below it. The access of a page shared by two is that of the first and WRITE.
-fn load_segment(connection: Handle, file: Handle, segment: &Segment, below: u64, bounce: &mut [u8]) -> Result<(), Errno> {
+fn load_segment(
+    connection: Handle,
+    file: Handle,
+    segment: &Segment,
+    below: u64,
+    bounce: &mut [u8],
+) -> Result<(), Errno> {
     let first = segment.first_page().max(below);
     let lead = first.saturating_sub(segment.address);
     // Whole pages of file content; the last one too, if nothing but zeros of its own could follow in it.
@@ -590,11 +607,23 @@ fn load(connection: Handle, file: Handle, image: &Image) -> Result<(), Errno> {
     Ok(())
 }
 
-fn build(connection: Handle, file: Handle, image: &Image, arguments: &Arguments, start: &mut Start) -> Result<(), Errno> {
+fn build(
+    connection: Handle,
+    file: Handle,
+    image: &Image,
+    arguments: &Arguments,
+    start: &mut Start,
+) -> Result<(), Errno> {
     load(connection, file, image)?;
     let (pointer, bytes) = stack(image, arguments, &start.user)?;
     let access = if image.executable_stack { 7 } else { 3 };
-    map_zeroed(connection, STACK_TOP - STACK_LENGTH, STACK_LENGTH, access, map_flags::GROWS_DOWN | map_flags::NO_RESERVE)?;
+    map_zeroed(
+        connection,
+        STACK_TOP - STACK_LENGTH,
+        STACK_LENGTH,
+        access,
+        map_flags::GROWS_DOWN | map_flags::NO_RESERVE,
+    )?;
     write(connection, pointer, &bytes)?;
     map_zeroed(connection, TASK_ADDRESS, TASK_LENGTH, 3, map_flags::LIBRARY | map_flags::NO_RESERVE)?;
     (start.entry, start.stack, start.program_break) = (image.entry, pointer, image.end);
@@ -604,7 +633,8 @@ fn build(connection: Handle, file: Handle, image: &Image, arguments: &Arguments,
     kept.dedup();
     for part in kept.chunks(512) {
         let bytes: Vec<u8> = part.iter().flat_map(|handle| handle.to_le_bytes()).collect();
-        insist(|| process::exec_keep(connection, &mut Buffers::new().send(&bytes), Options::NONE)).map_err(Failure::errno)?;
+        insist(|| process::exec_keep(connection, &mut Buffers::new().send(&bytes), Options::NONE))
+            .map_err(Failure::errno)?;
     }
     Ok(())
 }
@@ -689,7 +719,8 @@ mod tests {
 
     #[test]
     fn a_plain_program_is_planned() {
-        let file = elf(2, &[header(LOAD, 5, 0, 0x40_0000, 0x1800, 0x1800), header(LOAD, 6, 0x1800, 0x40_2800, 0x100, 0x5000)]);
+        let file =
+            elf(2, &[header(LOAD, 5, 0, 0x40_0000, 0x1800, 0x1800), header(LOAD, 6, 0x1800, 0x40_2800, 0x100, 0x5000)]);
         let image = Image::examine(&file, 0x1900).expect("a program");
         assert_eq!((image.entry, image.base, image.end), (0x40_1000, 0, 0x40_8000));
         assert_eq!((image.headers, image.header_count), (0x40_0040, 2));
@@ -749,7 +780,8 @@ mod tests {
 
     #[test]
     fn a_stack_holds_arguments_environment_and_vector() {
-        let image = Image::examine(&elf(2, &[header(LOAD, 5, 0, 0x40_0000, 0x1800, 0x1800)]), 0x1800).expect("a program");
+        let image =
+            Image::examine(&elf(2, &[header(LOAD, 5, 0, 0x40_0000, 0x1800, 0x1800)]), 0x1800).expect("a program");
         let arguments = Arguments {
             arguments: strings([b"sh".as_slice(), b"-c", b""]),
             environment: strings([b"A=1".as_slice()]),
@@ -761,13 +793,18 @@ mod tests {
         assert_eq!(pointer % 16, 0);
         assert_eq!(pointer + bytes.len() as u64, STACK_TOP);
         let at = |address: u64| long(&bytes, (address - pointer) as usize).expect("inside");
-        let text = |address: u64| bytes[(address - pointer) as usize..].split(|byte| *byte == 0).next().expect("a string");
+        let text =
+            |address: u64| bytes[(address - pointer) as usize..].split(|byte| *byte == 0).next().expect("a string");
         assert_eq!(at(pointer), 3);
         assert_eq!(text(at(pointer + 16)), b"-c");
         assert_eq!(at(pointer + 32), 0);
         assert_eq!(text(at(pointer + 40)), b"A=1");
         assert_eq!(at(pointer + 48), 0);
-        let vector: Vec<(u64, u64)> = (0..).map(|index| pointer + 56 + 16 * index).map(|here| (at(here), at(here + 8))).take_while(|pair| pair.0 != 0).collect();
+        let vector: Vec<(u64, u64)> = (0..)
+            .map(|index| pointer + 56 + 16 * index)
+            .map(|here| (at(here), at(here + 8)))
+            .take_while(|pair| pair.0 != 0)
+            .collect();
         let value = |key| vector.iter().find(|pair| pair.0 == key).expect("present").1;
         assert_eq!((value(9), value(3), value(6)), (0x40_1000, 0x40_0040, 4096));
         assert_eq!(text(value(31)), b"/bin/sh");
@@ -777,14 +814,16 @@ mod tests {
 
     #[test]
     fn too_many_arguments_are_e2big() {
-        let image = Image::examine(&elf(2, &[header(LOAD, 5, 0, 0x40_0000, 0x1800, 0x1800)]), 0x1800).expect("a program");
+        let image =
+            Image::examine(&elf(2, &[header(LOAD, 5, 0, 0x40_0000, 0x1800, 0x1800)]), 0x1800).expect("a program");
         let arguments = Arguments { arguments: vec![0; ARGUMENTS_MAXIMUM as usize / 8], ..Arguments::default() };
         assert_eq!(stack(&image, &arguments, &User::default()), Err(Errno::E2BIG));
     }
 
     #[test]
     fn a_blob_survives_the_way() {
-        let descriptor = Descriptor { number: 3, flags: 1, handle: 0x1_0007, path: b"/tmp/x".to_vec(), ..Descriptor::default() };
+        let descriptor =
+            Descriptor { number: 3, flags: 1, handle: 0x1_0007, path: b"/tmp/x".to_vec(), ..Descriptor::default() };
         let start = Start {
             entry: 5,
             umask: 0o22,
