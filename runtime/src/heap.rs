@@ -169,7 +169,9 @@ pub const unsafe fn fixed<const BYTES: usize>(memory: *mut [u8; BYTES]) -> Fixed
 /// grows by a [`Grow`](crate::heap::Grow) of the program's own.
 #[macro_export]
 macro_rules! heap {
-    () => { $crate::heap!($crate::heap::grow_by_process); };
+    () => {
+        $crate::heap!($crate::heap::grow_by_process);
+    };
     (static $bytes:expr) => {
         #[cfg(target_os = "none")]
         #[allow(unsafe_code)]

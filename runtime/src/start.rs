@@ -170,7 +170,10 @@ mod tests {
         let mut record = StartRecord::new("console");
         assert!(record.add("gate", 7) && record.add("a-name-of-16-byt", 8));
         assert!(record.add_argument("one") && record.add_argument("") && record.add_argument("three"));
-        assert_eq!((record.find("gate"), record.find("a-name-of-16-byt"), record.find("gat")), (Some(7), Some(8), None));
+        assert_eq!(
+            (record.find("gate"), record.find("a-name-of-16-byt"), record.find("gat")),
+            (Some(7), Some(8), None)
+        );
         assert!(record.arguments().eq(["one", "", "three"]));
     }
 

@@ -36,7 +36,8 @@ pub fn set_reserve(gate: Handle, baton: Handle) -> Result<(), Error> {
 /// [`Error::NotFound`] at the end.
 pub fn next_connection(gate: Handle, after: Option<u64>) -> Result<(u64, u64), Error> {
     let option = u64::from(after.is_none());
-    invoke_option(gate, method::NEXT_CONNECTION, option, [after.unwrap_or(0), 0, 0, 0]).map(|words| (words[0], words[1]))
+    invoke_option(gate, method::NEXT_CONNECTION, option, [after.unwrap_or(0), 0, 0, 0])
+        .map(|words| (words[0], words[1]))
 }
 
 /// How busy a gate is.

@@ -13,7 +13,8 @@ use crate::exchange::Buffers;
 /// # Errors
 /// [`Error::QuotaExceeded`] and the like.
 pub fn create_process(process: Handle, identity: u64, quota: &Quota) -> Result<Handle, Error> {
-    invoke_with(process, method::CREATE_PROCESS, [identity, 0, 0, 0], &mut Buffers::new().send(quota.bytes())).map(handle)
+    invoke_with(process, method::CREATE_PROCESS, [identity, 0, 0, 0], &mut Buffers::new().send(quota.bytes()))
+        .map(handle)
 }
 
 /// New thread, not started. `fault_connection` takes its fault messages ([`Handle::NONE`]: it dies of them).
@@ -94,7 +95,13 @@ pub fn protect(process: Handle, address: u64, access: u64, length: u64) -> Resul
 ///
 /// # Errors
 /// Quota and argument errors; then part of the range may be shared.
-pub fn share_range(process: Handle, source: Handle, mut address: u64, length: u64, writable: bool) -> Result<(), Error> {
+pub fn share_range(
+    process: Handle,
+    source: Handle,
+    mut address: u64,
+    length: u64,
+    writable: bool,
+) -> Result<(), Error> {
     let end = address + length;
     loop {
         let (words, result) =

@@ -35,7 +35,13 @@ pub enum Trigger {
 ///
 /// # Errors
 /// [`Error::Busy`] when the line has as many takers as it can.
-pub fn bind_interrupt(pulse: Handle, interrupts: Handle, line: u64, bound_ns: u64, trigger: Trigger) -> Result<(), Error> {
+pub fn bind_interrupt(
+    pulse: Handle,
+    interrupts: Handle,
+    line: u64,
+    bound_ns: u64,
+    trigger: Trigger,
+) -> Result<(), Error> {
     let option = u64::from(trigger == Trigger::Edge);
     invoke_option(pulse, method::BIND_INTERRUPT, option, [interrupts.0, line, bound_ns, 0]).map(drop)
 }
