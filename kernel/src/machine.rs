@@ -86,6 +86,12 @@ pub trait Context: Default + 'static {
     fn start(&self, instruction_pointer: u64, stack_pointer: u64, argument: u64);
     /// Go on elsewhere, with nothing else changed.
     fn set_instruction_pointer(&self, instruction_pointer: u64);
+    /// From now on, a system call from an address that has none of the bits of `native_mask` goes on at `entry` in the same
+    /// space. A machine that can do this without the kernel does, and then such calls never come back as [`Trap::Call`];
+    /// the others leave it to the kernel and [`Context::foreign_call`]. [`Context::start`] makes everything native.
+    fn set_foreign(&self, native_mask: u64, entry: u64) {
+        let _ = (native_mask, entry);
+    }
     /// Turn a foreign system call into an upcall ([`abi::upcall`]): `rcx`, `r11` as the instruction leaves them, `rip` at `entry`.
     fn foreign_call(&self, entry: u64);
     /// Where it is, for an upcall: instruction pointer, stack pointer, flags; and reset the flags.

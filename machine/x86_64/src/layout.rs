@@ -1,0 +1,43 @@
+//! Where everything is in the kernel's half of every address space.
+//!
+//! | from | what | rights |
+//! |---|---|---|
+//! | [`DIRECT`] | all RAM from 1 MiB on, at its physical address; without the kernel's text and read-only data | read, write |
+//! | [`TABLES`] | the kernel's tables; beyond their capacity one page of zeros, again and again | read, write; beyond: read |
+//! | [`VECTORS`] | saved vector registers, [`vector::AREA`](crate::vector::AREA) bytes a thread | read, write |
+//! | [`IMAGE`] | the kernel itself: text; read-only data; data, with an unmapped page below the stack | execute; read; read, write |
+//! | [`LOCAL_APIC`] | the interrupt controller of the CPU | read, write, uncached |
+//!
+//! Everything is for the supervisor only; nothing is both writable and executable, under either of its addresses.
+
+use kernel::tables::{Capacities, Tables};
+
+use crate::machine::X86;
+use crate::vector;
+
+/// The direct map.
+pub(crate) const DIRECT: u64 = 0xffff_8000_0000_0000;
+/// The kernel's tables.
+pub(crate) const TABLES: u64 = 0xffff_c000_0000_0000;
+/// Saved vector registers.
+pub(crate) const VECTORS: u64 = 0xffff_c080_0000_0000;
+/// The kernel's image: its virtual addresses minus its physical ones.
+pub(crate) const IMAGE: u64 = 0xffff_ffff_8000_0000;
+/// The local interrupt controller.
+pub(crate) const LOCAL_APIC: u64 = 0xffff_ffff_c000_0000;
+
+/// RAM beyond this does not fit into the direct map.
+pub(crate) const PHYSICAL_END: u64 = TABLES - DIRECT;
+
+/// Where a physical address of RAM is in the direct map.
+pub(crate) const fn direct(physical: u64) -> u64 {
+    DIRECT + physical
+}
+
+/// Where the vector registers of a thread are saved, found by the address of its context: the areas lie side by side like
+/// the threads. (The compiler folds the size of a thread.)
+pub(crate) fn vector_area(context: usize) -> u64 {
+    let [threads, ..] = Tables::<X86>::regions(&Capacities { threads: 1, ..Capacities::default() });
+    let number = (context as u64 - TABLES - threads.offset as u64) / threads.length as u64;
+    VECTORS + number * vector::AREA as u64
+}

@@ -1,0 +1,428 @@
+//! Page tables: maps, unmaps and copies by walking them in software, through the direct map.
+//!
+//! A space is the physical address of its root table. The kernel's half of all roots is the same 256 entries, which never
+//! change after boot. Intermediate entries grant everything, the leaf decides. Table frames come from the kernel's `supply`
+//! and go back when the space is destroyed; a table that has become empty stays until then.
+//!
+//! Without PCID, a processor holds translations of the loaded space only (and the kernel's global ones): a change of any
+//! other space needs no forgetting.
+
+use core::cell::Cell;
+
+use kernel::machine::{CopyFault, Frame, PageAccess};
+
+use crate::layout;
+use crate::page::{self, ENTRIES, Entry, LARGE, PAGE, ROOT_LEVEL};
+use crate::processor;
+use crate::range::{Range, Ranges};
+
+/// Physical address of a root table; 0: no space.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Space(pub(crate) u64);
+
+/// A page table, by its physical address.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Table(u64);
+
+impl Table {
+    /// The table at a physical address.
+    ///
+    /// # Safety
+    /// A page of RAM that is a page table and nothing else, and is in the direct map as long as the result is used.
+    pub(crate) const unsafe fn at(physical: u64) -> Self {
+        Self(physical)
+    }
+
+    const fn entry_pointer(self, index: usize) -> *mut Entry {
+        (layout::direct(self.0) as *mut Entry).wrapping_add(index % ENTRIES)
+    }
+
+    #[inline]
+    pub(crate) fn read(self, index: usize) -> Entry {
+        // SAFETY: an aligned entry within a table (contract of `at`); volatile, as the processor sets bits in it.
+        unsafe { self.entry_pointer(index).read_volatile() }
+    }
+
+    #[inline]
+    pub(crate) fn write(self, index: usize, entry: Entry) {
+        // SAFETY: as for `read`; what the entry leads to is what the space's owner may reach.
+        unsafe { self.entry_pointer(index).write_volatile(entry) }
+    }
+
+    /// The entry that points to this table.
+    pub(crate) const fn as_entry(self) -> Entry {
+        Entry::table(self.0)
+    }
+
+    /// The table that an entry of this one points to.
+    #[inline]
+    pub(crate) fn below(entry: Entry) -> Self {
+        Self(entry.physical())
+    }
+}
+
+/// Fill a page of RAM with zeros.
+pub(crate) fn clear(frame: Frame) {
+    let to = layout::direct(frame.0);
+    // SAFETY: a frame that the kernel's arena has given out to nobody else, in the direct map.
+    unsafe { core::arch::asm!("rep stosq", inout("rcx") ENTRIES => _, inout("rdi") to => _, in("rax") 0, options(nostack, preserves_flags)) };
+}
+
+type Supply<'a> = &'a mut dyn FnMut() -> Option<Frame>;
+
+/// All address spaces of one processor.
+pub(crate) struct Spaces {
+    /// The root that maps the kernel only.
+    kernel: Table,
+    /// What the processor has loaded.
+    loaded: Cell<u64>,
+    ram: Ranges,
+}
+
+impl Spaces {
+    /// Load the kernel's own root table; it has all of `ram` in its direct map.
+    pub(crate) fn new(kernel: Table, ram: Ranges) -> Self {
+        let spaces = Self { kernel, loaded: Cell::new(0), ram };
+        spaces.load_root(kernel.0);
+        spaces
+    }
+
+    /// Load a space, unless it is loaded.
+    #[inline(always)]
+    pub(crate) fn load(&self, space: Space) {
+        if self.loaded.get() != space.0 {
+            self.load_root(space.0);
+        }
+    }
+
+    #[inline(always)]
+    fn load_root(&self, root: u64) {
+        self.loaded.set(root);
+        // SAFETY: every root has the kernel's half.
+        unsafe { processor::load_root(root) };
+    }
+
+    /// Stand on the kernel's own tables, if `space` is the loaded one: its tables are about to go.
+    fn leave(&self, space: Space) {
+        if self.loaded.get() == space.0 {
+            self.load_root(self.kernel.0);
+        }
+    }
+
+    pub(crate) fn create(&self, frame: Frame) -> Space {
+        clear(frame);
+        // SAFETY: a frame of the arena given to us as a root table.
+        let root = unsafe { Table::at(frame.0) };
+        for index in ENTRIES / 2..ENTRIES {
+            root.write(index, self.kernel.read(index));
+        }
+        Space(frame.0)
+    }
+
+    pub(crate) fn destroy(&self, space: Space) -> Frame {
+        self.leave(space);
+        Frame(space.0)
+    }
+
+    /// The next table of a space that is being destroyed; children before parents.
+    pub(crate) fn release_table(&self, space: Space) -> Option<Frame> {
+        self.leave(space);
+        let mut table = root(space);
+        let mut end = ENTRIES / 2;
+        let mut level = ROOT_LEVEL;
+        let mut parent = None;
+        loop {
+            let child = (0..end).map(|index| (index, table.read(index))).find(|(_, entry)| entry.is_present() && !(level < ROOT_LEVEL && entry.is_large()));
+            match child {
+                Some((index, entry)) => {
+                    parent = Some((table, index));
+                    table = Table::below(entry);
+                    level -= 1;
+                    end = ENTRIES;
+                    if level > 1 {
+                        continue;
+                    }
+                }
+                None if level == ROOT_LEVEL => return None,
+                None => {}
+            }
+            let (above, index) = parent?;
+            above.write(index, Entry(0));
+            return Some(Frame(table.0));
+        }
+    }
+
+    pub(crate) fn map(&self, space: Space, address: u64, physical: u64, pages: u64, access: PageAccess, supply: Supply<'_>) -> u64 {
+        if !in_user_half(address, pages) {
+            return 0;
+        }
+        let ram = self.ram.contains(Range::new(physical, physical + pages * PAGE));
+        let mut done = 0;
+        while done < pages {
+            let (to, from) = (address + done * PAGE, physical + done * PAGE);
+            let Some(directory) = descend(space, to, 2, supply) else { return done };
+            let index = page::index(to, 2);
+            let entry = directory.read(index);
+            let wants_large = (to | from).is_multiple_of(LARGE) && pages - done >= ENTRIES as u64;
+            if wants_large && !entry.is_present() {
+                directory.write(index, Entry::user(from, access, ram, true));
+                done += ENTRIES as u64;
+                continue;
+            }
+            let table = match self.small_pages(directory, index, to, supply) {
+                Some(table) => table,
+                None => return done,
+            };
+            let end = (page::next(to, 2) - to) / PAGE;
+            for page in 0..end.min(pages - done) {
+                let index = page::index(to + page * PAGE, 1);
+                let was = table.read(index);
+                table.write(index, Entry::user(from + page * PAGE, access, ram, false));
+                if was.is_present() {
+                    self.forget(space, to + page * PAGE);
+                }
+            }
+            done += end.min(pages - done);
+        }
+        done
+    }
+
+    /// The table of small pages below an entry of a directory: there, or made, or a large page split.
+    fn small_pages(&self, directory: Table, index: usize, address: u64, supply: Supply<'_>) -> Option<Table> {
+        let entry = directory.read(index);
+        if entry.is_present() && !entry.is_large() {
+            return Some(Table::below(entry));
+        }
+        let frame = supply()?;
+        clear(frame);
+        // SAFETY: a frame of the arena given to us as a page table.
+        let table = unsafe { Table::at(frame.0) };
+        if entry.is_large() {
+            for part in 0..ENTRIES {
+                table.write(part, entry.part(part));
+            }
+        }
+        directory.write(index, Entry::table(frame.0));
+        // The translations are the same, but a processor must not hold both sizes for long.
+        processor::forget(address);
+        Some(table)
+    }
+
+    pub(crate) fn unmap(&self, space: Space, address: u64, pages: u64, supply: Supply<'_>) -> bool {
+        self.change(space, address, pages, supply, |_| Entry(0))
+    }
+
+    pub(crate) fn protect(&self, space: Space, address: u64, pages: u64, access: PageAccess, supply: Supply<'_>) -> bool {
+        self.change(space, address, pages, supply, |entry| entry.with_access(access.bits))
+    }
+
+    /// Change every leaf in a range. Large pages at its ends are split first, so that running out of frames changes nothing.
+    fn change(&self, space: Space, address: u64, pages: u64, supply: Supply<'_>, change: impl Fn(Entry) -> Entry) -> bool {
+        if !in_user_half(address, pages) {
+            return false;
+        }
+        let end = address + pages * PAGE;
+        if !self.split_at(space, address, supply) || !self.split_at(space, end, supply) {
+            return false;
+        }
+        let mut at = address;
+        while at < end {
+            let (directory, level) = deepest(space, at, 2);
+            let index = page::index(at, level);
+            let entry = directory.read(index);
+            if !entry.is_present() {
+                at = page::next(at, level);
+                continue;
+            }
+            if entry.is_large() {
+                directory.write(index, change(entry));
+                self.forget(space, at);
+                at = page::next(at, 2);
+                continue;
+            }
+            let table = Table::below(entry);
+            let stop = page::next(at, 2).min(end);
+            while at < stop {
+                let index = page::index(at, 1);
+                let entry = table.read(index);
+                if entry.is_present() {
+                    table.write(index, change(entry));
+                    self.forget(space, at);
+                }
+                at += PAGE;
+            }
+        }
+        true
+    }
+
+    /// Make sure that no large page lies across an address.
+    fn split_at(&self, space: Space, address: u64, supply: Supply<'_>) -> bool {
+        if address.is_multiple_of(LARGE) {
+            return true;
+        }
+        let (directory, level) = deepest(space, address, 2);
+        let index = page::index(address, level);
+        let entry = directory.read(index);
+        level != 2 || !entry.is_present() || !entry.is_large() || self.small_pages(directory, index, address, supply).is_some()
+    }
+
+    fn forget(&self, space: Space, address: u64) {
+        if self.loaded.get() == space.0 {
+            processor::forget(address);
+        }
+    }
+
+    pub(crate) fn copy(&self, from: Space, source: u64, to: Space, destination: u64, length: u64) -> (u64, Option<CopyFault>) {
+        let mut done = 0;
+        let mut readable = Window::default();
+        let mut writable = Window::default();
+        while done < length {
+            if readable.left == 0 {
+                match translate(from, source.wrapping_add(done), false) {
+                    Some(window) => readable = window,
+                    None => return (done, Some(CopyFault::Source)),
+                }
+            }
+            if writable.left == 0 {
+                match translate(to, destination.wrapping_add(done), true) {
+                    Some(window) => writable = window,
+                    None => return (done, Some(CopyFault::Destination)),
+                }
+            }
+            let bytes = readable.left.min(writable.left).min(length - done);
+            if readable.physical < writable.physical + bytes && writable.physical < readable.physical + bytes {
+                // The same memory on both sides (a program that sends to itself, or shared memory).
+                copy_overlapping(readable.physical, writable.physical, bytes);
+            } else {
+                // SAFETY: both are pages of RAM granted to programs, in the direct map, for `bytes` bytes; they do not
+                // overlap. No Rust reference to such memory exists.
+                unsafe { processor::copy_bytes(readable.pointer(), writable.pointer(), bytes as usize) };
+            }
+            readable.advance(bytes);
+            writable.advance(bytes);
+            done += bytes;
+        }
+        (done, None)
+    }
+
+    pub(crate) fn read(&self, space: Space, address: u64, bytes: &mut [u8]) -> bool {
+        let mut done = 0;
+        while done < bytes.len() {
+            let Some(window) = translate(space, address.wrapping_add(done as u64), false) else { return false };
+            let part = (bytes.len() - done).min(window.left as usize);
+            let to = bytes[done..].as_mut_ptr();
+            // SAFETY: `part` bytes of a program's page in the direct map, and of the kernel's slice.
+            unsafe { processor::copy_bytes(window.pointer(), to, part) };
+            done += part;
+        }
+        true
+    }
+
+    pub(crate) fn write(&self, space: Space, address: u64, bytes: &[u8]) -> bool {
+        let mut done = 0;
+        while done < bytes.len() {
+            let Some(window) = translate(space, address.wrapping_add(done as u64), true) else { return false };
+            let part = (bytes.len() - done).min(window.left as usize);
+            let from = bytes[done..].as_ptr();
+            // SAFETY: `part` bytes of a program's writable page in the direct map, and of the kernel's slice.
+            unsafe { processor::copy_bytes(from, window.pointer(), part) };
+            done += part;
+        }
+        true
+    }
+
+}
+
+/// A piece of a page that may be copied from or to.
+#[derive(Clone, Copy, Default)]
+struct Window {
+    physical: u64,
+    left: u64,
+}
+
+impl Window {
+    const fn pointer(self) -> *mut u8 {
+        layout::direct(self.physical) as *mut u8
+    }
+
+    const fn advance(&mut self, bytes: u64) {
+        self.physical += bytes;
+        self.left -= bytes;
+    }
+}
+
+fn copy_overlapping(from: u64, to: u64, bytes: u64) {
+    let (from, to) = (layout::direct(from) as *const u8, layout::direct(to) as *mut u8);
+    // SAFETY: as for the other copy, and `copy` allows them to overlap.
+    unsafe { core::ptr::copy(from, to, bytes as usize) };
+}
+
+fn in_user_half(address: u64, pages: u64) -> bool {
+    address.is_multiple_of(PAGE) && pages.checked_mul(PAGE).and_then(|length| address.checked_add(length)).is_some_and(|end| end <= abi::USER_END)
+}
+
+fn root(space: Space) -> Table {
+    // SAFETY: a space is made by `create` only, and its root stays one until `destroy`.
+    unsafe { Table::at(space.0) }
+}
+
+/// The table of `level` on the way to an address; made, with all above it, where it is missing.
+fn descend(space: Space, address: u64, level: u32, supply: Supply<'_>) -> Option<Table> {
+    let mut table = root(space);
+    let mut at = ROOT_LEVEL;
+    while at > level {
+        let index = page::index(address, at);
+        let entry = table.read(index);
+        table = if entry.is_present() {
+            Table::below(entry)
+        } else {
+            let frame = supply()?;
+            clear(frame);
+            table.write(index, Entry::table(frame.0));
+            Table(frame.0)
+        };
+        at -= 1;
+    }
+    Some(table)
+}
+
+/// The table nearest to `level` that exists on the way to an address.
+fn deepest(space: Space, address: u64, level: u32) -> (Table, u32) {
+    let mut table = root(space);
+    let mut at = ROOT_LEVEL;
+    while at > level {
+        let entry = table.read(page::index(address, at));
+        if !entry.is_present() {
+            break;
+        }
+        table = Table::below(entry);
+        at -= 1;
+    }
+    (table, at)
+}
+
+/// Where a program's address is, if it may read (or write) there, and how many bytes of the page are left.
+#[inline(never)]
+fn translate(space: Space, address: u64, write: bool) -> Option<Window> {
+    if address >= abi::USER_END || space.0 == 0 {
+        return None;
+    }
+    let directory_pointers = root(space).read(page::index(address, 4));
+    if !directory_pointers.is_present() {
+        return None;
+    }
+    let directory = Table::below(directory_pointers).read(page::index(address, 3));
+    if !directory.is_present() {
+        return None;
+    }
+    let table = Table::below(directory).read(page::index(address, 2));
+    let (leaf, size) = if table.is_large() {
+        (table, LARGE)
+    } else if table.is_present() {
+        (Table::below(table).read(page::index(address, 1)), PAGE)
+    } else {
+        return None;
+    };
+    let offset = address & (size - 1);
+    leaf.allows_copy(write).then_some(Window { physical: leaf.physical() + offset, left: size - offset })
+}

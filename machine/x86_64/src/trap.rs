@@ -1,0 +1,362 @@
+//! Into user code and out again: running user code is a function call that returns why it stopped.
+//!
+//! * [`enter`] saves the kernel's stack pointer, loads the whole context and leaves by `sysretq` (the thread is inside a plain
+//!   system call) or `iretq`.
+//! * `syscall` comes back at `syscall_*`, which stores the context and returns from `enter`. Outside the thread's native range
+//!   it is an upcall instead: the program goes on at its personality's entry after ten instructions, and the kernel never
+//!   hears of it ([`abi::upcall`]: nothing is written to memory; flags are reset, so the entry runs with DF and TF clear).
+//! * An exception or interrupt in user mode comes back at `trap_common`, which does the same with the frame that the
+//!   processor pushed. In kernel mode, interrupts come only while [`idle`] waits; then the frame is dropped and `idle`
+//!   returns. Any other exception in kernel mode is a defect: [`kernel_fault`].
+//!
+//! What must hold: the kernel runs with interrupts off; every register is loaded from the context on the way out, so no
+//! value of the kernel's leaves it; `GS` and `FS` belong to the program, the kernel uses absolute addresses (one CPU; later
+//! one copy of the entry code and of these statics per CPU).
+
+use core::arch::{asm, global_asm};
+use core::cell::UnsafeCell;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use crate::context::{FLAGS, FOREIGN_ENTRY, FRESH_FLAGS, FS_BASE, GS_BASE, INSTRUCTION_POINTER, NATIVE_MASK, WHOLE, X86Context};
+use crate::segments::{USER_CODE, USER_DATA};
+
+/// What [`enter`] returns for a system call; below it, the number of an exception or interrupt.
+pub(crate) const CALL: u64 = 0x100;
+/// What [`idle`] returns when something woke the processor that needs no work.
+pub(crate) const NOTHING: u64 = 0x101;
+
+/// How many vectors have an entry.
+pub(crate) const VECTORS: usize = 64;
+
+/// Written by the entry code, read after it returned.
+static ERROR_CODE: AtomicU64 = AtomicU64::new(0);
+/// Whether the processor has the instructions that read and write segment bases.
+static HAS_BASE_INSTRUCTIONS: AtomicU64 = AtomicU64::new(0);
+static CURRENT: AtomicU64 = AtomicU64::new(0);
+static KERNEL_STACK: AtomicU64 = AtomicU64::new(0);
+
+/// The frame of `iretq` for an upcall. Its stack pointer is also where `syscall` leaves the user's for a moment.
+#[repr(C)]
+struct UpcallFrame(UnsafeCell<[u64; 5]>);
+
+// SAFETY: only the entry code touches it, on one CPU, with interrupts off.
+unsafe impl Sync for UpcallFrame {}
+
+static UPCALL_FRAME: UpcallFrame = UpcallFrame(UnsafeCell::new([0, USER_CODE, FRESH_FLAGS, 0, USER_DATA]));
+
+global_asm!(
+    r#"
+    .section .text.entry, "ax"
+
+    .macro LOAD_GENERAL            // all but rcx, rdi, rsp, r11
+        mov rax, [rdi + 8 * 0]
+        mov rbx, [rdi + 8 * 1]
+        mov rdx, [rdi + 8 * 3]
+        mov rsi, [rdi + 8 * 4]
+        mov rbp, [rdi + 8 * 6]
+        mov r8,  [rdi + 8 * 8]
+        mov r9,  [rdi + 8 * 9]
+        mov r10, [rdi + 8 * 10]
+        mov r12, [rdi + 8 * 12]
+        mov r13, [rdi + 8 * 13]
+        mov r14, [rdi + 8 * 14]
+        mov r15, [rdi + 8 * 15]
+    .endm
+
+    .macro STORE_GENERAL base      // all but rcx, rdi, rsp, r11
+        mov [\base + 8 * 0], rax
+        mov [\base + 8 * 1], rbx
+        mov [\base + 8 * 3], rdx
+        mov [\base + 8 * 4], rsi
+        mov [\base + 8 * 6], rbp
+        mov [\base + 8 * 8], r8
+        mov [\base + 8 * 9], r9
+        mov [\base + 8 * 10], r10
+        mov [\base + 8 * 12], r12
+        mov [\base + 8 * 13], r13
+        mov [\base + 8 * 14], r14
+        mov [\base + 8 * 15], r15
+    .endm
+
+    .macro ENTRY name, bases
+    .balign 16
+    enter_\name:                   // rdi: context
+        push rbx
+        push rbp
+        mov [rip + {kernel_stack}], rsp
+        mov [rip + {current}], rdi
+    .if \bases
+        mov rax, [rdi + {fs}]
+        wrfsbase rax
+        mov rax, [rdi + {gs}]
+        wrgsbase rax
+    .endif
+        cmp dword ptr [rdi + {whole}], 0
+        jne enter_whole
+        LOAD_GENERAL
+        mov rcx, [rdi + {ip}]
+        mov r11, [rdi + {flags}]
+        mov rsp, [rdi + 8 * 7]
+        mov rdi, [rdi + 8 * 5]
+        sysretq
+
+    .balign 16
+    syscall_\name:
+        mov [rip + {upcall} + 24], rsp
+        mov rsp, [rip + {current}]
+        test [rsp + {native_mask}], rcx
+        jz upcall
+        STORE_GENERAL rsp
+        mov [rsp + 8 * 5], rdi
+        mov [rsp + {ip}], rcx
+        mov [rsp + {flags}], r11
+        mov rax, [rip + {upcall} + 24]
+        mov [rsp + 8 * 7], rax
+    .if \bases
+        rdfsbase rax
+        mov [rsp + {fs}], rax
+        rdgsbase rax
+        mov [rsp + {gs}], rax
+    .endif
+        mov dword ptr [rsp + {whole}], 0
+        mov rsp, [rip + {kernel_stack}]
+        mov eax, {call}
+        pop rbp
+        pop rbx
+        ret
+    .endm
+
+    ENTRY with_bases, 1
+    ENTRY without_bases, 0
+
+    .balign 16
+    enter_whole:
+        push {user_data}
+        push [rdi + 8 * 7]
+        push [rdi + {flags}]
+        push {user_code}
+        push [rdi + {ip}]
+        LOAD_GENERAL
+        mov rcx, [rdi + 8 * 2]
+        mov r11, [rdi + 8 * 11]
+        mov rdi, [rdi + 8 * 5]
+        iretq
+
+    .balign 16
+    upcall:                        // rsp: context; every other register is the program's
+        mov rsp, [rsp + {foreign_entry}]
+        mov [rip + {upcall}], rsp
+        lea rsp, [rip + {upcall}]
+        iretq
+
+    // One entry of 8 bytes for each vector: its number is found from the return address that `call` leaves.
+    .balign 8
+    .globl vector_entries
+    vector_entries:
+    .set vector, 0
+    .rept {vectors}
+        .balign 8
+        .if (vector > 31)
+            push 0
+        .elseif ((0x60227d00 >> vector) & 1) == 0
+            push 0
+        .endif
+        call trap_common
+        .set vector, vector + 1
+    .endr
+
+    .balign 16
+    trap_common:                   // return address, error code, rip, cs, flags, rsp, ss
+        test byte ptr [rsp + 24], 3
+        jz from_kernel
+        push rdi
+        mov rdi, [rip + {current}]
+        STORE_GENERAL rdi
+        mov [rdi + 8 * 2], rcx
+        mov [rdi + 8 * 11], r11
+        pop [rdi + 8 * 5]
+        pop rax
+        pop [rip + {error}]
+        pop [rdi + {ip}]
+        pop rcx
+        pop [rdi + {flags}]
+        pop [rdi + 8 * 7]
+        cmp dword ptr [rip + {has_bases}], 0
+        je 2f
+        rdfsbase rcx
+        mov [rdi + {fs}], rcx
+        rdgsbase rcx
+        mov [rdi + {gs}], rcx
+    2:  mov dword ptr [rdi + {whole}], 1
+    back_to_kernel:                // rax: return address of a vector entry
+        cld
+        mov rsp, [rip + {kernel_stack}]
+        lea rcx, [rip + vector_entries]
+        sub rax, rcx
+        shr rax, 3
+        pop rbp
+        pop rbx
+        ret
+
+    from_kernel:
+        push rax
+        push rcx
+        mov rax, [rsp + 16]
+        lea rcx, [rip + vector_entries]
+        sub rax, rcx
+        shr rax, 3
+        cmp eax, 1                 // a debug trap that was on its way when a program entered the kernel
+        je 3f
+        cmp eax, 32
+        mov rax, [rsp + 16]
+        jae back_to_kernel         // interrupts are on in `idle` only
+        cld
+        lea rdi, [rsp + 16]
+        and rsp, -16
+        call {kernel_fault}
+        ud2
+    3:  pop rcx
+        pop rax
+        add rsp, 16
+    .globl ignore_interrupt
+    ignore_interrupt:
+        iretq
+
+    .balign 16
+    idle_wait:
+        push rbx
+        push rbp
+        mov [rip + {kernel_stack}], rsp
+        sti
+        hlt
+        cli
+        mov eax, {nothing}
+        pop rbp
+        pop rbx
+        ret
+
+    .text
+    "#,
+    kernel_stack = sym KERNEL_STACK,
+    current = sym CURRENT,
+    upcall = sym UPCALL_FRAME,
+    error = sym ERROR_CODE,
+    has_bases = sym HAS_BASE_INSTRUCTIONS,
+    kernel_fault = sym kernel_fault,
+    fs = const FS_BASE,
+    gs = const GS_BASE,
+    ip = const INSTRUCTION_POINTER,
+    flags = const FLAGS,
+    whole = const WHOLE,
+    native_mask = const NATIVE_MASK,
+    foreign_entry = const FOREIGN_ENTRY,
+    call = const CALL,
+    nothing = const NOTHING,
+    vectors = const VECTORS,
+    user_code = const USER_CODE,
+    user_data = const USER_DATA,
+);
+
+unsafe extern "C" {
+    safe static vector_entries: u8;
+    safe static ignore_interrupt: u8;
+    safe static enter_with_bases: u8;
+    safe static enter_without_bases: u8;
+    safe static syscall_with_bases: u8;
+    safe static syscall_without_bases: u8;
+    safe static idle_wait: u8;
+}
+
+/// Where the entry code of a vector is.
+pub(crate) fn entry_of(vector: usize) -> u64 {
+    (&raw const vector_entries) as u64 + 8 * vector as u64
+}
+
+/// An entry that returns at once: for non-maskable interrupts, which nothing here uses.
+pub(crate) fn ignoring_entry() -> u64 {
+    (&raw const ignore_interrupt) as u64
+}
+
+/// The entry and exit code for this processor.
+#[derive(Clone, Copy)]
+pub(crate) struct Stubs {
+    enter: u64,
+    /// Where `syscall` goes.
+    pub(crate) syscall: u64,
+    /// Whether programs change their segment bases themselves, and `enter` loads them.
+    pub(crate) bases: bool,
+}
+
+impl Stubs {
+    /// For a processor with or without the segment base instructions.
+    pub(crate) fn choose(bases: bool) -> Self {
+        HAS_BASE_INSTRUCTIONS.store(u64::from(bases), Ordering::Relaxed);
+        if bases {
+            Self { enter: (&raw const enter_with_bases) as u64, syscall: (&raw const syscall_with_bases) as u64, bases }
+        } else {
+            Self { enter: (&raw const enter_without_bases) as u64, syscall: (&raw const syscall_without_bases) as u64, bases }
+        }
+    }
+}
+
+/// Run user code in the current address space until it stops: [`CALL`], or a vector.
+#[inline(always)]
+pub(crate) fn enter(stubs: Stubs, context: &X86Context) -> u64 {
+    let reason;
+    // SAFETY: the stub loads all user registers from the context (cells, so it may write them) and comes back with the
+    // kernel's stack as it was. Every register it does not restore is declared lost.
+    unsafe {
+        asm!(
+            "call rax",
+            inout("rax") stubs.enter => reason,
+            inout("rdi") context => _,
+            out("rcx") _, out("rdx") _, out("rsi") _, out("r8") _, out("r9") _, out("r10") _, out("r11") _,
+            out("r12") _, out("r13") _, out("r14") _, out("r15") _,
+        );
+    }
+    reason
+}
+
+/// Wait for an interrupt: its vector, or [`NOTHING`].
+pub(crate) fn idle() -> u64 {
+    let reason;
+    // SAFETY: the stub opens interrupts only while it waits; their entry restores the stack and returns from here.
+    unsafe {
+        asm!(
+            "call rax",
+            inout("rax") (&raw const idle_wait) as u64 => reason,
+            out("rdi") _, out("rcx") _, out("rdx") _, out("rsi") _, out("r8") _, out("r9") _, out("r10") _, out("r11") _,
+            out("r12") _, out("r13") _, out("r14") _, out("r15") _,
+        );
+    }
+    reason
+}
+
+/// The error code of the exception that [`enter`] returned.
+pub(crate) fn error_code() -> u64 {
+    ERROR_CODE.load(Ordering::Relaxed)
+}
+
+/// What the entry code finds on the stack.
+#[derive(Debug)]
+#[repr(C)]
+struct Frame {
+    entry: u64,
+    error_code: u64,
+    instruction_pointer: u64,
+    code_segment: u64,
+    flags: u64,
+    stack_pointer: u64,
+}
+
+/// An exception in the kernel itself.
+extern "C" fn kernel_fault(frame: &Frame) -> ! {
+    let vector = (frame.entry - (&raw const vector_entries) as u64) >> 3;
+    panic!(
+        "exception {vector} in the kernel: code {:#x}, rip {:#x}, rsp {:#x}, cr2 {:#x}",
+        frame.error_code,
+        frame.instruction_pointer,
+        frame.stack_pointer,
+        crate::processor::fault_address()
+    );
+}

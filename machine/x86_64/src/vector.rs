@@ -1,0 +1,121 @@
+//! Vector and floating-point registers: they stay loaded until another thread runs.
+//!
+//! The kernel never touches them, so a thread that calls a kernel object, faults or is interrupted and goes on pays one
+//! comparison. When another thread is entered, the old one's are saved at its place in the *vector window*, found by the
+//! thread's number, and the new one's are loaded. Lazy switching by CR0.TS was rejected: it is no cheaper here (ipc-path.md,
+//! section 3) and leaks by speculation.
+
+use core::arch::asm;
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+
+use crate::context::X86Context;
+use crate::layout;
+use crate::processor;
+
+/// Bytes that each thread has for its registers: x87, SSE and AVX take 832.
+pub(crate) const AREA: usize = 1024;
+
+/// Address of the context whose registers are loaded; 0: nobody's. One per CPU, when there are more.
+static LOADED: AtomicUsize = AtomicUsize::new(0);
+/// The components that are switched (XCR0), or 0 on processors without XSAVE.
+static COMPONENTS: AtomicU32 = AtomicU32::new(0);
+/// Whether XSAVEOPT exists.
+static OPTIMISED: AtomicU32 = AtomicU32::new(0);
+
+/// What a new thread starts with: everything in its initial state, all exceptions masked.
+#[repr(C, align(64))]
+struct Image([u8; AREA]);
+
+static FRESH: Image = {
+    let mut image = [0; AREA];
+    // x87 control word 0x37f: used by FXRSTOR; XRSTOR takes its own, as the header says that the component is initial.
+    image[0] = 0x7f;
+    image[1] = 0x03;
+    // MXCSR 0x1f80.
+    image[24] = 0x80;
+    image[25] = 0x1f;
+    Image(image)
+};
+
+const X87_SSE_AVX: u64 = 7;
+
+/// Switch the feature on, with as many components as fit into [`AREA`].
+pub(crate) fn initialize() {
+    const XSAVE: u32 = 1 << 26;
+    const OSXSAVE: u64 = 1 << 18;
+    if processor::cpuid(1, 0)[2] & XSAVE == 0 {
+        return;
+    }
+    // SAFETY: the processor has XSAVE.
+    unsafe { processor::set_control_4(processor::control_4() | OSXSAVE) };
+    let components = u64::from(processor::cpuid(0xd, 0)[0]) & X87_SSE_AVX;
+    // SAFETY: XSETBV exists with OSXSAVE set; the components are ones that the processor lists.
+    unsafe { asm!("xsetbv", in("ecx") 0, in("eax") components as u32, in("edx") 0, options(nomem, nostack, preserves_flags)) };
+    assert!(processor::cpuid(0xd, 0)[1] as usize <= AREA, "vector registers too large");
+    COMPONENTS.store(components as u32, Ordering::Relaxed);
+    OPTIMISED.store(processor::cpuid(0xd, 1)[0] & 1, Ordering::Relaxed);
+}
+
+/// Whether this context's registers are loaded.
+#[inline(always)]
+pub(crate) fn is_loaded(context: &X86Context) -> bool {
+    LOADED.load(Ordering::Relaxed) == address(context)
+}
+
+/// Forget a context's registers: it starts with fresh ones.
+pub(crate) fn reset(context: &X86Context) {
+    context.vector.set(0);
+    if is_loaded(context) {
+        LOADED.store(0, Ordering::Relaxed);
+    }
+}
+
+/// Save whose are loaded, load this context's.
+#[inline(never)]
+pub(crate) fn switch_to(context: &X86Context) {
+    let loaded = LOADED.load(Ordering::Relaxed);
+    let components = COMPONENTS.load(Ordering::Relaxed);
+    if loaded != 0 {
+        // SAFETY: `LOADED` holds the address of a context that was passed here as a reference; contexts live in the
+        // kernel's tables, which are never unmapped, and consist of cells.
+        let old = unsafe { &*(loaded as *const X86Context) };
+        let area = layout::vector_area(loaded);
+        save(area, components);
+        old.vector.set(area);
+    }
+    let area = match context.vector.get() {
+        0 => FRESH.0.as_ptr() as u64,
+        area => area,
+    };
+    load(area, components);
+    LOADED.store(address(context), Ordering::Relaxed);
+}
+
+fn address(context: &X86Context) -> usize {
+    core::ptr::from_ref(context) as usize
+}
+
+#[inline(always)]
+fn save(area: u64, components: u32) {
+    if OPTIMISED.load(Ordering::Relaxed) != 0 {
+        // SAFETY: `area` is a thread's own place in the vector window: mapped, 1 KiB, 64-byte aligned, used by nobody else.
+        unsafe { asm!("xsaveopt64 [{}]", in(reg) area, in("eax") components, in("edx") 0, options(nostack, preserves_flags)) };
+    } else if components != 0 {
+        // SAFETY: as above.
+        unsafe { asm!("xsave64 [{}]", in(reg) area, in("eax") components, in("edx") 0, options(nostack, preserves_flags)) };
+    } else {
+        // SAFETY: as above.
+        unsafe { asm!("fxsave64 [{}]", in(reg) area, options(nostack, preserves_flags)) };
+    }
+}
+
+#[inline(always)]
+fn load(area: u64, components: u32) {
+    if components != 0 {
+        // SAFETY: `area` holds what `save` wrote, or `FRESH`: a well-formed image.
+        unsafe { asm!("xrstor64 [{}]", in(reg) area, in("eax") components, in("edx") 0, options(nostack, preserves_flags)) };
+    } else {
+        // SAFETY: as above.
+        unsafe { asm!("fxrstor64 [{}]", in(reg) area, options(nostack, preserves_flags)) };
+    }
+}
