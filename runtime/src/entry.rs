@@ -1,29 +1,39 @@
 //! Entry, panic and end of a native program.
 
 use core::fmt::Write;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use abi::Handle;
+use abi::boot::BootRecord;
 
-use crate::object::process;
+use crate::object::{memory, process};
 use crate::{log, start};
 
 /// Make a program: its entry point (`_start`), which calls `$main` with the start record at hand, and its panic handler.
 /// On a host target it makes a `main` that does nothing, so that the workspace builds and tests there; a program whose
-/// function is itself called `main` keeps it.
+/// function is itself called `main` keeps it. `main!(init run)` is for the program that the kernel starts.
 #[macro_export]
 macro_rules! main {
     (main) => {
-        $crate::main!(@entry main, $crate::entry::begin);
+        $crate::main!(@entry enter_with_record, main, $crate::entry::panicked);
     };
-    ($main:path) => {
-        $crate::main!(@entry $main, $crate::entry::begin);
+    (init $main:path) => {
+        $crate::main!(@entry enter_init, $main, $crate::entry::init_panicked);
 
         #[cfg(not(target_os = "none"))]
         fn main() {
             let _ = $main;
         }
     };
-    (@entry $main:path, $begin:path) => {
+    ($main:path) => {
+        $crate::main!(@entry enter_with_record, $main, $crate::entry::panicked);
+
+        #[cfg(not(target_os = "none"))]
+        fn main() {
+            let _ = $main;
+        }
+    };
+    (@entry $enter:ident, $main:path, $panicked:path) => {
         #[cfg(target_os = "none")]
         #[allow(unsafe_code)]
         const _: () = {
@@ -36,23 +46,47 @@ macro_rules! main {
             }
 
             extern "C" fn enter(argument: u64) -> ! {
-                $begin(argument);
-                $main();
-                $crate::entry::end()
+                $crate::entry::$enter(argument, $main)
             }
 
             #[panic_handler]
             fn panic(information: &core::panic::PanicInfo<'_>) -> ! {
-                $crate::entry::panicked(information)
+                $panicked(information)
             }
         };
     };
 }
 
-/// What a program's entry does first: remember the record whose address it was started with.
-pub fn begin(record: u64) {
+/// A native program: remember the record whose address it was started with, run, end.
+pub fn enter_with_record<T>(argument: u64, main: impl FnOnce() -> T) -> ! {
     // SAFETY: whoever started this program passed the address of a record, mapped read-only for good; `main!` is the only caller.
-    unsafe { start::set_record(record as *const start::StartRecord) };
+    unsafe { start::set_record(argument as *const start::StartRecord) };
+    main();
+    end()
+}
+
+/// Init: run with the boot record whose address it was started with; it must not return.
+pub fn enter_init(argument: u64, main: fn(&'static BootRecord) -> !) -> ! {
+    // SAFETY: the kernel passed the address of a record, mapped read-only for good; `main!` is the only caller.
+    let record = unsafe { &*(argument as *const BootRecord) };
+    PORTS.store(record.ports.0, Ordering::Relaxed);
+    main(record)
+}
+
+/// All I/O ports, if this is init.
+static PORTS: AtomicU64 = AtomicU64::new(0);
+
+/// What a panic of init does: say it on the emulator's debug port, end the machine if that can be done, else stop.
+pub fn init_panicked(information: &core::panic::PanicInfo<'_>) -> ! {
+    let ports = Handle(PORTS.load(Ordering::Relaxed));
+    let mut line = log::Line::new();
+    // A line that is too long is cut off.
+    let _ = write!(line, "init: {information}");
+    for chunk in line.text().chunks(16).chain([&b"\n"[..]]) {
+        let _ = memory::port_write_bytes(ports, log::DEBUG_PORT, chunk);
+    }
+    let _ = memory::port_write(ports, u64::from(abi::host::DEBUG_EXIT_PORT), 4, abi::host::DEBUG_EXIT_PANIC);
+    stop()
 }
 
 /// End the running process.

@@ -14,6 +14,8 @@ pub mod executor;
 pub mod handle;
 pub mod heap;
 pub mod log;
+pub mod mapped;
+pub mod mapping;
 pub mod object;
 pub mod server;
 pub mod start;
@@ -23,4 +25,5 @@ pub use exchange::{
     reply_and_receive, reply_and_receive_words, write_request,
 };
 pub use handle::OwnedHandle;
+pub use mapping::Mapping;
 pub use server::{Delivery, Inbox, Reaction, serve};

@@ -1,17 +1,21 @@
 //! Saying something in the system log: `log!("{count} blocks")`, `log!(Warning, "…")`.
 //!
 //! A line is made on the stack and sent to the connection named `log`; without one, or when the log does not take it,
-//! it is lost. Programs that the log itself may wait for must not use it: the kernel and nobody else.
+//! it is lost. Programs that must not wait for the log (those that start it or give it memory) have the number `log-poll`
+//! in their start record: what they say is lost when the log is busy.
 
 use core::fmt::{Result, Write};
 
 use abi::Handle;
+use abi::call::{POLL, flags::DEADLINE_SEND};
 
 use crate::exchange::{Buffers, Message, Options, call};
 use crate::start;
 
 /// Label of the log's `append` message: `protocol::log` and this file agree by a test there.
 pub const APPEND: u64 = 1;
+/// The emulator's debug port: what is written there outlives a system that hangs. Other machines ignore it.
+pub const DEBUG_PORT: u64 = 0xe9;
 /// Longest line, in bytes.
 pub const LINE: usize = 240;
 
@@ -63,8 +67,13 @@ impl Line {
             return;
         }
         let message = Message::new(APPEND, [level as u64, 0, 0, 0]);
+        let options = if start::number("log-poll") == 0 {
+            Options::NONE
+        } else {
+            Options { flags: DEADLINE_SEND, deadline: POLL }
+        };
         // A log that is gone loses lines; there is nowhere to say so.
-        let _ = call(connection, message, &mut Buffers::new().send(self.text()), Options::NONE);
+        let _ = call(connection, message, &mut Buffers::new().send(self.text()), options);
     }
 }
 

@@ -71,6 +71,13 @@ fn trimmed(name: &[u8]) -> &str {
 }
 
 impl StartRecord {
+    /// Its bytes, to be put where the program finds it.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: `repr(C)`, integers only, no padding (8-byte fields, arrays of multiples of 8 bytes); it borrows `self`.
+        unsafe { core::slice::from_raw_parts(core::ptr::from_ref(self).cast(), size_of::<Self>()) }
+    }
+
     /// A record with nothing in it but a name.
     #[must_use]
     pub const fn new(name: &str) -> Self {
@@ -128,6 +135,13 @@ static RECORD: AtomicPtr<StartRecord> = AtomicPtr::new(null::<StartRecord>().cas
 /// `record` is null or a valid record that is never written or unmapped.
 pub unsafe fn set_record(record: *const StartRecord) {
     RECORD.store(record.cast_mut(), Ordering::Release);
+}
+
+/// Let the record be this one: for init, which nobody starts with one.
+pub fn install(record: StartRecord) {
+    let record: &'static StartRecord = alloc::boxed::Box::leak(alloc::boxed::Box::new(record));
+    // SAFETY: a leaked box is valid for good and, behind a shared reference, never written.
+    unsafe { set_record(record) };
 }
 
 /// The record, if this program was started with one.

@@ -59,7 +59,9 @@ fn answer_request(ring: &mut Ring, debug_port: Handle, delivery: &Delivery<'_>) 
             let moved = write_request(received.request, 0, first)
                 .and_then(|_| write_request(received.request, first.len() as u64, second));
             match moved {
-                Ok(_) => answer::Read { length: (first.len() + second.len()) as u64, next, ..Default::default() }.into(),
+                Ok(_) => {
+                    answer::Read { length: (first.len() + second.len()) as u64, next, ..Default::default() }.into()
+                }
                 Err(_) => Reply::RETRY,
             }
         }

@@ -73,9 +73,8 @@ impl<T: Clone> Space<T> {
     pub(crate) fn mount(&mut self, prefix: &[u8], number: u64, owner: T, behind: bool) {
         let prefix = normalized(prefix);
         let length = prefix.len();
-        let place = self.0.partition_point(|mount| {
-            mount.prefix.len() > length || (behind && mount.prefix.len() == length)
-        });
+        let place =
+            self.0.partition_point(|mount| mount.prefix.len() > length || (behind && mount.prefix.len() == length));
         self.0.insert(place, Mount { prefix, number, owner });
     }
 
@@ -88,8 +87,7 @@ impl<T: Clone> Space<T> {
 
     /// The candidate for `path` after `skip` better ones: the mount, the bytes consumed, whether more follow.
     pub(crate) fn resolve(&self, path: &[u8], skip: usize) -> Option<(&Mount<T>, usize, bool)> {
-        let mut candidates =
-            self.0.iter().filter_map(|mount| Some((mount, consumed(&mount.prefix, path)?))).skip(skip);
+        let mut candidates = self.0.iter().filter_map(|mount| Some((mount, consumed(&mount.prefix, path)?))).skip(skip);
         let (mount, length) = candidates.next()?;
         Some((mount, length, candidates.next().is_some()))
     }
@@ -122,7 +120,8 @@ impl<T: Clone> Space<T> {
                 found = true;
                 root |= rest.is_empty();
             }
-            let inside = !root && self.0.iter().any(|mount| mount.prefix != path && below(&path, &mount.prefix).is_some());
+            let inside =
+                !root && self.0.iter().any(|mount| mount.prefix != path && below(&path, &mount.prefix).is_some());
             if inside {
                 return Err(Errno::EXDEV);
             }
@@ -205,6 +204,9 @@ mod tests {
     #[test]
     fn entries_come_in_the_order_of_mounting() {
         let space = space(&[("/dev/tty", "a"), ("/", "b")]);
-        assert_eq!((space.entry(0), space.entry(1), space.entry(2)), (Some((&b"dev/tty"[..], 1)), Some((&b""[..], 2)), None));
+        assert_eq!(
+            (space.entry(0), space.entry(1), space.entry(2)),
+            (Some((&b"dev/tty"[..], 1)), Some((&b""[..], 2)), None)
+        );
     }
 }

@@ -77,7 +77,9 @@ impl<T, P> Table<T, P> {
     /// Forget whatever came through a connection that is gone.
     pub(crate) fn forget(&mut self, owner: u64, mut raise: impl FnMut(&P, u64)) {
         self.watches.retain(|watch| watch.owner != owner);
-        while let Some(number) = self.instances.iter().find(|instance| instance.owner == owner).map(|found| found.number) {
+        while let Some(number) =
+            self.instances.iter().find(|instance| instance.owner == owner).map(|found| found.number)
+        {
             // It was just found.
             let _ = self.remove(owner, number, &mut raise);
         }
