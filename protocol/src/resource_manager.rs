@@ -25,6 +25,7 @@ mod call;
 pub mod handles;
 mod pollers;
 mod records;
+pub mod resolve;
 mod table;
 
 pub use call::{Call, Data, Output, Refusal, complete, complete_plain};

@@ -118,6 +118,15 @@ impl Refusal {
     pub const fn redirect(path: Vec<u8>) -> Self {
         Self::Redirect { path, which: 0 }
     }
+
+    /// The same of the second path.
+    #[must_use]
+    pub fn second(self) -> Self {
+        match self {
+            Self::Redirect { path, .. } => Self::Redirect { path, which: 1 },
+            other => other,
+        }
+    }
 }
 
 /// Bytes to answer with, lent where they lie in the manager's memory: they must stay there until the reply, that is, until
