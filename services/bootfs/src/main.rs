@@ -50,7 +50,8 @@ impl BootFiles {
     fn view(&self, badge: u64) -> Result<View<'static>, Errno> {
         match badge {
             BIN => View::below(self.archive, b"bin").ok_or(Errno::ENOENT),
-            _ => Ok(View::whole(self.archive)),
+            WHOLE => Ok(View::whole(self.archive)),
+            _ => Err(Errno::ENOENT),
         }
     }
 
