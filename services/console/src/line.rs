@@ -1,0 +1,93 @@
+//! The line below the terminal: a serial driver, spoken to by the file protocol without ever waiting for it.
+
+use abi::{Error, Handle, Rights};
+use protocol::{Errno, Failure, file};
+use runtime::object::process;
+use runtime::{Buffers, Options};
+
+const O_RDWR: u64 = 2;
+const O_NONBLOCK: u64 = 0o4000;
+/// Do not wait, whatever the flags say.
+const NO_WAIT: u64 = 1;
+const POLLIN: u64 = 1;
+const POLLOUT: u64 = 4;
+
+/// An open line, and the pulse that says when it may be ready again.
+pub(crate) struct Line {
+    connection: Handle,
+    pulse: Handle,
+    armed: u64,
+}
+
+impl Line {
+    /// Open what `mount` stands for; its pulses come to `gate` with this badge.
+    ///
+    /// # Errors
+    /// What the driver or the kernel answered.
+    pub(crate) fn open(mount: Handle, gate: Handle, badge: u64) -> Result<Self, Failure> {
+        let slot = process::reserve(Handle::SELF_PROCESS)?;
+        file::open(mount, O_RDWR | O_NONBLOCK, 0, 0, &mut Buffers::new().take(slot), Options::NONE)?;
+        let pulse = process::create_pulse(Handle::SELF_PROCESS, gate, badge, process::Accumulate::Or, 0, Handle::NONE)?;
+        Ok(Self { connection: slot, pulse, armed: 0 })
+    }
+
+    /// Bytes that came, as many as there are and fit.
+    ///
+    /// # Errors
+    /// What the driver answered.
+    pub(crate) fn read(&self, bytes: &mut [u8]) -> Result<usize, Failure> {
+        let answer =
+            file::read(self.connection, file::AT_POSITION, NO_WAIT, &mut Buffers::new().receive(bytes), Options::NONE);
+        none_when_not_ready(answer.map(|answer| answer.count))
+    }
+
+    /// Send bytes; gives how many the driver took.
+    ///
+    /// # Errors
+    /// What the driver answered.
+    pub(crate) fn write(&self, bytes: &[u8]) -> Result<usize, Failure> {
+        let answer =
+            file::write(self.connection, file::AT_POSITION, NO_WAIT, &mut Buffers::new().send(bytes), Options::NONE);
+        none_when_not_ready(answer.map(|answer| answer.count))
+    }
+
+    /// Wait until the driver has sent everything.
+    pub(crate) fn drain(&self) {
+        // A driver that is gone has nothing left to send.
+        let _ = file::sync(self.connection, 0, &mut Buffers::new(), Options::NONE);
+    }
+
+    /// The pulse came: whatever was asked for must be asked for again.
+    pub(crate) const fn disarm(&mut self) {
+        self.armed = 0;
+    }
+
+    /// Have the pulse raised when there is input, and, if `output` is set, when there is room for output. Gives true if
+    /// that is so already.
+    pub(crate) fn arm(&mut self, output: bool) -> bool {
+        let events = POLLIN | if output { POLLOUT } else { 0 };
+        if self.armed == events {
+            return false;
+        }
+        let mut buffers = Buffers::new().give(self.pulse, Rights::SEND.and(Rights::COPY));
+        match file::poll(self.connection, events, &mut buffers, Options::NONE) {
+            Ok(answer) if answer.ready != 0 => true,
+            Ok(_) => {
+                self.armed = events;
+                false
+            }
+            Err(failure) => {
+                runtime::log!(Error, "the line below cannot be waited for: {}", failure.errno().text());
+                false
+            }
+        }
+    }
+}
+
+fn none_when_not_ready(result: Result<u64, Failure>) -> Result<usize, Failure> {
+    match result {
+        Ok(count) => Ok(count as usize),
+        Err(Failure::Service(Errno::EAGAIN) | Failure::Kernel(Error::TimedOut)) => Ok(0),
+        Err(failure) => Err(failure),
+    }
+}
