@@ -4,6 +4,7 @@
 //! line. Handles: `gate`, `line` (a mount connection of the serial driver), `process` (with the console's messages), `log`.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
+#[cfg(any(target_os = "none", test))]
 extern crate alloc;
 
 #[cfg(target_os = "none")]
