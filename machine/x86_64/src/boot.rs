@@ -134,7 +134,8 @@ pub(crate) fn boot(start_information: u64, entry_time_stamp: u64) -> ! {
     usable.remove(Range::new(0, MEBIBYTE));
     usable.remove(Range::new(layout::PHYSICAL_END, u64::MAX));
 
-    let low_end = ram.members().iter().filter(|range| range.end <= CONTROLLERS).map(|range| range.end).max().unwrap_or(0);
+    let low_end =
+        ram.members().iter().filter(|range| range.end <= CONTROLLERS).map(|range| range.end).max().unwrap_or(0);
     let firmware = reserved.members().iter().find(|range| range.start == low_end).copied().unwrap_or_default();
     let devices = Range::new(low_end.max(firmware.end), CONTROLLERS);
 

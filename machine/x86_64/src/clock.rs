@@ -46,7 +46,11 @@ impl Instant {
             let high = processor::in8(CHANNEL_0);
             if last - before < width {
                 width = last - before;
-                best = Self { time_stamp: before + (after - before) / 2, apic: count, pit: u16::from_le_bytes([low, high]) };
+                best = Self {
+                    time_stamp: before + (after - before) / 2,
+                    apic: count,
+                    pit: u16::from_le_bytes([low, high]),
+                };
             }
         }
         best
@@ -97,7 +101,13 @@ impl Clock {
             }
         };
         apic.enable_timer();
-        Self { rate: Rate { base, hz: time_stamp }, timer: Rate { base: 0, hz: timer }, apic, armed: Cell::new(NEVER), wanted: Cell::new(NEVER) }
+        Self {
+            rate: Rate { base, hz: time_stamp },
+            timer: Rate { base: 0, hz: timer },
+            apic,
+            armed: Cell::new(NEVER),
+            wanted: Cell::new(NEVER),
+        }
     }
 
     #[inline]

@@ -52,7 +52,9 @@ impl X86 {
     #[cold]
     fn trap(&self, vector: u64) -> Trap {
         match vector {
-            PAGE_FAULT => Trap::PageFault { address: processor::fault_address(), access: fault_access(trap::error_code()) },
+            PAGE_FAULT => {
+                Trap::PageFault { address: processor::fault_address(), access: fault_access(trap::error_code()) }
+            }
             DOUBLE_FAULT | MACHINE_CHECK => panic!("exception {vector}: the processor is broken"),
             DEBUG => {
                 processor::clear_debug_status();

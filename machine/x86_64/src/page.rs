@@ -142,7 +142,9 @@ mod tests {
 
     #[test]
     fn the_kernel_never_copies_device_registers_or_pages_without_access() {
-        assert!(!Entry::user(0xfee0_0000, PageAccess { bits: READ | WRITE, device: true }, true, false).allows_copy(false));
+        assert!(
+            !Entry::user(0xfee0_0000, PageAccess { bits: READ | WRITE, device: true }, true, false).allows_copy(false)
+        );
         assert!(!Entry::user(0x5000, access(READ), false, false).allows_copy(false));
         let none = Entry::user(0x5000, access(0), true, false);
         assert!(none.is_present() && !none.allows_copy(false));

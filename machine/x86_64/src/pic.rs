@@ -2,7 +2,7 @@
 //!
 //! Why these and not the I/O APIC: the line that firmware writes into a PCI function's configuration (0x3c) is a line of
 //! these controllers, and the firmware has already set which lines are level-triggered; the I/O APIC's routing is known
-//! from ACPI's byte code only, which nobody here interprets. See docs/decisions/x86-interrupts.md.
+//! from ACPI's byte code only, which nobody here interprets. See docs/decisions/0010-x86-interrupts.md.
 
 use core::cell::Cell;
 

@@ -80,7 +80,9 @@ pub(crate) fn cpuid(leaf: u32, subleaf: u32) -> [u32; 4] {
 pub(crate) unsafe fn read_model_register(register: u32) -> u64 {
     let (low, high): (u32, u32);
     // SAFETY: the register exists, by contract; reading has no effect on memory.
-    unsafe { asm!("rdmsr", in("ecx") register, out("eax") low, out("edx") high, options(nomem, nostack, preserves_flags)) };
+    unsafe {
+        asm!("rdmsr", in("ecx") register, out("eax") low, out("edx") high, options(nomem, nostack, preserves_flags))
+    };
     u64::from(high) << 32 | u64::from(low)
 }
 
@@ -91,7 +93,9 @@ pub(crate) unsafe fn read_model_register(register: u32) -> u64 {
 #[inline]
 pub(crate) unsafe fn write_model_register(register: u32, value: u64) {
     // SAFETY: the caller's promise.
-    unsafe { asm!("wrmsr", in("ecx") register, in("eax") value as u32, in("edx") (value >> 32) as u32, options(nostack, preserves_flags)) };
+    unsafe {
+        asm!("wrmsr", in("ecx") register, in("eax") value as u32, in("edx") (value >> 32) as u32, options(nostack, preserves_flags))
+    };
 }
 
 /// The address of the last page fault.

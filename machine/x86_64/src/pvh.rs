@@ -7,9 +7,9 @@
 use core::arch::global_asm;
 use core::cell::UnsafeCell;
 
+use crate::boot;
 use crate::layout::{DIRECT, IMAGE};
 use crate::page::{self, ENTRIES};
-use crate::boot;
 
 /// Early page tables: root, two of level 3, four of level 2.
 #[repr(C, align(4096))]

@@ -1,7 +1,7 @@
 //! Sets of physical address ranges: how RAM is carved at boot.
 //!
 //! A set is sorted, its members do not touch or overlap. A full set forgets its smallest member rather than failing: the
-//! price is RAM that nobody uses.
+//! price is RAM that nobody uses. What only the boot stub needs is part of it (`.boot.text`).
 
 use crate::page::PAGE;
 
@@ -52,6 +52,7 @@ impl Ranges {
     }
 
     /// Take in every address of `range`.
+    #[cfg_attr(target_os = "none", unsafe(link_section = ".boot.text"))]
     pub(crate) fn add(&mut self, range: Range) {
         if range.length() == 0 {
             return;
@@ -71,6 +72,7 @@ impl Ranges {
     }
 
     /// Take every address of `range` out.
+    #[cfg_attr(target_os = "none", unsafe(link_section = ".boot.text"))]
     pub(crate) fn remove(&mut self, range: Range) {
         if range.length() == 0 {
             return;
@@ -84,6 +86,7 @@ impl Ranges {
     }
 
     /// The highest `length` bytes, at a multiple of `align`, that lie below `limit`.
+    #[cfg_attr(target_os = "none", unsafe(link_section = ".boot.text"))]
     pub(crate) fn find_high(&self, length: u64, align: u64, limit: u64) -> Option<Range> {
         for member in self.members().iter().rev() {
             let Some(start) = member.end.min(limit).checked_sub(length) else { continue };
@@ -96,6 +99,7 @@ impl Ranges {
     }
 
     /// How many bytes there are.
+    #[cfg_attr(target_os = "none", unsafe(link_section = ".boot.text"))]
     pub(crate) fn total(&self) -> u64 {
         self.members().iter().map(|member| member.length()).sum()
     }
@@ -105,6 +109,7 @@ impl Ranges {
         self.members().iter().any(|member| member.start <= range.start && range.end <= member.end)
     }
 
+    #[cfg_attr(target_os = "none", unsafe(link_section = ".boot.text"))]
     fn append(&mut self, range: Range) {
         if range.start >= range.end {
             return;
@@ -124,6 +129,7 @@ impl Ranges {
     }
 
     /// Insertion sort: the sets are small and nearly sorted.
+    #[cfg_attr(target_os = "none", unsafe(link_section = ".boot.text"))]
     fn sort(&mut self) {
         for end in 1..self.count {
             let mut at = end;

@@ -80,7 +80,12 @@ static TABLES: Shared = Shared(UnsafeCell::new(Tables {
         permission_map: 0,
     },
     gates: [Gate(0, 0); trap::VECTORS],
-    stacks: Stacks { user: [0; FRAME_STACK], non_maskable: [0; FRAME_STACK], debug: [0; FRAME_STACK], fault: [0; FAULT_STACK] },
+    stacks: Stacks {
+        user: [0; FRAME_STACK],
+        non_maskable: [0; FRAME_STACK],
+        debug: [0; FRAME_STACK],
+        fault: [0; FAULT_STACK],
+    },
 }));
 
 const DEBUG: usize = 1;
@@ -117,7 +122,8 @@ pub(crate) fn initialize() {
     let fault = end_of(&tables.stacks.fault);
     let user = end_of(&tables.stacks.user);
     tables.task.stacks = [user, 0, 0];
-    tables.task.interrupt_stacks = [fault, end_of(&tables.stacks.non_maskable), end_of(&tables.stacks.debug), 0, 0, 0, 0];
+    tables.task.interrupt_stacks =
+        [fault, end_of(&tables.stacks.non_maskable), end_of(&tables.stacks.debug), 0, 0, 0, 0];
     tables.task.permission_map = size_of::<TaskState>() as u16;
     for (vector, gate) in tables.gates.iter_mut().enumerate() {
         *gate = match vector {

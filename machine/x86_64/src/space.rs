@@ -65,7 +65,9 @@ impl Table {
 pub(crate) fn clear(frame: Frame) {
     let to = layout::direct(frame.0);
     // SAFETY: a frame that the kernel's arena has given out to nobody else, in the direct map.
-    unsafe { core::arch::asm!("rep stosq", inout("rcx") ENTRIES => _, inout("rdi") to => _, in("rax") 0, options(nostack, preserves_flags)) };
+    unsafe {
+        core::arch::asm!("rep stosq", inout("rcx") ENTRIES => _, inout("rdi") to => _, in("rax") 0, options(nostack, preserves_flags))
+    };
 }
 
 type Supply<'a> = &'a mut dyn FnMut() -> Option<Frame>;
@@ -132,7 +134,9 @@ impl Spaces {
         let mut level = ROOT_LEVEL;
         let mut parent = None;
         loop {
-            let child = (0..end).map(|index| (index, table.read(index))).find(|(_, entry)| entry.is_present() && !(level < ROOT_LEVEL && entry.is_large()));
+            let child = (0..end)
+                .map(|index| (index, table.read(index)))
+                .find(|(_, entry)| entry.is_present() && !(level < ROOT_LEVEL && entry.is_large()));
             match child {
                 Some((index, entry)) => {
                     parent = Some((table, index));
@@ -152,7 +156,15 @@ impl Spaces {
         }
     }
 
-    pub(crate) fn map(&self, space: Space, address: u64, physical: u64, pages: u64, access: PageAccess, supply: Supply<'_>) -> u64 {
+    pub(crate) fn map(
+        &self,
+        space: Space,
+        address: u64,
+        physical: u64,
+        pages: u64,
+        access: PageAccess,
+        supply: Supply<'_>,
+    ) -> u64 {
         if !in_user_half(address, pages) {
             return 0;
         }
@@ -212,12 +224,26 @@ impl Spaces {
         self.change(space, address, pages, supply, |_| Entry(0))
     }
 
-    pub(crate) fn protect(&self, space: Space, address: u64, pages: u64, access: PageAccess, supply: Supply<'_>) -> bool {
+    pub(crate) fn protect(
+        &self,
+        space: Space,
+        address: u64,
+        pages: u64,
+        access: PageAccess,
+        supply: Supply<'_>,
+    ) -> bool {
         self.change(space, address, pages, supply, |entry| entry.with_access(access.bits))
     }
 
     /// Change every leaf in a range. Large pages at its ends are split first, so that running out of frames changes nothing.
-    fn change(&self, space: Space, address: u64, pages: u64, supply: Supply<'_>, change: impl Fn(Entry) -> Entry) -> bool {
+    fn change(
+        &self,
+        space: Space,
+        address: u64,
+        pages: u64,
+        supply: Supply<'_>,
+        change: impl Fn(Entry) -> Entry,
+    ) -> bool {
         if !in_user_half(address, pages) {
             return false;
         }
@@ -263,7 +289,10 @@ impl Spaces {
         let (directory, level) = deepest(space, address, 2);
         let index = page::index(address, level);
         let entry = directory.read(index);
-        level != 2 || !entry.is_present() || !entry.is_large() || self.small_pages(directory, index, address, supply).is_some()
+        level != 2
+            || !entry.is_present()
+            || !entry.is_large()
+            || self.small_pages(directory, index, address, supply).is_some()
     }
 
     fn forget(&self, space: Space, address: u64) {
@@ -272,7 +301,14 @@ impl Spaces {
         }
     }
 
-    pub(crate) fn copy(&self, from: Space, source: u64, to: Space, destination: u64, length: u64) -> (u64, Option<CopyFault>) {
+    pub(crate) fn copy(
+        &self,
+        from: Space,
+        source: u64,
+        to: Space,
+        destination: u64,
+        length: u64,
+    ) -> (u64, Option<CopyFault>) {
         let mut done = 0;
         let mut readable = Window::default();
         let mut writable = Window::default();
@@ -330,7 +366,6 @@ impl Spaces {
         }
         true
     }
-
 }
 
 /// A piece of a page that may be copied from or to.
@@ -358,7 +393,11 @@ fn copy_overlapping(from: u64, to: u64, bytes: u64) {
 }
 
 fn in_user_half(address: u64, pages: u64) -> bool {
-    address.is_multiple_of(PAGE) && pages.checked_mul(PAGE).and_then(|length| address.checked_add(length)).is_some_and(|end| end <= abi::USER_END)
+    address.is_multiple_of(PAGE)
+        && pages
+            .checked_mul(PAGE)
+            .and_then(|length| address.checked_add(length))
+            .is_some_and(|end| end <= abi::USER_END)
 }
 
 fn root(space: Space) -> Table {

@@ -17,7 +17,9 @@ use core::arch::{asm, global_asm};
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use crate::context::{FLAGS, FOREIGN_ENTRY, FRESH_FLAGS, FS_BASE, GS_BASE, INSTRUCTION_POINTER, NATIVE_MASK, WHOLE, X86Context};
+use crate::context::{
+    FLAGS, FOREIGN_ENTRY, FRESH_FLAGS, FS_BASE, GS_BASE, INSTRUCTION_POINTER, NATIVE_MASK, WHOLE, X86Context,
+};
 use crate::segments::{USER_CODE, USER_DATA};
 
 /// What [`enter`] returns for a system call; below it, the number of an exception or interrupt.
@@ -294,7 +296,11 @@ impl Stubs {
         if bases {
             Self { enter: (&raw const enter_with_bases) as u64, syscall: (&raw const syscall_with_bases) as u64, bases }
         } else {
-            Self { enter: (&raw const enter_without_bases) as u64, syscall: (&raw const syscall_without_bases) as u64, bases }
+            Self {
+                enter: (&raw const enter_without_bases) as u64,
+                syscall: (&raw const syscall_without_bases) as u64,
+                bases,
+            }
         }
     }
 }

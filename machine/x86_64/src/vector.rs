@@ -22,12 +22,13 @@ static COMPONENTS: AtomicU32 = AtomicU32::new(0);
 /// Whether XSAVEOPT exists.
 static OPTIMISED: AtomicU32 = AtomicU32::new(0);
 
-/// What a new thread starts with: everything in its initial state, all exceptions masked.
+/// What a new thread starts with: everything in its initial state, all exceptions masked. Legacy area and header: of
+/// components that are in their initial state, nothing is read.
 #[repr(C, align(64))]
-struct Image([u8; AREA]);
+struct Image([u8; 512 + 64]);
 
 static FRESH: Image = {
-    let mut image = [0; AREA];
+    let mut image = [0; 512 + 64];
     // x87 control word 0x37f: used by FXRSTOR; XRSTOR takes its own, as the header says that the component is initial.
     image[0] = 0x7f;
     image[1] = 0x03;
@@ -50,7 +51,9 @@ pub(crate) fn initialize() {
     unsafe { processor::set_control_4(processor::control_4() | OSXSAVE) };
     let components = u64::from(processor::cpuid(0xd, 0)[0]) & X87_SSE_AVX;
     // SAFETY: XSETBV exists with OSXSAVE set; the components are ones that the processor lists.
-    unsafe { asm!("xsetbv", in("ecx") 0, in("eax") components as u32, in("edx") 0, options(nomem, nostack, preserves_flags)) };
+    unsafe {
+        asm!("xsetbv", in("ecx") 0, in("eax") components as u32, in("edx") 0, options(nomem, nostack, preserves_flags))
+    };
     assert!(processor::cpuid(0xd, 0)[1] as usize <= AREA, "vector registers too large");
     COMPONENTS.store(components as u32, Ordering::Relaxed);
     OPTIMISED.store(processor::cpuid(0xd, 1)[0] & 1, Ordering::Relaxed);
@@ -99,10 +102,14 @@ fn address(context: &X86Context) -> usize {
 fn save(area: u64, components: u32) {
     if OPTIMISED.load(Ordering::Relaxed) != 0 {
         // SAFETY: `area` is a thread's own place in the vector window: mapped, 1 KiB, 64-byte aligned, used by nobody else.
-        unsafe { asm!("xsaveopt64 [{}]", in(reg) area, in("eax") components, in("edx") 0, options(nostack, preserves_flags)) };
+        unsafe {
+            asm!("xsaveopt64 [{}]", in(reg) area, in("eax") components, in("edx") 0, options(nostack, preserves_flags))
+        };
     } else if components != 0 {
         // SAFETY: as above.
-        unsafe { asm!("xsave64 [{}]", in(reg) area, in("eax") components, in("edx") 0, options(nostack, preserves_flags)) };
+        unsafe {
+            asm!("xsave64 [{}]", in(reg) area, in("eax") components, in("edx") 0, options(nostack, preserves_flags))
+        };
     } else {
         // SAFETY: as above.
         unsafe { asm!("fxsave64 [{}]", in(reg) area, options(nostack, preserves_flags)) };
@@ -113,7 +120,9 @@ fn save(area: u64, components: u32) {
 fn load(area: u64, components: u32) {
     if components != 0 {
         // SAFETY: `area` holds what `save` wrote, or `FRESH`: a well-formed image.
-        unsafe { asm!("xrstor64 [{}]", in(reg) area, in("eax") components, in("edx") 0, options(nostack, preserves_flags)) };
+        unsafe {
+            asm!("xrstor64 [{}]", in(reg) area, in("eax") components, in("edx") 0, options(nostack, preserves_flags))
+        };
     } else {
         // SAFETY: as above.
         unsafe { asm!("fxrstor64 [{}]", in(reg) area, options(nostack, preserves_flags)) };
