@@ -1,0 +1,293 @@
+//! One start of a program: its process, its memory, its handles, its thread.
+
+use abi::object::access;
+use abi::system_page::SYSTEM_PAGE_ADDRESS;
+use abi::thread::Policy as Sharing;
+use abi::{Error, Handle, PAGE_SIZE, Rights};
+use runtime::object::process::Accumulate;
+use runtime::object::{gate, memory, process, pulse, thread};
+use runtime::start::{RECORD_ADDRESS, STACK_TOP, StartRecord};
+use runtime::{Buffers, Mapping, Options, OwnedHandle, clock, handle};
+
+use crate::image::Image;
+use crate::list::{self, Grant};
+use crate::service::Running;
+use crate::{Doing, Init, NATIVE_IDENTITY, Problem, death_badge, has_room, index_of};
+
+/// A child that is destroyed if its start fails.
+struct Child(Handle);
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        if !self.0.is_none() {
+            // It never ran; if it cannot be destroyed, init's quota bears it.
+            let _ = process::destroy(self.0);
+        }
+    }
+}
+
+/// Memory of a program's own: the start record, the stack, its writable segments, one after the other.
+struct Private {
+    memory: OwnedHandle,
+    /// Where in the Memory it begins.
+    offset: u64,
+}
+
+impl Init {
+    /// Start a program of the list.
+    pub(crate) fn launch(&mut self, index: usize) -> Result<Running, Problem> {
+        let (program, starts) = (self.services[index].program, self.services[index].starts);
+        let mut path = [0; 64];
+        let path = system_path(program.name, &mut path);
+        let missing = Problem { doing: "looking in the archive", why: "no such program" };
+        let file = self.archive.find(path).ok_or(missing)?;
+        let image = Image::parse(file.data).doing("reading its ELF file")?;
+
+        let is_process = program.name == list::PROCESS;
+        let quota = if is_process { self.process_quota } else { program.quota };
+        self.sequence += 1;
+        let identity = NATIVE_IDENTITY | self.sequence;
+        let child = handle::with_room(|| process::create_process(Handle::SELF_PROCESS, identity, &quota));
+        let mut child = Child(child.doing("making its process")?);
+        let process = child.0;
+
+        let mut record = StartRecord::new(program.name);
+        record.add("priority", u64::from(program.priority));
+        let rights = Rights::RECEIVE.and(Rights::MANAGE).and(Rights::COPY);
+        give(&mut record, process, "gate", self.services[index].gate, rights)?;
+        let length = PAGE_SIZE + program.stack + image.private_length();
+        let (pid, private) = if is_process {
+            (2, self.carve(length)?)
+        } else {
+            let native = self.add_native(process, program.name, program.flags)?;
+            let slot = OwnedHandle::new(handle::reserve().doing("a slot")?);
+            let mut buffers = Buffers::new().take(slot.handle());
+            protocol::process::allocate(native.1.handle(), length, 0, &mut buffers, Options::NONE)
+                .doing("its memory")?;
+            give(&mut record, process, "process", native.1.handle(), Rights::SEND.and(Rights::COPY))?;
+            process::map(process, self.system_page, SYSTEM_PAGE_ADDRESS, access::READ, 0, PAGE_SIZE)
+                .doing("mapping the system page")?;
+            (native.0, Private { memory: slot, offset: 0 })
+        };
+        if program.name != list::LOG {
+            self.connect(&mut record, process, "log", list::LOG, 0)?;
+        }
+        for grant in program.grants {
+            self.grant(&mut record, process, index, *grant)?;
+        }
+        fill(&private, &record, program.stack, &image, file.data)?;
+        self.map(process, &private, program.stack, &image, file.data_offset)?;
+
+        let thread = handle::with_room(|| process::create_thread(process, self.services[index].faults));
+        let thread = OwnedHandle::new(thread.doing("making its thread")?);
+        thread::set_name(thread.handle(), program.name).doing("naming its thread")?;
+        let baton = handle::with_room(|| process::create_baton(process, program.priority, Sharing::RoundRobin, 0));
+        let baton = OwnedHandle::new(baton.doing("making its baton")?);
+        let badge = death_badge(index, starts);
+        let death = handle::with_room(|| {
+            let priority = u8::MAX;
+            process::create_pulse(Handle::SELF_PROCESS, self.gate, badge, Accumulate::Or, priority, Handle::NONE)
+        });
+        let mut death = Child(death.doing("making the pulse of its death")?);
+        pulse::bind_death(death.0, process).doing("watching its process")?;
+        thread::start(thread.handle(), image.entry, STACK_TOP, RECORD_ADDRESS, baton.handle())
+            .doing("starting its thread")?;
+        let since_ns = if self.system_page.is_none() { 0 } else { clock::monotonic_ns() };
+        let death = core::mem::replace(&mut death.0, Handle::NONE);
+        if is_process {
+            // Nobody else holds it.
+            core::mem::forget(private);
+        }
+        Ok(Running { process: core::mem::replace(&mut child.0, Handle::NONE), death, pid, since_ns })
+    }
+
+    /// Tell the process service of a new program: its pid, and its connection there.
+    fn add_native(&self, process: Handle, name: &str, flags: u64) -> Result<(u64, OwnedHandle), Problem> {
+        let slot = OwnedHandle::new(handle::reserve().doing("a slot")?);
+        let rights = Rights::MANAGE.and(Rights::DESTROY).and(Rights::COPY);
+        let mut buffers = Buffers::new().send(name.as_bytes()).give(process, rights).take(slot.handle());
+        let answer = protocol::process::add_native(self.process, flags, &mut buffers, Options::NONE)
+            .doing("telling the process service")?;
+        Ok((answer.pid, slot))
+    }
+
+    /// Memory for the process service, which nobody can give but init: from the start of a RAM range.
+    fn carve(&mut self, length: u64) -> Result<Private, Problem> {
+        let count = (self.boot.ram_count as usize).min(self.boot.ram.len());
+        for (range, used) in self.boot.ram[..count].iter().zip(&mut self.ram_used) {
+            if !has_room(*range, *used, length) {
+                continue;
+            }
+            let rights = Rights::READ.and(Rights::WRITE);
+            let memory = handle::with_room(|| memory::derive(*range, Handle::SELF_PROCESS, *used, length, rights))
+                .doing("its memory")?;
+            *used += length;
+            let window = Mapping::new(memory, 0, length, access::READ | access::WRITE).doing("a window")?;
+            window.clear(0, length);
+            return Ok(Private { memory: OwnedHandle::new(memory), offset: 0 });
+        }
+        Err(Problem { doing: "its memory", why: "no RAM range is large enough" })
+    }
+
+    /// Map a program's segments, stack and start record.
+    fn map(
+        &self,
+        process: Handle,
+        private: &Private,
+        stack: u64,
+        image: &Image,
+        file_offset: u64,
+    ) -> Result<(), Problem> {
+        let own = private.memory.handle();
+        let mut offset = private.offset;
+        process::map(process, own, RECORD_ADDRESS, access::READ, offset, PAGE_SIZE).doing("mapping its record")?;
+        offset += PAGE_SIZE;
+        let writable = access::READ | access::WRITE;
+        process::map(process, own, STACK_TOP - stack, writable, offset, stack).doing("mapping its stack")?;
+        offset += stack;
+        for segment in image.segments() {
+            if segment.is_private() {
+                process::map(process, own, segment.address, segment.access, offset, segment.length)
+                    .doing("mapping its data")?;
+                offset += segment.length;
+            } else {
+                let from = file_offset + segment.file_offset;
+                process::map(process, self.boot.archive, segment.address, segment.access, from, segment.length)
+                    .doing("mapping its text")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A connection to another program's gate.
+    fn connect(
+        &self,
+        record: &mut StartRecord,
+        process: Handle,
+        name: &str,
+        to: &str,
+        badge: u64,
+    ) -> Result<(), Problem> {
+        let to = index_of(to).ok_or(Problem { doing: "a connection", why: "no such program in the list" })?;
+        self.connect_gate(record, process, name, self.services[to].gate, badge)
+    }
+
+    fn connect_gate(
+        &self,
+        record: &mut StartRecord,
+        process: Handle,
+        name: &str,
+        gate: Handle,
+        badge: u64,
+    ) -> Result<(), Problem> {
+        let connection = handle::with_room(|| gate::connect(gate, badge, 0)).doing("a connection")?;
+        let connection = OwnedHandle::new(connection);
+        give(record, process, name, connection.handle(), Rights::SEND.and(Rights::COPY))
+    }
+
+    /// Give a program what the list grants it.
+    fn grant(&self, record: &mut StartRecord, process: Handle, index: usize, grant: Grant) -> Result<(), Problem> {
+        let boot = self.boot;
+        let whole = |name, source, record: &mut StartRecord| give(record, process, name, source, Rights::ALL);
+        let part = |name, source, base, length, record: &mut StartRecord| {
+            let part = handle::with_room(|| memory::derive(source, process, base, length, Rights::ALL));
+            let part = OwnedHandle::new(part.doing("a part of a device")?);
+            give(record, process, name, part.handle(), Rights::ALL)
+        };
+        match grant {
+            Grant::Ports(base, length) => part("ports", boot.ports, base, length, record),
+            Grant::DebugPort => part("debug-port", boot.ports, runtime::log::DEBUG_PORT, 1, record),
+            Grant::Interrupts(base, length) => {
+                record.add("line", 0);
+                part("interrupts", boot.interrupts, base, length, record)
+            }
+            Grant::Devices => whole("devices", boot.devices, record),
+            Grant::Archive => {
+                record.add("archive-length", boot.archive_length);
+                whole("archive", boot.archive, record)
+            }
+            Grant::Ram => {
+                const NAMES: [(&str, &str); abi::boot::RAM_RANGES] = [
+                    ("ram0", "ram0-used"),
+                    ("ram1", "ram1-used"),
+                    ("ram2", "ram2-used"),
+                    ("ram3", "ram3-used"),
+                    ("ram4", "ram4-used"),
+                    ("ram5", "ram5-used"),
+                    ("ram6", "ram6-used"),
+                    ("ram7", "ram7-used"),
+                    ("ram8", "ram8-used"),
+                    ("ram9", "ram9-used"),
+                    ("ram10", "ram10-used"),
+                    ("ram11", "ram11-used"),
+                    ("ram12", "ram12-used"),
+                    ("ram13", "ram13-used"),
+                    ("ram14", "ram14-used"),
+                    ("ram15", "ram15-used"),
+                ];
+                record.add("tsc-hz", boot.tsc_hz);
+                record.add("tsc-base", boot.tsc_base);
+                record.add("ram-total", boot.ram_total);
+                let count = (boot.ram_count as usize).min(boot.ram.len());
+                record.add("ram-count", count as u64);
+                for ((range, used), (name, used_name)) in boot.ram[..count].iter().zip(self.ram_used).zip(NAMES) {
+                    record.add(used_name, used);
+                    whole(name, *range, record)?;
+                }
+                Ok(())
+            }
+            Grant::Connection(name, to, badge) => self.connect(record, process, name, to, badge),
+            Grant::Path => self.connect(record, process, "path", list::PATH, 0),
+            Grant::Registry => {
+                // Each start has a badge of its own: what an earlier one registered goes with that.
+                let badge = (1 + index as u64) | (self.services[index].starts << 16);
+                self.connect(record, process, "registry", list::REGISTRY, badge)
+            }
+            Grant::Init(rights) => self.connect_gate(record, process, "init", self.gate, rights),
+            Grant::Number(name, value) => {
+                record.add(name, value);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// `system/` and a program's name.
+fn system_path<'a>(name: &str, path: &'a mut [u8; 64]) -> &'a [u8] {
+    const DIRECTORY: &[u8] = b"system/";
+    let length = DIRECTORY.len() + name.len().min(32);
+    path[..DIRECTORY.len()].copy_from_slice(DIRECTORY);
+    path[DIRECTORY.len()..length].copy_from_slice(&name.as_bytes()[..length - DIRECTORY.len()]);
+    &path[..length]
+}
+
+/// Put a copy of a handle into a program's table and its value there into its record.
+fn give(record: &mut StartRecord, process: Handle, name: &str, given: Handle, rights: Rights) -> Result<(), Problem> {
+    let mut entries = 64;
+    let there = loop {
+        match process::give(process, given, rights) {
+            Err(Error::TableFull) if entries < 4096 => {
+                entries += 64;
+                process::grow_handles(process, entries).doing("growing its handle table")?;
+            }
+            result => break result.doing("giving it a handle")?,
+        }
+    };
+    if record.add(name, there.0) { Ok(()) } else { Err(Problem { doing: "its record", why: "too many entries" }) }
+}
+
+/// Write a program's start record and the content of its writable segments.
+fn fill(private: &Private, record: &StartRecord, stack: u64, image: &Image, file: &[u8]) -> Result<(), Problem> {
+    let length = PAGE_SIZE + stack + image.private_length();
+    let window = Mapping::new(private.memory.handle(), private.offset, length, access::READ | access::WRITE)
+        .doing("a window")?;
+    window.write(0, record.bytes());
+    let mut offset = PAGE_SIZE + stack;
+    for segment in image.segments().iter().filter(|segment| segment.is_private()) {
+        let start = segment.file_offset as usize;
+        // `Image::parse` checked that the file has these bytes.
+        window.write(offset, &file[start..start + segment.file_length as usize]);
+        offset += segment.length;
+    }
+    Ok(())
+}
