@@ -458,7 +458,7 @@ impl ResourceManager for Console {
             command::TCXONC => self.flow(call, argument)?,
             command::TCFLSH => self.discard(call, argument)?,
             command::TIOCEXCL | command::TIOCNXCL => {}
-            command::TIOCSCTTY => self.jobs.take(call.pid(), argument == 1)?,
+            command::TIOCSCTTY => self.jobs.take(self.jobs.taker(call.pid(), argument), argument == 1)?,
             command::TIOCNOTTY => self.jobs.give_up(call.pid())?,
             command::TIOCGPGRP => {
                 self.jobs.member(call.pid())?;

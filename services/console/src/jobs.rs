@@ -2,7 +2,7 @@
 
 use abi::{Handle, Rights};
 use protocol::Errno;
-use protocol::process;
+use protocol::process::{self, ProcessRecord};
 use runtime::{Buffers, Options};
 
 /// The terminal's number as `/proc/…/stat` shows it: ttyS0.
@@ -92,6 +92,22 @@ impl Jobs {
         self.foreground = caller.group;
         self.tell_session(caller.session, TERMINAL);
         Ok(())
+    }
+
+    /// Who wants the terminal: the caller, or the session that a native caller names (it starts the session's first program).
+    pub(crate) fn taker(&self, pid: u32, argument: u64) -> u32 {
+        match u32::try_from(argument) {
+            Ok(session) if session > 1 && self.is_native(pid) => session,
+            _ => pid,
+        }
+    }
+
+    fn is_native(&self, pid: u32) -> bool {
+        let mut record = [0; size_of::<ProcessRecord>()];
+        let mut buffers = Buffers::new().receive(&mut record);
+        let known = process::record(self.connection, u64::from(pid), &mut buffers, Options::NONE);
+        let at = core::mem::offset_of!(ProcessRecord, native);
+        known.is_err() || record[at..].starts_with(&1u64.to_le_bytes())
     }
 
     fn tell_session(&self, session: u64, terminal: u64) {
