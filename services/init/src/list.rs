@@ -141,7 +141,7 @@ pub(crate) const PROGRAMS: &[Program] = &[
     Program {
         name: "bootfs",
         grants: &[Grant::Archive],
-        mounts: &[Mount { prefix: "/boot", badge: 0 }],
+        mounts: &[Mount { prefix: "/boot", badge: 0 }, Mount { prefix: "/bin", badge: 1 }],
         stack: 128 * 1024,
         ..PROGRAM
     },
@@ -160,13 +160,15 @@ pub(crate) const PROGRAMS: &[Program] = &[
         name: "virtio-serial",
         priority: 190,
         grants: &[Grant::Ports(0xcf8, 8), Grant::Interrupts(0, 24), Grant::Devices, Grant::Registry],
+        mounts: &[Mount { prefix: "/dev/virtio", badge: 0 }],
         stack: 128 * 1024,
         ..PROGRAM
     },
     Program {
         name: "console",
         priority: 170,
-        grants: &[Grant::Connection("serial", "serial", 0), Grant::Connection("virtio", "virtio-serial", 0)],
+        grants: &[Grant::Connection("line", "serial", 0)],
+        mounts: &[Mount { prefix: "/dev/console", badge: 0 }, Mount { prefix: "/dev/tty", badge: 1 }],
         flags: native_flags::CONSOLE,
         stack: 128 * 1024,
         ..PROGRAM
@@ -182,12 +184,7 @@ pub(crate) const PROGRAMS: &[Program] = &[
     Program {
         name: "launch",
         priority: 130,
-        grants: &[
-            Grant::Archive,
-            Grant::Path,
-            Grant::Connection("virtio", "virtio-serial", 0),
-            Grant::Init(init_rights::POWER),
-        ],
+        grants: &[Grant::Archive, Grant::Path, Grant::Init(init_rights::POWER)],
         flags: native_flags::SPAWN,
         policy: Policy::Once,
         stack: 256 * 1024,
