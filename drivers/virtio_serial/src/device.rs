@@ -131,21 +131,25 @@ impl Device {
         self.control_send.lend(&mut self.transport, buffer, 8);
     }
 
-    /// The first bytes that came on a port and were not consumed.
-    pub(crate) fn peek(&self, port: usize) -> Option<&[u8]> {
+    /// What came on a port and was not consumed, in order, a piece per buffer.
+    pub(crate) fn arrived(&self, port: usize) -> impl Iterator<Item = &[u8]> {
         let port = &self.ports[port];
-        let &(buffer, start, end) = port.filled.front()?;
-        Some(&port.receive.bytes(buffer)[start..end])
+        port.filled.iter().map(|&(buffer, start, end)| &port.receive.bytes(buffer)[start..end])
     }
 
-    /// `count` of the bytes that [`Device::peek`] showed are delivered.
-    pub(crate) fn consume(&mut self, port: usize, count: usize) {
+    /// The first `count` bytes that arrived are delivered.
+    pub(crate) fn consume(&mut self, port: usize, mut count: usize) {
         let port = &mut self.ports[port];
-        let Some((buffer, start, end)) = port.filled.pop_front() else { return };
-        if start + count < end {
-            port.filled.push_front((buffer, start + count, end));
-        } else {
+        while let Some((buffer, start, end)) = port.filled.pop_front() {
+            if count < end - start {
+                port.filled.push_front((buffer, start + count, end));
+                return;
+            }
+            count -= end - start;
             port.receive.lend(&mut self.transport, buffer, RECEIVE_LENGTH);
+            if count == 0 {
+                return;
+            }
         }
     }
 

@@ -62,15 +62,20 @@ impl Streams {
     }
 
     fn readable(&self, port: usize) -> bool {
-        self.device.peek(port).is_some() || self.device.ports[port].at_end()
+        self.device.arrived(port).next().is_some() || self.device.ports[port].at_end()
     }
 
     /// What a reader gets now; `None`: it must wait.
     fn bytes_for(&self, port: usize, room: usize) -> Option<Data> {
-        match self.device.peek(port) {
-            Some(bytes) => Some(Data::of(&bytes[..bytes.len().min(room)])),
-            None => self.device.ports[port].at_end().then(Data::new),
+        let mut data = Data::new();
+        for bytes in self.device.arrived(port) {
+            let wanted = bytes.len().min(room - data.len());
+            if wanted == 0 || !data.add(&bytes[..wanted]) {
+                break;
+            }
         }
+        let found = !data.is_empty() || room == 0 || self.device.ports[port].at_end();
+        found.then_some(data)
     }
 
     /// Take what the caller sent, from `offset` on, into one buffer. `None`: no buffer is free.
