@@ -1,5 +1,181 @@
 //! Starts what boot/command asks for: the shell, or one program with its streams, and reports how it ended.
+//!
+//! Init starts it last. It opens the control port, starts the program in a session of its own, says so ([`READY`]),
+//! waits for its end, until the host took all that is left in the streams, and says the status ([`EXIT`]). A second thread meanwhile
+//! does what the host asks for on the control port ([`control`]).
+//!
+//! It needs from init: handles `process` (allowed to spawn), `path`, `virtio` (the streams of the host), `init`, `archive`; numbers `archive-length`, `priority`.
+//!
+//! [`READY`]: abi::host::READY
+//! [`EXIT`]: abi::host::EXIT
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
-#[cfg(not(target_os = "none"))]
-fn main() {}
+extern crate alloc;
+
+mod command;
+mod control;
+mod files;
+mod program;
+
+use abi::{Handle, PAGE_SIZE};
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use protocol::resource_manager::open_flags;
+use protocol::{file, init};
+use runtime::object::process;
+use runtime::{Buffers, Options, start};
+
+use crate::command::{Command, Mode};
+use crate::control::Control;
+use crate::files::File;
+
+runtime::main!(launch);
+runtime::heap!();
+
+/// Where the archive is mapped.
+const ARCHIVE_ADDRESS: u64 = 0x40_0000_0000;
+/// The terminal.
+const CONSOLE: &[u8] = b"/dev/console";
+/// `ioctl`: the terminal becomes that of session `argument` (asked by a native program; others get it for their own session).
+const TIOCSCTTY: u64 = 0x540e;
+
+/// Why there is nothing whose end could be reported.
+#[derive(Debug)]
+struct Failure {
+    /// As shells have it: 127 not found, 126 not executable, 125 for all else.
+    status: u32,
+    /// For the user.
+    text: String,
+}
+
+impl Failure {
+    const fn new(status: u32, text: String) -> Self {
+        Self { status, text }
+    }
+
+    /// Baton's own fault.
+    const fn own(text: String) -> Self {
+        Self::new(125, text)
+    }
+}
+
+fn launch() {
+    let (space, connection) = (start::handle("path"), start::handle("process"));
+    let control = Control::open();
+    if let Err(errno) = &control {
+        runtime::log!(Error, "cannot open the control port: {}", errno.text());
+    }
+    let control = control.ok();
+    if let Some(control) = &control {
+        control.listen(space, connection);
+    }
+    let ended = read_command().and_then(|command| run(&command, control.as_ref(), space, connection));
+    let (status, failed) = match ended {
+        Ok(status) => (status, false),
+        Err(failure) => {
+            runtime::log!(Error, "{}", failure.text);
+            if let Some(control) = &control {
+                control.text(failure.text.as_bytes());
+            }
+            (failure.status, true)
+        }
+    };
+    if let Some(control) = &control {
+        control.exit(status, failed);
+    }
+    if let Err(failure) = init::power(start::handle("init"), 0, &mut Buffers::new(), Options::NONE) {
+        runtime::log!(Error, "cannot power off: {}", failure.errno().text());
+    }
+}
+
+/// What the host wants.
+fn read_command() -> Result<Command, Failure> {
+    let length = start::number("archive-length").next_multiple_of(PAGE_SIZE);
+    let archive = start::handle("archive");
+    let read = abi::object::access::READ;
+    process::map(Handle::SELF_PROCESS, archive, ARCHIVE_ADDRESS, read, 0, length)
+        .map_err(|error| Failure::own(format!("cannot map the boot archive: {}", error.text())))?;
+    let command = command::in_archive(ARCHIVE_ADDRESS, length);
+    // A mapping that stays does no harm.
+    let _ = process::unmap(Handle::SELF_PROCESS, ARCHIVE_ADDRESS, length);
+    command.ok_or_else(|| Failure::own("the boot archive has no valid boot/command".into()))
+}
+
+fn open(space: Handle, path: &[u8], flags: u64) -> Result<File, Failure> {
+    files::open_when_there(space, path, flags)
+        .map_err(|errno| Failure::own(format!("cannot open {}: {}", String::from_utf8_lossy(path), errno.text())))
+}
+
+fn port(name: &str, flags: u64) -> Result<File, Failure> {
+    files::open_port(name, flags).map_err(|errno| Failure::own(format!("cannot open port {name}: {}", errno.text())))
+}
+
+/// Run what is wanted to its end. Gives its status.
+fn run(command: &Command, control: Option<&Control>, space: Handle, connection: Handle) -> Result<u32, Failure> {
+    let mut streams = Vec::new();
+    match command.mode {
+        Mode::Shell => streams.push(open(space, CONSOLE, open_flags::BOTH)?),
+        Mode::Program => {
+            streams.push(port(abi::host::STDIN_PORT, open_flags::READ)?);
+            streams.push(port(abi::host::STDOUT_PORT, open_flags::WRITE)?);
+            streams.push(port(abi::host::STDERR_PORT, open_flags::WRITE)?);
+        }
+        Mode::Bench => streams.push(port(abi::host::STDOUT_PORT, open_flags::WRITE)?),
+    }
+    let started = || {
+        if let Some(control) = control {
+            control.ready();
+        }
+        if let Err(failure) = init::up(start::handle("init"), &mut Buffers::new(), Options::NONE) {
+            runtime::log!(Warning, "init does not know that the system is up: {}", failure.errno().text());
+        }
+    };
+    let status = match command.mode {
+        Mode::Bench => {
+            started();
+            measure(streams[0].handle.handle())
+        }
+        Mode::Shell | Mode::Program => {
+            let program = program::find(space, command)?;
+            let (pid, spawned) = program::spawn(connection, space)?;
+            if matches!(command.mode, Mode::Shell) {
+                own_terminal(streams[0].handle.handle(), pid);
+            }
+            started();
+            program::begin(&spawned, &program, &streams)?;
+            program::wait(connection, pid)?
+        }
+    };
+    for stream in &streams {
+        // What cannot be waited for is lost anyway.
+        let _ = file::sync(stream.handle.handle(), 0, &mut Buffers::new(), Options::NONE);
+    }
+    Ok(status)
+}
+
+fn own_terminal(console: Handle, session: u64) {
+    if let Err(failure) = file::control(console, TIOCSCTTY, session, &mut Buffers::new(), Options::NONE) {
+        runtime::log!(Warning, "the shell has no terminal: {}", failure.errno().text());
+    }
+}
+
+/// Measure, and write one line of JSON a row.
+fn measure(output: Handle) -> u32 {
+    let mut status = 0;
+    bench::all(|row| {
+        let line = format!("{row}\n");
+        let mut rest = line.as_bytes();
+        while !rest.is_empty() {
+            let sent = file::write(output, file::AT_POSITION, 0, &mut Buffers::new().send(rest), Options::NONE);
+            match sent {
+                Ok(answer) => rest = &rest[rest.len().min(answer.count as usize)..],
+                Err(_) => {
+                    status = 1;
+                    return;
+                }
+            }
+        }
+    });
+    status
+}
