@@ -13,3 +13,15 @@ crate::protocol! {
     /// Answer: sequence number of the next line, bytes kept.
     4 Position position() -> (next, bytes);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Request;
+
+    /// The runtime sends these messages itself, below this crate.
+    #[test]
+    fn the_runtime_uses_the_same_labels() {
+        assert_eq!(Request::Append { level: 0 }.encode().0, runtime::log::APPEND);
+        assert_eq!(crate::process::Request::Allocate { length: 0, flags: 0 }.encode().0, runtime::heap::ALLOCATE);
+    }
+}
