@@ -21,9 +21,16 @@ pub(crate) fn start(handoff: Handoff) -> ! {
     Kernel::new(machine, tables, &boot).run()
 }
 
+/// Print what can be known and stop.
 #[cfg(target_os = "none")]
 #[panic_handler]
 fn panic(information: &core::panic::PanicInfo<'_>) -> ! {
     crate::serial::print(format_args!("kernel {information}"));
+    if let Some((instruction_pointer, stack_pointer)) = crate::trap::last_place() {
+        crate::serial::print(format_args!("last program: rip {instruction_pointer:#x}, rsp {stack_pointer:#x}"));
+    }
+    for caller in crate::pvh::Callers::new() {
+        crate::serial::print(format_args!("  from {caller:#x}"));
+    }
     crate::machine::halt()
 }

@@ -21,6 +21,7 @@ use crate::context::{
     FLAGS, FOREIGN_ENTRY, FRESH_FLAGS, FS_BASE, GS_BASE, INSTRUCTION_POINTER, NATIVE_MASK, WHOLE, X86Context,
 };
 use crate::segments::{USER_CODE, USER_DATA};
+use kernel::machine::Context;
 
 /// What [`enter`] returns for a system call; below it, the number of an exception or interrupt.
 pub(crate) const CALL: u64 = 0x100;
@@ -341,6 +342,15 @@ pub(crate) fn idle() -> u64 {
 /// The error code of the exception that [`enter`] returned.
 pub(crate) fn error_code() -> u64 {
     ERROR_CODE.load(Ordering::Relaxed)
+}
+
+/// Where the program that ran last was when it stopped: for a panic's message.
+pub(crate) fn last_place() -> Option<(u64, u64)> {
+    let context = CURRENT.load(Ordering::Relaxed) as *const X86Context;
+    // SAFETY: 0, or the address of a context that `enter` was given; contexts live in the kernel's tables for ever.
+    let context = unsafe { context.as_ref() }?;
+    let place = context.registers();
+    Some((place.rip, place.general[7]))
 }
 
 /// What the entry code finds on the stack.
