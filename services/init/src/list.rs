@@ -1,7 +1,7 @@
 //! What runs: every program with the handles it gets, where it is mounted, its priority, and what happens when it ends.
 //!
 //! Programs start in the order of this list, each after its gate and all others exist, so that an early one may call a later one.
-//! The order in which services may call each other is another matter: see `docs/services.md`.
+//! The order in which services may call each other is another matter: see `docs/user-space.md`.
 
 use abi::Quota;
 use protocol::process::native_flags;
@@ -145,7 +145,7 @@ pub(crate) const PROGRAMS: &[Program] = &[
         stack: 128 * 1024,
         ..PROGRAM
     },
-    Program { name: "pipe", mounts: &[], stack: 128 * 1024, ..PROGRAM },
+    Program { name: "pipe", mounts: &[Mount { prefix: "/dev/pipe", badge: 0 }], stack: 128 * 1024, ..PROGRAM },
     Program { name: "device", mounts: &[Mount { prefix: "/dev", badge: 0 }], ..PROGRAM },
     Program {
         name: "clock",
