@@ -201,7 +201,11 @@ impl Init {
                 record.add("line", 0);
                 part("interrupts", boot.interrupts, base, length, record)
             }
-            Grant::Devices => whole("devices", boot.devices, record),
+            Grant::Devices => {
+                // Not to destroy it: others have it too.
+                let rights = Rights::READ.and(Rights::WRITE).and(Rights::MANAGE).and(Rights::COPY);
+                give(record, process, "devices", boot.devices, rights)
+            }
             Grant::Archive => {
                 record.add("archive-length", boot.archive_length);
                 whole("archive", boot.archive, record)

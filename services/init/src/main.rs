@@ -26,7 +26,7 @@ use abi::thread::Policy as Sharing;
 use abi::{Error, Handle, PAGE_SIZE, Quota, Rights, notice};
 use protocol::init::{Request, answer};
 use protocol::{Errno, Failure, Reply};
-use runtime::object::{gate, memory, process};
+use runtime::object::{gate, memory, process, thread};
 use runtime::start::StartRecord;
 use runtime::{Buffers, Message, Options, Received, clock, handle, log, mapping, reply, start};
 
@@ -42,6 +42,8 @@ const DEATH: u64 = 1 << 62;
 const FAULT: u64 = 1 << 61;
 /// How long an interrupted caller of a service is kept waiting for its answer.
 const GRACE_NS: u64 = 1_000_000_000;
+/// Init's own priority, once all programs were started.
+const PRIORITY: u8 = 200;
 /// How long init waits for `path`.
 const PATIENCE_NS: u64 = 5_000_000_000;
 /// Identities of native programs: none is a POSIX process's, nor are its low 32 bits a pid.
@@ -107,6 +109,9 @@ fn run(boot: &'static BootRecord) -> ! {
     match Init::new(boot) {
         Ok(mut init) => {
             init.start_all();
+            if let Err(problem) = init.rise() {
+                log!(Error, "{}: {}", problem.doing, problem.why);
+            }
             init.serve()
         }
         Err(problem) => panic!("cannot start: {}: {}", problem.doing, problem.why),
@@ -153,6 +158,14 @@ impl Init {
         for index in 0..self.services.len() {
             self.start(index);
         }
+    }
+
+    /// Run above the programs that init started, now that they do: no program may keep it from starting another again.
+    /// Until then it ran below them, so that each got as far as it could before the next was begun.
+    fn rise(&self) -> Result<(), Problem> {
+        let baton = handle::with_room(|| process::create_baton(Handle::SELF_PROCESS, PRIORITY, Sharing::RoundRobin, 0))
+            .doing("init's baton")?;
+        thread::set_baton(Handle::CURRENT_THREAD, baton).doing("taking a stronger baton")
     }
 
     /// Start a program. If it cannot be, its policy decides what then.
