@@ -14,6 +14,9 @@ use crate::list::{self, Grant};
 use crate::service::Running;
 use crate::{Doing, Init, NATIVE_IDENTITY, Problem, death_badge, has_room, index_of};
 
+/// Why a program is not even tried again.
+pub(crate) const MISSING: &str = "no such program";
+
 /// A child that is destroyed if its start fails.
 struct Child(Handle);
 
@@ -39,7 +42,7 @@ impl Init {
         let (program, starts) = (self.services[index].program, self.services[index].starts);
         let mut path = [0; 64];
         let path = system_path(program.name, &mut path);
-        let missing = Problem { doing: "looking in the archive", why: "no such program" };
+        let missing = Problem { doing: "looking in the archive", why: MISSING };
         let file = self.archive.find(path).ok_or(missing)?;
         let image = Image::parse(file.data).doing("reading its ELF file")?;
 

@@ -180,7 +180,7 @@ impl Init {
                 if program.policy == Policy::Critical {
                     panic!("cannot start {}: {}: {}", program.name, problem.doing, problem.why);
                 }
-                if program.policy == Policy::Restart {
+                if program.policy == Policy::Restart && problem.why != launch::MISSING {
                     self.services[index].postpone(clock::monotonic_ns());
                 }
                 return;
