@@ -6,7 +6,7 @@
 //! the kernel will use for page tables.
 
 use abi::boot::{MODULE_MAGIC, MODULE_VERSION, ModuleHeader};
-use kernel::tables::{Capacities, Tables};
+use kernel::{Capacities, Tables};
 
 use crate::layout::{self, IMAGE};
 use crate::machine::X86;
@@ -117,7 +117,8 @@ pub(crate) fn boot(start_information: u64, entry_time_stamp: u64) -> ! {
     assert!(start.magic == START_MAGIC && start.version >= 1, "not started by a PVH loader with a memory map");
     assert!(start.modules == 1, "one boot module expected");
     let module: ModuleEntry = read(start.module_list);
-    let module = Range::new(module.address, module.address + module.length);
+    let module = Range::new(module.address, module.address.saturating_add(module.length));
+    assert!(module.start.is_multiple_of(PAGE), "boot module not page-aligned");
 
     let mut ram = Ranges::new();
     let mut reserved = Ranges::new();
@@ -155,6 +156,7 @@ pub(crate) fn boot(start_information: u64, entry_time_stamp: u64) -> ! {
 
     let header: ModuleHeader = read(module.start);
     assert!(header.magic == MODULE_MAGIC && header.version == MODULE_VERSION, "not a boot module of this version");
+    assert!(is_within(&header, module.length()), "boot module cut short");
 
     crate::start(Handoff {
         root: tables.root,
@@ -171,6 +173,21 @@ pub(crate) fn boot(start_information: u64, entry_time_stamp: u64) -> ! {
         acpi_root: acpi_root(start.acpi_root),
         entry_time_stamp,
     })
+}
+
+/// Whether all that the header speaks of is in the module, in whole pages.
+#[unsafe(link_section = ".boot.text")]
+fn is_within(header: &ModuleHeader, length: u64) -> bool {
+    let part = |offset: u64, bytes: u64| {
+        (offset | bytes).is_multiple_of(PAGE) && offset.checked_add(bytes).is_some_and(|end| end <= length)
+    };
+    header.segment_count as usize <= header.segments.len()
+        && header
+            .segments
+            .iter()
+            .take(header.segment_count as usize)
+            .all(|segment| part(segment.offset, segment.length))
+        && part(header.archive_offset, header.archive_length)
 }
 
 /// The ACPI root table. Its pointer lies in the BIOS's segment, which programs are not given; so it is followed here.

@@ -10,7 +10,7 @@
 //!
 //! Everything is for the supervisor only; nothing is both writable and executable, under either of its addresses.
 
-use kernel::tables::{Capacities, Tables};
+use kernel::{Capacities, Tables};
 
 use crate::machine::X86;
 use crate::vector;

@@ -96,15 +96,6 @@ const fn fault_access(code: u64) -> u64 {
     access
 }
 
-/// Whether an access would touch the ports of the interrupt controllers or of the interval timer, which no driver gets: to
-/// it they are ports without a device.
-fn is_own_port(port: u16, bytes: u8) -> bool {
-    const OWN: [(u16, u16); 4] = [(0x20, 2), (0x40, 4), (0xa0, 2), (0x4d0, 2)];
-    OWN.iter().any(|&(first, count)| {
-        u32::from(port) < u32::from(first + count) && u32::from(first) < u32::from(port) + u32::from(bytes)
-    })
-}
-
 impl Machine for X86 {
     type Context = X86Context;
     type Space = Space;
@@ -131,6 +122,13 @@ impl Machine for X86 {
 
     fn idle(&self) -> Trap {
         self.trap(trap::idle())
+    }
+
+    fn poll(&self) -> Option<Trap> {
+        match trap::poll() {
+            trap::NOTHING => None,
+            vector => Some(self.trap(vector)),
+        }
     }
 
     #[inline]
@@ -208,7 +206,6 @@ impl Machine for X86 {
 
     fn port_read(&self, port: u16, bytes: u8) -> u32 {
         match bytes {
-            _ if is_own_port(port, bytes) => u32::MAX,
             1 => u32::from(processor::in8(port)),
             2 => u32::from(processor::in16(port)),
             _ => processor::in32(port),
@@ -217,7 +214,6 @@ impl Machine for X86 {
 
     fn port_write(&self, port: u16, bytes: u8, value: u32) {
         match bytes {
-            _ if is_own_port(port, bytes) => {}
             1 => processor::out8(port, value as u8),
             2 => processor::out16(port, value as u16),
             _ => processor::out32(port, value),

@@ -1,11 +1,13 @@
 //! From the boot stub into the kernel, and out of it if it breaks.
 
-use kernel::Kernel;
-use kernel::tables::Tables;
+use abi::boot::RAM_RANGES;
+use kernel::{Boot, KEPT_PORTS, Kernel, PortRange, Tables};
 
 use crate::boot::Handoff;
 use crate::layout;
 use crate::machine::X86;
+use crate::pic;
+use crate::range::Range;
 use crate::space::Spaces;
 
 /// Leave the early page tables (and with them the boot stub), set the processor up and run the kernel.
@@ -19,6 +21,48 @@ pub(crate) fn start(handoff: Handoff) -> ! {
     // all bytes zero is its valid initial content; nobody else has a reference.
     let tables = unsafe { &*tables };
     Kernel::new(machine, tables, &boot).run()
+}
+
+/// The handoff in the kernel's words.
+fn boot_record(handoff: &Handoff, machine: &X86) -> Boot {
+    let Handoff { header, module, .. } = handoff;
+    let mut ram = [kernel::Range::default(); RAM_RANGES];
+    for (to, from) in ram.iter_mut().zip(handoff.free.members()) {
+        *to = record_range(*from);
+    }
+    Boot {
+        capacities: handoff.capacities,
+        frame_base: handoff.frames.start,
+        module: module.start,
+        entry: header.entry,
+        segment_count: header.segment_count as usize,
+        segments: header.segments,
+        archive: kernel::Range { base: module.start + header.archive_offset, length: header.archive_length },
+        ram,
+        devices: record_range(handoff.devices),
+        firmware: record_range(handoff.firmware),
+        kept_ports: kept_ports(),
+        interrupts: pic::LINES,
+        acpi_root: handoff.acpi_root,
+        tsc_hz: machine.clock.rate.hz,
+        tsc_base: machine.clock.rate.base,
+        ram_total: handoff.ram_total,
+        arena_length: handoff.arena_length,
+        entry_tsc: handoff.entry_time_stamp,
+    }
+}
+
+fn record_range(range: Range) -> kernel::Range {
+    kernel::Range { base: range.start, length: range.length() }
+}
+
+/// The ports of the interrupt controllers and of the interval timer: to a driver, ports without a device.
+fn kept_ports() -> [PortRange; KEPT_PORTS] {
+    let mut kept = [PortRange::default(); KEPT_PORTS];
+    for (to, (first, count)) in kept.iter_mut().zip([(0x20, 2), (0x40, 4), (0xa0, 2), (0x4d0, 2)]) {
+        *to = PortRange { first, count };
+    }
+    kept
 }
 
 /// Print what can be known and stop.

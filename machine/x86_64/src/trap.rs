@@ -6,8 +6,8 @@
 //!   it is an upcall instead: the program goes on at its personality's entry after ten instructions, and the kernel never
 //!   hears of it ([`abi::upcall`]: nothing is written to memory; flags are reset, so the entry runs with DF and TF clear).
 //! * An exception or interrupt in user mode comes back at `trap_common`, which does the same with the frame that the
-//!   processor pushed. In kernel mode, interrupts come only while [`idle`] waits; then the frame is dropped and `idle`
-//!   returns. Any other exception in kernel mode is a defect: [`kernel_fault`].
+//!   processor pushed. In kernel mode, interrupts come only while [`idle`] or [`poll`] waits; then the frame is dropped
+//!   and that function returns. Any other exception in kernel mode is a defect: [`kernel_fault`].
 //!
 //! What must hold: the kernel runs with interrupts off; every register is loaded from the context on the way out, so no
 //! value of the kernel's leaves it; `GS` and `FS` belong to the program, the kernel uses absolute addresses (one CPU; later
@@ -212,7 +212,7 @@ global_asm!(
         je 3f
         cmp eax, 32
         mov rax, [rsp + 16]
-        jae back_to_kernel         // interrupts are on in `idle` only
+        jae back_to_kernel         // interrupts are on in `idle` and `poll` only
         cld
         lea rdi, [rsp + 16]
         and rsp, -16
@@ -232,6 +232,19 @@ global_asm!(
         mov [rip + {kernel_stack}], rsp
         sti
         hlt
+        cli
+        mov eax, {nothing}
+        pop rbp
+        pop rbx
+        ret
+
+    .balign 16
+    idle_poll:
+        push rbx
+        push rbp
+        mov [rip + {kernel_stack}], rsp
+        sti
+        nop                            // a pending interrupt is taken after this one
         cli
         mov eax, {nothing}
         pop rbp
@@ -268,6 +281,7 @@ unsafe extern "C" {
     safe static syscall_with_bases: u8;
     safe static syscall_without_bases: u8;
     safe static idle_wait: u8;
+    safe static idle_poll: u8;
 }
 
 /// Where the entry code of a vector is.
@@ -326,12 +340,21 @@ pub(crate) fn enter(stubs: Stubs, context: &X86Context) -> u64 {
 
 /// Wait for an interrupt: its vector, or [`NOTHING`].
 pub(crate) fn idle() -> u64 {
+    open_interrupts((&raw const idle_wait) as u64)
+}
+
+/// Take a pending interrupt: its vector, or [`NOTHING`].
+pub(crate) fn poll() -> u64 {
+    open_interrupts((&raw const idle_poll) as u64)
+}
+
+fn open_interrupts(stub: u64) -> u64 {
     let reason;
     // SAFETY: the stub opens interrupts only while it waits; their entry restores the stack and returns from here.
     unsafe {
         asm!(
             "call rax",
-            inout("rax") (&raw const idle_wait) as u64 => reason,
+            inout("rax") stub => reason,
             out("rdi") _, out("rcx") _, out("rdx") _, out("rsi") _, out("r8") _, out("r9") _, out("r10") _, out("r11") _,
             out("r12") _, out("r13") _, out("r14") _, out("r15") _,
         );
