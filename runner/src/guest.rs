@@ -131,7 +131,8 @@ fn plan() -> Result<(PathBuf, Vec<Program>)> {
     let target = metadata["target_directory"].as_str().ok_or_else(|| Error::new("cargo metadata: no target folder"))?;
     let mut programs = Vec::new();
     for package in metadata["packages"].as_array().into_iter().flatten() {
-        let Some(name) = package["name"].as_str() else {
+        // By its id: a name may also be a dependency's.
+        let (Some(name), Some(id)) = (package["name"].as_str(), package["id"].as_str()) else {
             continue;
         };
         let kind = match package["metadata"]["baton"]["kind"].as_str() {
@@ -147,7 +148,7 @@ fn plan() -> Result<(PathBuf, Vec<Program>)> {
             let is_binary = target["kind"].as_array().is_some_and(|kinds| kinds.iter().any(|kind| kind == "bin"));
             match target["name"].as_str() {
                 Some(binary) if is_binary => {
-                    programs.push(Program { package: name.into(), name: binary.into(), kind });
+                    programs.push(Program { package: id.into(), name: binary.into(), kind });
                 }
                 _ => {}
             }
