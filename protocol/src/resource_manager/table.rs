@@ -6,7 +6,10 @@ use crate::Errno;
 
 /// Set in every badge of an open file, in no mount's.
 pub const OPEN_FILE: u64 = 1 << 63;
-const GENERATIONS: u32 = 0x7fff_ffff;
+/// Generations that a slot has in one run of the manager: each run has its own, so that what was open before the manager was
+/// restarted is never taken for something else. (Of 2,048 runs; init counts them.)
+const GENERATIONS: u32 = 1 << 20;
+const RUNS: u64 = 1 << 11;
 
 /// An open file: what the skeleton keeps for every one, and the manager's own part.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,18 +37,28 @@ struct Slot<F> {
 pub struct Table<F> {
     slots: Vec<Slot<F>>,
     free: Vec<u32>,
+    /// Generation of slots that were never used.
+    first: u32,
 }
 
 impl<F> Default for Table<F> {
     fn default() -> Self {
-        Self {
-            slots: Vec::new(),
-            free: Vec::new(),
-        }
+        Self::for_run(runtime::start::number("run"))
     }
 }
 
 impl<F> Table<F> {
+    /// The table of the manager's run with this number.
+    #[must_use]
+    pub fn for_run(run: u64) -> Self {
+        let first = (run % RUNS) as u32 * GENERATIONS;
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            first,
+        }
+    }
+
     /// Put a file in; its badge is set.
     ///
     /// # Errors
@@ -60,7 +73,7 @@ impl<F> Table<F> {
                     return Err((Errno::ENFILE, file));
                 }
                 self.slots.push(Slot {
-                    generation: 0,
+                    generation: self.first,
                     file: None,
                 });
                 self.slots.len() - 1
@@ -90,7 +103,7 @@ impl<F> Table<F> {
         let index = badge as u32;
         let slot = &mut self.slots[index as usize];
         // A slot whose generation would wrap is retired for good.
-        if slot.generation < GENERATIONS {
+        if slot.generation - self.first < GENERATIONS - 1 {
             self.free.push(index);
         }
         slot.file.take()
@@ -128,6 +141,14 @@ mod tests {
         assert!(table.find(first).is_none());
         assert_eq!(table.find(other).unwrap().file, 'b');
         assert_eq!(table.len(), 2);
+    }
+
+    #[test]
+    fn a_badge_of_an_earlier_run_finds_nothing() {
+        let (mut before, mut after) = (Table::for_run(1), Table::for_run(2));
+        let badge = before.insert(OpenFile { file: (), ..OpenFile::default() }).unwrap();
+        after.insert(OpenFile { file: (), ..OpenFile::default() }).unwrap();
+        assert!(before.find(badge).is_some() && after.find(badge).is_none());
     }
 
     #[test]

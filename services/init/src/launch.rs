@@ -56,6 +56,7 @@ impl Init {
 
         let mut record = StartRecord::new(program.name);
         record.add("priority", u64::from(program.priority));
+        record.add("run", starts);
         let rights = Rights::RECEIVE.and(Rights::MANAGE).and(Rights::COPY);
         give(&mut record, process, "gate", self.services[index].gate, rights)?;
         let length = PAGE_SIZE + program.stack + image.private_length();

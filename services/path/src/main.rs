@@ -30,9 +30,16 @@ struct Place {
     space: Option<Space<Rc<OwnedHandle>>>,
 }
 
+/// Generations of a place in one run of this program.
+const GENERATIONS: u32 = 1 << 20;
+/// Runs told apart.
+const RUNS: u64 = 1 << 12;
+
 /// All name spaces.
 struct Spaces {
     places: Vec<Place>,
+    /// Generation of places that were never used: each run of this program has its own.
+    first: u32,
     next_mount: u64,
 }
 
@@ -41,8 +48,9 @@ const fn badge(index: usize, generation: u32) -> u64 {
 }
 
 impl Spaces {
-    fn new() -> Self {
-        Self { places: Vec::from([Place { generation: 0, space: Some(Space::new()) }]), next_mount: 1 }
+    fn new(run: u64) -> Self {
+        let first = ((run % RUNS) as u32 * GENERATIONS) | 1;
+        Self { first, places: Vec::from([Place { generation: 0, space: Some(Space::new()) }]), next_mount: 1 }
     }
 
     fn place(&mut self, badge: u64) -> Option<&mut Place> {
@@ -56,10 +64,12 @@ impl Spaces {
 
     /// Keep a space. Gives its badge.
     fn add(&mut self, space: Space<Rc<OwnedHandle>>) -> Result<u64, Errno> {
-        let index = match self.places.iter().position(|place| place.space.is_none()) {
+        let usable = |place: &Place| place.space.is_none() && place.generation - self.first < GENERATIONS - 2;
+        let index = match self.places.iter().position(usable) {
             Some(index) => index,
+            // A place whose generation would be another run's is never used again.
             None if self.places.len() < 1 << 16 => {
-                self.places.push(Place { generation: 1, space: None });
+                self.places.push(Place { generation: self.first, space: None });
                 self.places.len() - 1
             }
             None => return Err(Errno::ENOMEM),
@@ -74,14 +84,14 @@ impl Spaces {
             && let Some(place) = self.place(badge)
         {
             place.space = None;
-            place.generation = place.generation.wrapping_add(1).max(1);
+            place.generation += 1;
         }
     }
 }
 
 fn run() {
     let gate = start::handle("gate");
-    let mut spaces = Spaces::new();
+    let mut spaces = Spaces::new(start::number("run"));
     let mut bytes = [0; PATH_MAXIMUM];
     serve(gate, &mut Inbox::new(&mut bytes, 1), |delivery| {
         if delivery.received.is_pulse() {
@@ -183,7 +193,7 @@ mod tests {
 
     #[test]
     fn a_badge_of_a_removed_space_names_nothing() {
-        let mut spaces = Spaces::new();
+        let mut spaces = Spaces::new(4095);
         let first = spaces.add(Space::new()).expect("room") | MAY_CHANGE;
         spaces.remove(first);
         let second = spaces.add(Space::new()).expect("room");
