@@ -6,7 +6,7 @@
 //! the kernel will use for page tables.
 
 use abi::boot::{MODULE_MAGIC, MODULE_VERSION, ModuleHeader};
-use kernel::{Capacities, Tables};
+use kernel::{Capacities, FRAMES, Tables};
 
 use crate::layout::{self, IMAGE};
 use crate::machine::X86;
@@ -304,8 +304,10 @@ impl Builder {
     #[unsafe(link_section = ".boot.text")]
     fn map_objects(&mut self) -> Capacities {
         const DATA: u64 = Entry::WRITE | Entry::NO_EXECUTE;
-        // A thread's vector area is twice the thread, and the page tables of the windows take some: hence the margin.
+        // Vector areas and the windows' page tables come on top, and whatever is left becomes frames: processes run out of
+        // them first.
         let mut capacities = Capacities::for_arena::<X86>(self.arena.length() / 64 * 50);
+        capacities.frames = (self.arena.length() / PAGE).min(FRAMES as u64) as u32;
         let regions = Tables::<X86>::regions(&capacities);
         let end = layout::TABLES + size_of::<Tables<X86>>() as u64;
         let mut zeros = Zeros::new(&mut self.arena);
@@ -318,7 +320,8 @@ impl Builder {
         }
         let areas = u64::from(capacities.threads) * vector::AREA as u64;
         self.map_fresh(layout::VECTORS, layout::VECTORS + areas.next_multiple_of(PAGE), DATA);
-        capacities.frames = capacities.frames.min((self.arena.length() / PAGE) as u32);
+        // Slot 0 has no frame.
+        capacities.frames = capacities.frames.min((self.arena.length() / PAGE) as u32 + 1);
         capacities
     }
 

@@ -38,7 +38,7 @@ pub(crate) struct X86Context {
     /// Not 0: every register counts, so it goes on by `iretq`. 0: it is inside a system call, which loses `rcx` and `r11`,
     /// so it goes on by `sysretq`.
     whole: Cell<u64>,
-    /// Where the vector registers are saved; 0: nowhere, the thread has fresh ones. Not valid while they are loaded.
+    /// Where the vector registers are saved, or an image of fresh ones. Not valid while they are loaded.
     pub(crate) vector: Cell<u64>,
     /// Instructions whose address has one of these bits use [`abi::Operation`]s; system calls from elsewhere go to `foreign_entry`.
     native_mask: Cell<u64>,

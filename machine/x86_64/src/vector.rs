@@ -15,8 +15,10 @@ use crate::processor;
 /// Bytes that each thread has for its registers: x87, SSE and AVX take 832.
 pub(crate) const AREA: usize = 1024;
 
-/// Address of the context whose registers are loaded; 0: nobody's. One per CPU, when there are more.
-static LOADED: AtomicUsize = AtomicUsize::new(0);
+/// Address of the context whose registers are loaded. Nobody's belong to the dummy, thread 0, whose area takes what is
+/// saved for nobody; so the switch needs no branch. One per CPU, when there are more.
+static LOADED: AtomicUsize = AtomicUsize::new(NOBODY);
+const NOBODY: usize = layout::TABLES as usize;
 /// The components that are switched (XCR0), or 0 on processors without XSAVE.
 static COMPONENTS: AtomicU32 = AtomicU32::new(0);
 /// Whether XSAVEOPT exists.
@@ -67,64 +69,64 @@ pub(crate) fn is_loaded(context: &X86Context) -> bool {
 
 /// Forget a context's registers: it starts with fresh ones.
 pub(crate) fn reset(context: &X86Context) {
-    context.vector.set(0);
+    context.vector.set(FRESH.0.as_ptr() as u64);
     if is_loaded(context) {
-        LOADED.store(0, Ordering::Relaxed);
+        LOADED.store(NOBODY, Ordering::Relaxed);
     }
 }
 
 /// Save whose are loaded, load this context's.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn switch_to(context: &X86Context) {
     let loaded = LOADED.load(Ordering::Relaxed);
-    let components = COMPONENTS.load(Ordering::Relaxed);
-    if loaded != 0 {
-        // SAFETY: `LOADED` holds the address of a context that was passed here as a reference; contexts live in the
-        // kernel's tables, which are never unmapped, and consist of cells.
-        let old = unsafe { &*(loaded as *const X86Context) };
-        let area = layout::vector_area(loaded);
-        save(area, components);
-        old.vector.set(area);
-    }
-    let area = match context.vector.get() {
-        0 => FRESH.0.as_ptr() as u64,
-        area => area,
-    };
-    load(area, components);
-    LOADED.store(address(context), Ordering::Relaxed);
-}
-
-fn address(context: &X86Context) -> usize {
-    core::ptr::from_ref(context) as usize
-}
-
-#[inline(always)]
-fn save(area: u64, components: u32) {
+    // SAFETY: `LOADED` holds the address of the dummy's context or of one that was passed here as a reference; contexts live
+    // in the kernel's tables, which are never unmapped, and consist of cells.
+    let old = unsafe { &*(loaded as *const X86Context) };
+    let area = layout::vector_area(loaded);
     if OPTIMISED.load(Ordering::Relaxed) != 0 {
+        let components = COMPONENTS.load(Ordering::Relaxed);
         // SAFETY: `area` is a thread's own place in the vector window: mapped, 1 KiB, 64-byte aligned, used by nobody else.
         unsafe {
             asm!("xsaveopt64 [{}]", in(reg) area, in("eax") components, in("edx") 0, options(nostack, preserves_flags))
         };
-    } else if components != 0 {
-        // SAFETY: as above.
+        old.vector.set(area);
+        // SAFETY: where an earlier switch saved this context's registers, or `FRESH`: a well-formed image.
+        unsafe {
+            asm!("xrstor64 [{}]", in(reg) context.vector.get(), in("eax") components, in("edx") 0, options(nostack, preserves_flags))
+        };
+    } else {
+        exchange_plainly(old, area, context);
+    }
+    LOADED.store(address(context), Ordering::Relaxed);
+}
+
+/// The same for processors without XSAVEOPT, or without XSAVE.
+#[cold]
+#[inline(never)]
+fn exchange_plainly(old: &X86Context, area: u64, new: &X86Context) {
+    let components = COMPONENTS.load(Ordering::Relaxed);
+    if components != 0 {
+        // SAFETY: as in `switch_to`.
         unsafe {
             asm!("xsave64 [{}]", in(reg) area, in("eax") components, in("edx") 0, options(nostack, preserves_flags))
         };
     } else {
-        // SAFETY: as above.
+        // SAFETY: as in `switch_to`.
         unsafe { asm!("fxsave64 [{}]", in(reg) area, options(nostack, preserves_flags)) };
     }
-}
-
-#[inline(always)]
-fn load(area: u64, components: u32) {
+    old.vector.set(area);
+    let area = new.vector.get();
     if components != 0 {
-        // SAFETY: `area` holds what `save` wrote, or `FRESH`: a well-formed image.
+        // SAFETY: as in `switch_to`.
         unsafe {
             asm!("xrstor64 [{}]", in(reg) area, in("eax") components, in("edx") 0, options(nostack, preserves_flags))
         };
     } else {
-        // SAFETY: as above.
+        // SAFETY: as in `switch_to`.
         unsafe { asm!("fxrstor64 [{}]", in(reg) area, options(nostack, preserves_flags)) };
     }
+}
+
+fn address(context: &X86Context) -> usize {
+    core::ptr::from_ref(context) as usize
 }
