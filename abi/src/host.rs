@@ -20,7 +20,7 @@ const _: () = assert!(size_of::<HostRecord>() == 16);
 pub const RESIZE: u32 = 1;
 /// To the guest: send what every thread is doing, as [`TEXT`].
 pub const DUMP: u32 = 2;
-/// To the host: the program is about to start.
+/// To the host: the program is about to start. `a`, `b`: low and high half of the time-stamp counter at the kernel's entry, 0 if unknown.
 pub const READY: u32 = 0x101;
 /// To the host: the program ended with status `a`; everything it wrote was handed to its ports before. `b`: 1 if Baton could not run it.
 pub const EXIT: u32 = 0x102;

@@ -9,7 +9,10 @@ use abi::host::{EXIT, HostRecord, READY, TEXT};
 #[derive(Debug, PartialEq, Eq)]
 pub enum Message {
     /// The program is about to start.
-    Ready,
+    Ready {
+        /// The time-stamp counter at the kernel's entry; 0 if the guest does not tell.
+        entry_ticks: u64,
+    },
     /// The program ended.
     Exit {
         /// With this status.
@@ -37,7 +40,7 @@ pub fn read(port: &mut impl Read) -> io::Result<Message> {
             word.iter().rev().fold(0u32, |number, byte| number << 8 | u32::from(*byte))
         };
         match word(0) {
-            READY => return Ok(Message::Ready),
+            READY => return Ok(Message::Ready { entry_ticks: u64::from(word(1)) | u64::from(word(2)) << 32 }),
             EXIT => {
                 return Ok(Message::Exit { status: word(1), failed: word(2) != 0 });
             }
@@ -71,7 +74,7 @@ mod tests {
     #[test]
     fn messages_are_read_one_after_the_other() {
         let mut bytes: Vec<u8> = Vec::new();
-        for word in [READY, 0, 0, 0, 77, 1, 2, 3, TEXT, 2, 0, 0] {
+        for word in [READY, 5, 1, 0, 77, 1, 2, 3, TEXT, 2, 0, 0] {
             bytes.extend(word.to_le_bytes());
         }
         bytes.extend(b"hi");
@@ -79,7 +82,7 @@ mod tests {
             bytes.extend(word.to_le_bytes());
         }
         let mut port = bytes.as_slice();
-        assert_eq!(read(&mut port).expect("whole"), Message::Ready);
+        assert_eq!(read(&mut port).expect("whole"), Message::Ready { entry_ticks: 0x1_0000_0005 });
         assert_eq!(read(&mut port).expect("whole"), Message::Text(b"hi".to_vec()));
         assert_eq!(read(&mut port).expect("whole"), Message::Exit { status: 3, failed: true });
         assert!(read(&mut port).is_err());

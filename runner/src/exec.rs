@@ -124,7 +124,7 @@ impl Session {
         while outcome.is_none() || !open.is_empty() {
             match self.next() {
                 // QEMU has read all its files: if we are killed, none of them stays behind.
-                Ok(Event::Message(Message::Ready)) => self.scratch = None,
+                Ok(Event::Message(Message::Ready { .. })) => self.scratch = None,
                 Ok(Event::Leave) => {}
                 Ok(Event::Message(Message::Text(text))) => self.texts.push(text),
                 Ok(Event::Message(Message::Exit { status, failed })) => {

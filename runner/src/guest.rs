@@ -118,6 +118,14 @@ fn fingerprint(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
+/// Cargo's target folder.
+///
+/// # Errors
+/// Cargo cannot tell.
+pub fn target() -> Result<PathBuf> {
+    plan().map(|(target, _)| target)
+}
+
 /// Cargo's target folder, and the programs of the workspace.
 fn plan() -> Result<(PathBuf, Vec<Program>)> {
     let target_directory = std::env::var_os("CARGO_TARGET_DIR");

@@ -4,6 +4,9 @@
 //! by the same code.
 
 pub mod archive;
+pub mod baseline;
+pub mod bench;
+pub mod capture;
 pub mod control;
 pub mod error;
 pub mod events;

@@ -28,6 +28,7 @@ fn run() -> Result<u8> {
     let ready = runner::prepare(options.busybox.as_deref())?;
     match action {
         Action::Exec(exec) => runner::exec::run(&ready, &options, &exec),
+        Action::Bench { json } => runner::bench::run(&ready, &options, json),
         Action::Build => {
             println!("{}", ready.guest.kernel.display());
             for program in ready.guest.programs.iter().chain(&ready.guest.personality) {

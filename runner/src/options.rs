@@ -21,6 +21,7 @@ commands:
                      run a static x86_64 Linux program: a file of this host if PROGRAM
                      has a '/', a program of Baton's, such as sh, if not; with our standard
                      input, output and error, and its status
+  bench [--json]     measure what Baton promises to be fast, in guest instructions
   build              make everything ready to boot, and say where it is
 
 options, before or after the command:
@@ -46,6 +47,11 @@ pub enum Action {
     Shell,
     /// Run one program.
     Exec(Exec),
+    /// Measure.
+    Bench {
+        /// Print it for programs.
+        json: bool,
+    },
     /// Make everything ready.
     Build,
     /// Print [`HELP`].
@@ -126,6 +132,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<(Options, 
                     exec.environment.push(variable);
                 }
             }
+            Long("json") if matches!(action, Action::Bench { .. }) => action = Action::Bench { json: true },
             Value(word) => match &mut action {
                 Action::Shell => action = command(&word)?,
                 Action::Exec(exec) => {
@@ -133,7 +140,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<(Options, 
                     exec.arguments = parser.raw_args().map_err(usage)?.collect();
                     return Ok((options, action));
                 }
-                Action::Build | Action::Help => return Err(usage(Value(word).unexpected())),
+                Action::Bench { .. } | Action::Build | Action::Help => return Err(usage(Value(word).unexpected())),
             },
             other => return Err(usage(other.unexpected())),
         }
@@ -147,6 +154,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<(Options, 
 fn command(word: &OsStr) -> Result<Action> {
     match word.to_str() {
         Some("exec") => Ok(Action::Exec(Exec::default())),
+        Some("bench") => Ok(Action::Bench { json: false }),
         Some("build") => Ok(Action::Build),
         _ => Err(Error::new(format!("there is no command '{}' (cargo run -- --help lists them)", word.display()))),
     }

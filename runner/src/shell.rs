@@ -153,7 +153,7 @@ impl Session {
                 Ok(Event::OutputFailed(error)) => return Ended::OutputFailed(error),
                 Ok(Event::Leave) => return Ended::Left,
                 // QEMU has read all its files: if we are killed, none of them stays behind.
-                Ok(Event::Message(Message::Ready)) => self.scratch = None,
+                Ok(Event::Message(Message::Ready { .. })) => self.scratch = None,
                 Ok(Event::Drained(_) | Event::Gone) => {}
                 Err(RecvTimeoutError::Timeout) => {
                     return match status {

@@ -1,0 +1,231 @@
+//! `bench`: what we promise to be fast, measured in guest instructions.
+//!
+//! Four boots under `-icount`: native rows and the time to the shell on the default processor; rows of 4 KiB and more, and
+//! all that is compared with Linux, on `qemu64`, whose copies cost what they cost on processors without fast string operations.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use elf::ElfBytes;
+use elf::abi::{PT_LOAD, SHF_ALLOC};
+use elf::endian::LittleEndian;
+use serde_json::{Value, json};
+
+use crate::archive::Tree;
+use crate::baseline;
+use crate::capture::{self, Captured};
+use crate::error::{Context, Error, Result, say};
+use crate::options::Options;
+use crate::qemu::Machine;
+use crate::{Ready, guest, image, process};
+
+/// How long each boot may take, if `--timeout` does not say.
+const LIMIT: Duration = Duration::from_secs(300);
+
+/// The program that measures POSIX calls.
+const SOURCE: &str = include_str!("posix.c");
+
+/// Where it is in the guest.
+const PROGRAM: &str = "/usr/local/bin/posix-bench";
+
+/// A measured value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Figure {
+    /// What it is called.
+    pub name: String,
+    /// How much.
+    pub value: u64,
+    /// Of what.
+    pub unit: String,
+    /// How it was measured.
+    pub how: String,
+}
+
+/// Measure everything and print it: as a table, or for programs.
+///
+/// # Errors
+/// The system does not boot, or a program in it fails.
+pub fn run(ready: &Ready, options: &Options, json: bool) -> Result<u8> {
+    let figures = measure(ready, options)?;
+    if json {
+        let rows: Vec<Value> = figures
+            .iter()
+            .map(|Figure { name, value, unit, how }| json!({"name": name, "value": value, "unit": unit, "how": how}))
+            .collect();
+        println!("{}", json!({ "figures": rows }));
+    } else {
+        print!("{}", table(&figures));
+    }
+    Ok(0)
+}
+
+/// Measure everything.
+///
+/// # Errors
+/// As [`run`].
+pub fn measure(ready: &Ready, options: &Options) -> Result<Vec<Figure>> {
+    let limit = options.limit(Some(LIMIT)).unwrap_or(Duration::MAX);
+    let machine = |processor| Machine { count_instructions: true, processor, ..Machine::new(options.memory_mib) };
+    let posix = compile()?;
+    let native = |processor| {
+        say(&format!("measuring messages (-cpu {processor})"));
+        let mut tree = image::tree(&ready.guest, &ready.busybox)?;
+        image::add_command(&mut tree, &image::Start::Bench)?;
+        capture::run(ready, &machine(processor), &tree, b"", limit).and_then(|captured| rows(&captured, processor))
+    };
+    let exec = |processor, program: &str, input: &[u8]| {
+        let mut tree = image::tree(&ready.guest, &ready.busybox)?;
+        add_program(&mut tree, &posix)?;
+        let start = image::place_program(&mut tree, program.as_ref(), &[], &[])?;
+        image::add_command(&mut tree, &start)?;
+        capture::run(ready, &machine(processor), &tree, input, limit)
+    };
+
+    let mut figures = native("max")?;
+    for figure in native("qemu64")? {
+        if let Some(small) = figures.iter_mut().find(|small| small.name == figure.name && is_large(&small.name)) {
+            *small = figure;
+        }
+    }
+    figures.push(Figure {
+        name: "kernel_image_bytes".into(),
+        value: image_bytes(&ready.guest.kernel)?,
+        unit: "bytes".into(),
+        how: "loaded bytes of the kernel's ELF file but .bss and the boot stub".into(),
+    });
+    say("measuring the time to the shell (-cpu max)");
+    figures.extend(shell(&exec("max", "sh", format!("{PROGRAM} mark\n").as_bytes())?, options.memory_mib)?);
+    say("measuring POSIX calls (-cpu qemu64)");
+    figures.extend(rows(&exec("qemu64", "posix-bench", b"")?, "qemu64")?);
+    Ok(figures)
+}
+
+/// Rows that move so much that the way of copying counts.
+fn is_large(name: &str) -> bool {
+    name.ends_with("4k")
+}
+
+fn add_program(tree: &mut Tree, file: &Path) -> Result<()> {
+    tree.program(format!("root{PROGRAM}").as_bytes(), 0o755, file)
+}
+
+/// The program that measures POSIX calls, compiled.
+fn compile() -> Result<PathBuf> {
+    let folder = guest::target()?.join("bench");
+    std::fs::create_dir_all(&folder).context(|| format!("cannot make {}", folder.display()))?;
+    let (source, program) = (folder.join("posix.c"), folder.join("posix-bench"));
+    std::fs::write(&source, SOURCE).context(|| format!("cannot write {}", source.display()))?;
+    let mut gcc = process::command("gcc");
+    gcc.args(["-O2", "-static", "-nostdlib", "-nostartfiles", "-ffreestanding", "-fno-stack-protector"]);
+    gcc.args(["-fno-pic", "-no-pie", "-Wl,--build-id=none", "-Wl,-z,noseparate-code", "-s", "-o"]);
+    process::output(gcc.arg(&program).arg(&source))?;
+    Ok(program)
+}
+
+/// The rows that a program of the guest printed, one JSON object a line.
+fn rows(captured: &Captured, processor: &str) -> Result<Vec<Figure>> {
+    captured.output.lines().map(|line| row(line, processor)).collect()
+}
+
+fn row(line: &str, processor: &str) -> Result<Figure> {
+    let wrong = || Error::new(format!("not a row: {line}"));
+    let value: Value = serde_json::from_str(line).map_err(|_| wrong())?;
+    let text = |key: &str| value[key].as_str().map(str::to_owned).ok_or_else(wrong);
+    Ok(Figure {
+        name: text("name")?,
+        value: value["value"].as_u64().ok_or_else(wrong)?,
+        unit: text("unit")?,
+        how: format!("{} (-cpu {processor})", text("how")?),
+    })
+}
+
+/// What the shell's answer says: the counter, and the free memory.
+fn shell(captured: &Captured, memory_mib: u64) -> Result<Vec<Figure>> {
+    let numbers: Vec<u64> = captured.output.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    let [ticks, free] = numbers[..] else {
+        return Err(Error::new(format!("not an answer of the shell: {}", captured.output)));
+    };
+    Ok(vec![
+        Figure {
+            name: "boot_to_shell".into(),
+            value: ticks.saturating_sub(captured.entry_ticks),
+            unit: "instructions".into(),
+            how: "from the kernel's entry until a command waiting on the shell's standard input is answered (-cpu max)"
+                .into(),
+        },
+        Figure {
+            name: "memory_at_shell_bytes".into(),
+            value: (memory_mib << 20).saturating_sub(free),
+            unit: "bytes".into(),
+            how: format!("RAM that is not free then, of {memory_mib} MiB, boot archive and kernel arena included"),
+        },
+    ])
+}
+
+/// Bytes of the kernel's file that are loaded and stay: neither `.bss`, which has none in it, nor the boot stub.
+///
+/// # Errors
+/// It is no good ELF file.
+pub fn image_bytes(kernel: &Path) -> Result<u64> {
+    let wrong = || format!("cannot read {}", kernel.display());
+    let bytes = std::fs::read(kernel).context(wrong)?;
+    let elf = ElfBytes::<LittleEndian>::minimal_parse(&bytes).context(wrong)?;
+    let (sections, names) = elf.section_headers_with_strtab().context(wrong)?;
+    let (Some(sections), Some(names)) = (sections, names) else {
+        return Err(Error::new(format!("{}: no sections", wrong())));
+    };
+    let boot: Vec<u64> = sections
+        .iter()
+        .filter(|section| section.sh_flags & u64::from(SHF_ALLOC) != 0)
+        .filter(|section| names.get(section.sh_name as usize).is_ok_and(|name| name.starts_with(".boot")))
+        .map(|section| section.sh_addr)
+        .collect();
+    let segments = elf.segments().ok_or_else(|| Error::new(format!("{}: no segments", wrong())))?;
+    let stays = segments.iter().filter(|segment| {
+        let range = segment.p_vaddr..segment.p_vaddr + segment.p_memsz;
+        segment.p_type == PT_LOAD && !boot.iter().any(|address| range.contains(address))
+    });
+    Ok(stays.map(|segment| segment.p_filesz).sum())
+}
+
+/// For people: our figure, the other system's, and how many times as much ours is.
+#[must_use]
+pub fn table(figures: &[Figure]) -> String {
+    let mut text = format!("{:<22} {:>13} {:<13} {:>13}  {:>5}  {}\n", "", "Baton", "", "baseline", "ratio", "system");
+    for Figure { name, value, unit, .. } in figures {
+        // Nothing fails that is written to a string.
+        let _ = write!(text, "{name:<22} {value:>13} {unit:<13}");
+        if let Some(other) = baseline::find(name) {
+            let ratio = *value as f64 / other.value as f64;
+            let over = other.bound.is_some_and(|bound| *value > bound);
+            let mark = if over { "  over its bound" } else { "" };
+            let _ = write!(text, " {:>13}  {ratio:>5.2}  {}{mark}", other.value, other.system);
+        }
+        text.truncate(text.trim_end().len());
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_read_as_programs_print_them() {
+        let figure = row(r#"{"name":"a","value":7,"unit":"instructions","how":"b"}"#, "max").expect("a row");
+        assert_eq!((figure.name.as_str(), figure.value, figure.how.as_str()), ("a", 7, "b (-cpu max)"));
+        assert!(row("noise", "max").is_err());
+        assert!(row(r#"{"name":"a","value":-7}"#, "max").is_err());
+    }
+
+    #[test]
+    fn the_table_compares_and_marks_what_is_too_much() {
+        let figure =
+            |name: &str, value| Figure { name: name.into(), value, unit: "instructions".into(), how: "".into() };
+        let text = table(&[figure("ipc_round_trip_0", 846), figure("unknown", 1)]);
+        assert!(text.contains("2.00  seL4  over its bound"), "{text}");
+        assert!(text.lines().last().is_some_and(|line| line.ends_with("instructions")), "{text}");
+    }
+}
