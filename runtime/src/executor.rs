@@ -53,7 +53,8 @@ enum Place {
     Free,
     /// Being polled right now.
     Running,
-    Waiting(Task),
+    /// With its waker, made once.
+    Waiting(Task, Waker),
 }
 
 struct Shared {
@@ -90,17 +91,12 @@ impl Executor {
     /// Begin a task; it runs when the current one waits.
     pub fn spawn(&self, future: impl Future<Output = ()> + 'static) {
         let mut places = self.0.places.borrow_mut();
-        let task = Place::Waiting(Box::pin(future));
-        let index = match places.iter().position(|place| matches!(place, Place::Free)) {
-            Some(index) => {
-                places[index] = task;
-                index
-            }
-            None => {
-                places.push(task);
-                places.len() - 1
-            }
-        };
+        let index = places.iter().position(|place| matches!(place, Place::Free)).unwrap_or_else(|| {
+            places.push(Place::Free);
+            places.len() - 1
+        });
+        let waker = Waker::from(Arc::new(TaskWaker { index, ready: self.0.ready.clone() }));
+        places[index] = Place::Waiting(Box::pin(future), waker);
         self.0.ready.lock().push_back(index);
     }
 
@@ -147,21 +143,20 @@ impl Executor {
             let mut places = self.0.places.borrow_mut();
             // A task that has ended may still be woken.
             let Some(place) = places.get_mut(index) else { continue };
-            let mut task = match core::mem::replace(place, Place::Running) {
-                Place::Waiting(task) => task,
+            let (mut task, waker) = match core::mem::replace(place, Place::Running) {
+                Place::Waiting(task, waker) => (task, waker),
                 other => {
                     *place = other;
                     continue;
                 }
             };
             drop(places);
-            let waker = Waker::from(Arc::new(TaskWaker { index, ready: self.0.ready.clone() }));
             let ended = task.as_mut().poll(&mut Context::from_waker(&waker)).is_ready();
             let place = if ended {
                 drop(task);
                 Place::Free
             } else {
-                Place::Waiting(task)
+                Place::Waiting(task, waker)
             };
             self.0.places.borrow_mut()[index] = place;
         }
