@@ -79,8 +79,8 @@ fn say_text(port: Handle, text: &[u8]) {
 
 impl Control {
     /// Open it, once its driver has found it.
-    pub(crate) fn open() -> Result<Self, Errno> {
-        files::open_port(CONTROL_PORT, open_flags::BOTH).map(Self)
+    pub(crate) fn open(space: Handle) -> Result<Self, Errno> {
+        files::open_port(space, CONTROL_PORT, open_flags::BOTH).map(Self)
     }
 
     fn port(&self) -> Handle {

@@ -94,30 +94,19 @@ fn open_once(space: Handle, path: &[u8], flags: u64) -> Result<Result<File, Vec<
 }
 
 /// Open a stream of the host, once its driver has found it.
-pub(crate) fn open_port(name: &str, flags: u64) -> Result<File, Errno> {
-    let mount = runtime::start::handle("virtio");
-    when_there(|| {
-        let handle = slot()?;
-        let mut buffers = Buffers::new().send(name.as_bytes()).take(handle.handle());
-        let opened = file::open(mount, flags, 0, 0, &mut buffers, Options::flags(CHARGE_ME)).map_err(Failure::errno)?;
-        let path = [b"/dev/virtio/", name.as_bytes()].concat();
-        Ok(File { handle, mode: opened.mode as u32, features: opened.features, flags, path })
-    })
+pub(crate) fn open_port(space: Handle, name: &str, flags: u64) -> Result<File, Errno> {
+    open_when_there(space, &[b"/dev/virtio/", name.as_bytes()].concat(), flags)
 }
 
 /// As [`open`], of something that is there soon.
 pub(crate) fn open_when_there(space: Handle, path: &[u8], flags: u64) -> Result<File, Errno> {
-    when_there(|| open(space, path, flags))
-}
-
-fn when_there(attempt: impl Fn() -> Result<File, Errno>) -> Result<File, Errno> {
     for _ in 1..ATTEMPTS {
-        match attempt() {
+        match open(space, path, flags) {
             Err(Errno::ENOENT | Errno::ENXIO) => pause(),
             result => return result,
         }
     }
-    attempt()
+    open(space, path, flags)
 }
 
 /// Let others work for a moment.

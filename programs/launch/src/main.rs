@@ -4,7 +4,7 @@
 //! waits for its end, until the host took all that is left in the streams, and says the status ([`EXIT`]). A second thread meanwhile
 //! does what the host asks for on the control port ([`control`]).
 //!
-//! It needs from init: handles `process` (allowed to spawn), `path`, `virtio` (the streams of the host), `init`, `archive`; numbers `archive-length`, `priority`.
+//! It needs from init: handles `process` (allowed to spawn), `path`, `init`, `archive`; numbers `archive-length`, `priority`, `entry-tsc`.
 //!
 //! [`READY`]: abi::host::READY
 //! [`EXIT`]: abi::host::EXIT
@@ -62,7 +62,7 @@ impl Failure {
 
 fn launch() {
     let (space, connection) = (start::handle("path"), start::handle("process"));
-    let control = Control::open();
+    let control = Control::open(space);
     if let Err(errno) = &control {
         runtime::log!(Error, "cannot open the control port: {}", errno.text());
     }
@@ -107,8 +107,9 @@ fn open(space: Handle, path: &[u8], flags: u64) -> Result<File, Failure> {
         .map_err(|errno| Failure::own(format!("cannot open {}: {}", String::from_utf8_lossy(path), errno.text())))
 }
 
-fn port(name: &str, flags: u64) -> Result<File, Failure> {
-    files::open_port(name, flags).map_err(|errno| Failure::own(format!("cannot open port {name}: {}", errno.text())))
+fn port(space: Handle, name: &str, flags: u64) -> Result<File, Failure> {
+    files::open_port(space, name, flags)
+        .map_err(|errno| Failure::own(format!("cannot open port {name}: {}", errno.text())))
 }
 
 /// Run what is wanted to its end. Gives its status.
@@ -117,11 +118,11 @@ fn run(command: &Command, control: Option<&Control>, space: Handle, connection: 
     match command.mode {
         Mode::Shell => streams.push(open(space, CONSOLE, open_flags::BOTH)?),
         Mode::Program => {
-            streams.push(port(abi::host::STDIN_PORT, open_flags::READ)?);
-            streams.push(port(abi::host::STDOUT_PORT, open_flags::WRITE)?);
-            streams.push(port(abi::host::STDERR_PORT, open_flags::WRITE)?);
+            streams.push(port(space, abi::host::STDIN_PORT, open_flags::READ)?);
+            streams.push(port(space, abi::host::STDOUT_PORT, open_flags::WRITE)?);
+            streams.push(port(space, abi::host::STDERR_PORT, open_flags::WRITE)?);
         }
-        Mode::Bench => streams.push(port(abi::host::STDOUT_PORT, open_flags::WRITE)?),
+        Mode::Bench => streams.push(port(space, abi::host::STDOUT_PORT, open_flags::WRITE)?),
     }
     let started = || {
         if let Some(control) = control {

@@ -252,6 +252,10 @@ impl Init {
                 self.connect(record, process, "registry", list::REGISTRY, badge)
             }
             Grant::Init(rights) => self.connect_gate(record, process, "init", self.gate, rights),
+            Grant::EntryTime => {
+                record.add("entry-tsc", boot.entry_tsc);
+                Ok(())
+            }
             Grant::Number(name, value) => {
                 record.add(name, value);
                 Ok(())

@@ -30,6 +30,8 @@ pub(crate) enum Grant {
     Registry,
     /// A connection to init with these rights ([`init_rights`]). `init`.
     Init(u64),
+    /// When the kernel was entered: the number `entry-tsc`.
+    EntryTime,
     /// A number.
     Number(&'static str, u64),
 }
@@ -184,10 +186,12 @@ pub(crate) const PROGRAMS: &[Program] = &[
     Program {
         name: "launch",
         priority: 130,
-        grants: &[Grant::Archive, Grant::Path, Grant::Init(init_rights::POWER)],
+        grants: &[Grant::Archive, Grant::Path, Grant::Init(init_rights::POWER), Grant::EntryTime],
         flags: native_flags::SPAWN,
         policy: Policy::Once,
         stack: 256 * 1024,
+        // For the programs that it measures with.
+        quota: Quota { processes: 2, threads: 8, batons: 8, gates: 8, mappings: 1024, pages: 512, ..QUOTA },
         ..PROGRAM
     },
 ];
