@@ -122,7 +122,7 @@ pub struct Outcome {
 }
 
 /// A processor and its interrupt controllers. Methods never block and never allocate.
-pub trait Machine {
+pub trait Machine: 'static {
     /// Saved registers of a thread, vector state included (or kept beside, found by the context's address).
     type Context: Context;
     /// An address space: names its root page table. `Default` (all zero) is no space.
@@ -132,6 +132,10 @@ pub trait Machine {
     fn enter(&self, space: Self::Space, context: &Self::Context) -> Trap;
     /// Wait for an interrupt, with nothing to run.
     fn idle(&self) -> Trap;
+    /// Take a pending interrupt, if there is one, without waiting: called between the pieces of long work.
+    fn poll(&self) -> Option<Trap> {
+        None
+    }
     /// Nanoseconds since boot.
     fn now(&self) -> u64;
     /// Cause [`Trap::Alarm`] at this time (at once if past); `u64::MAX`: no alarm. Replaces the earlier one.
@@ -143,20 +147,42 @@ pub trait Machine {
     fn destroy_space(&self, space: Self::Space) -> Frame;
     /// Map `pages` pages from physical address `physical`; stops early, with the pages mapped so far, when `supply` has no
     /// further frame for a page table. May use large pages where all is aligned.
-    fn map(&self, space: Self::Space, address: u64, physical: u64, pages: u64, access: PageAccess, supply: &mut dyn FnMut() -> Option<Frame>) -> u64;
+    fn map(
+        &self,
+        space: Self::Space,
+        address: u64,
+        physical: u64,
+        pages: u64,
+        access: PageAccess,
+        supply: &mut dyn FnMut() -> Option<Frame>,
+    ) -> u64;
     /// Remove the translations of `pages` pages, mapped or not, and forget them on every CPU. Whole ranges that were mapped
     /// with one call are removed whole; a large page that is only partly covered is split, with frames from `supply`
     /// (false: no frame, nothing was changed).
     fn unmap(&self, space: Self::Space, address: u64, pages: u64, supply: &mut dyn FnMut() -> Option<Frame>) -> bool;
     /// Change the access of the pages that are mapped in the range; splits large pages like `unmap`.
-    fn protect(&self, space: Self::Space, address: u64, pages: u64, access: PageAccess, supply: &mut dyn FnMut() -> Option<Frame>) -> bool;
+    fn protect(
+        &self,
+        space: Self::Space,
+        address: u64,
+        pages: u64,
+        access: PageAccess,
+        supply: &mut dyn FnMut() -> Option<Frame>,
+    ) -> bool;
     /// Give back page-table frames (not the root) of a space being destroyed, which has no translations left; at most `limit` of them. `None`: no more.
     fn release_table(&self, space: Self::Space) -> Option<Frame>;
     /// Copy bytes between two spaces (user addresses), page by page by software walk. `length` is bounded by the kernel.
     ///
     /// # Errors
     /// Which side stopped it; the first value is the bytes moved in either case.
-    fn copy(&self, from: Self::Space, source: u64, to: Self::Space, destination: u64, length: u64) -> (u64, Option<CopyFault>);
+    fn copy(
+        &self,
+        from: Self::Space,
+        source: u64,
+        to: Self::Space,
+        destination: u64,
+        length: u64,
+    ) -> (u64, Option<CopyFault>);
     /// Read a structure from user memory into the kernel; false: not readable.
     fn read(&self, space: Self::Space, address: u64, bytes: &mut [u8]) -> bool;
     /// Write a structure of the kernel to user memory; false: not writable.

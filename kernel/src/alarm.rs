@@ -1,0 +1,113 @@
+//! Alarms: deadlines of threads, alarms of pulses, replenishments of batons, interrupt lines masked too long; one
+//! ordered set a CPU. The machine is told the earliest one only when it is earlier than what it knows: a later one costs
+//! a spurious alarm at most, an exchange with a deadline that is kept costs none.
+
+use crate::kernel::Kernel;
+use crate::machine::Machine;
+use crate::schedule::ALARM;
+use crate::tree::{self, Forest, Node};
+
+/// Alarms handled in one go.
+const BATCH: u32 = 16;
+
+/// What an alarm is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AlarmOf {
+    /// A thread's deadline, or the end of its grace.
+    Thread(u32),
+    /// A pulse is to be raised.
+    Pulse(u32),
+    /// A sporadic baton's budget is to be filled.
+    Baton(u32),
+    /// An interrupt line was masked too long.
+    Line(u32),
+}
+
+impl AlarmOf {
+    fn id(self) -> u32 {
+        match self {
+            Self::Thread(index) => index,
+            Self::Pulse(index) => 1 << 16 | index,
+            Self::Baton(index) => 2 << 16 | index,
+            Self::Line(index) => 3 << 16 | index,
+        }
+    }
+
+    fn from_id(id: u32) -> Self {
+        let index = id & 0xffff;
+        match id >> 16 {
+            0 => Self::Thread(index),
+            1 => Self::Pulse(index),
+            2 => Self::Baton(index),
+            _ => Self::Line(index),
+        }
+    }
+}
+
+struct Alarms<'a, M: Machine>(&'a Kernel<M>);
+
+impl<M: Machine> Forest for Alarms<'_, M> {
+    fn node(&self, id: u32) -> &Node {
+        match AlarmOf::from_id(id) {
+            AlarmOf::Thread(index) => &self.0.tables.thread(index).alarm,
+            AlarmOf::Pulse(index) => &self.0.tables.pulse(index).alarm,
+            AlarmOf::Baton(index) => &self.0.tables.baton(index).alarm,
+            AlarmOf::Line(index) => &self.0.line(index).alarm,
+        }
+    }
+}
+
+impl<M: Machine> Kernel<M> {
+    /// Set or replace an alarm.
+    pub(crate) fn set_alarm(&self, of: AlarmOf, at: u64) {
+        let forest = Alarms(self);
+        tree::remove(&forest, &self.cpu.alarms, of.id());
+        tree::insert(&forest, &self.cpu.alarms, of.id(), at);
+        if at < self.cpu.programmed.get() {
+            self.cpu.attend(ALARM);
+        }
+    }
+
+    /// Take an alarm back, if it is set.
+    pub(crate) fn clear_alarm(&self, of: AlarmOf) {
+        tree::remove(&Alarms(self), &self.cpu.alarms, of.id());
+    }
+
+    /// The time has come for something: find out for what.
+    pub(crate) fn alarm(&self) {
+        let now = self.machine.now();
+        self.cpu.programmed.set(u64::MAX);
+        self.cpu.attend(ALARM);
+        self.expire_slice(now);
+        let forest = Alarms(self);
+        // Bound: BATCH; what is left raises the alarm again at once.
+        for _ in 0..BATCH {
+            let id = tree::first(&forest, &self.cpu.alarms);
+            if id == 0 || forest.node(id).key() > now {
+                break;
+            }
+            let due = forest.node(id).key();
+            tree::remove(&forest, &self.cpu.alarms, id);
+            match AlarmOf::from_id(id) {
+                AlarmOf::Thread(index) => self.deadline_passed(index),
+                AlarmOf::Pulse(index) => self.pulse_alarm(index, due, now),
+                AlarmOf::Baton(index) => self.replenish(index),
+                AlarmOf::Line(index) => self.line_overdue(index),
+            }
+        }
+    }
+
+    /// Tell the machine the next time at which something is due.
+    pub(crate) fn program_alarm(&self) {
+        let forest = Alarms(self);
+        let first = tree::first(&forest, &self.cpu.alarms);
+        let mut next = self.slice_alarm();
+        if first != 0 {
+            next = next.min(forest.node(first).key());
+        }
+        if next < self.cpu.programmed.get() {
+            self.cpu.programmed.set(next);
+            self.machine.set_alarm(next);
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! Sending: a thread calls through a connection and waits for the answer.
+
+use crate::alarm::AlarmOf;
+use crate::gate::Waiter;
+use crate::kernel::Kernel;
+use crate::machine::{Context, Machine, Outcome};
+use crate::schedule::{CHAIN, SCHEDULE};
+use crate::thread::{ENVELOPE, FAULTING, READY, REPLY, SEND, TIMED, Thread, Work};
+use abi::call::{NEVER, flags};
+use abi::{Error, Handle, Status};
+
+/// A new request id for a thread: ids of one slot never repeat.
+fn next_request(id: u64, index: u32) -> u64 {
+    (id | 0xffff).wrapping_add(1) | u64::from(index)
+}
+
+impl<M: Machine> Kernel<M> {
+    /// A plain call to a gate whose one receiver is parked: the receiver runs at once on the caller's baton. False:
+    /// nothing was changed, go the general way.
+    #[inline(always)]
+    pub(crate) fn fast_call(&self, thread: &Thread<M>) -> bool {
+        let tables = self.tables;
+        let context = &thread.context;
+        let handle = context.target();
+        let entry = tables.slot(tables.process(thread.process.get()), handle);
+        let connection = tables.connection(entry.object.get());
+        let target = connection.gate.get();
+        let gate = tables.gate(target as u32 & 0xffff);
+        let word = gate.word.get();
+        let baton = thread.current.get();
+        // Alive, nobody waiting, and the receiver, if one is parked, is a plain one.
+        if entry.send.get() != handle
+            || connection.header.generation.get() != entry.object_generation.get()
+            || (word ^ target) >> 16 != 0
+            || word as u16 == 0
+            || baton == 0
+        {
+            return false;
+        }
+        let parked = word as u16;
+        let receiver = tables.thread(u32::from(parked));
+        let request = thread.request.get() + 0x10000;
+        let badge = connection.badge.get();
+        gate.word.set(word & !0xffff);
+        thread.request.set(request);
+        thread.target.set(target);
+        thread.badge.set(badge);
+        thread.server.set(u32::from(parked));
+        thread.operation.set(0);
+        thread.state.set(receiver.reply_key.get());
+        receiver.serving.set(request);
+        receiver.current.set(baton);
+        receiver.state.set(READY);
+        let baton = tables.baton(baton);
+        baton.holder.set(u32::from(parked));
+        receiver.context.take_message(context);
+        receiver.context.set_outcome(Outcome {
+            status: u64::from(baton.priority.get()) << 32,
+            request,
+            identity: thread.identity.get(),
+            badge,
+            moved: 0,
+            lengths: 0,
+        });
+        self.cpu.thread.set(u32::from(parked));
+        true
+    }
+
+    /// Call: send through a connection, or call the object that the handle names.
+    pub(crate) fn call(&self, index: u32, thread: &Thread<M>) -> Result<(), Error> {
+        let handle = thread.context.target();
+        let entry = self.tables.slot(self.tables.process(thread.process.get()), handle);
+        if entry.send.get() != handle || handle == 0 {
+            return self.call_object(index, thread, Handle(handle));
+        }
+        let connection = self.tables.connection(entry.object.get());
+        if connection.header.generation.get() != entry.object_generation.get() {
+            return Err(Error::Gone);
+        }
+        self.take_interrupt(thread)?;
+        self.send(index, connection.gate.get(), connection.badge.get())
+    }
+
+    /// If the exchange may be interrupted and an interrupt is due: it is now.
+    pub(crate) fn take_interrupt(&self, thread: &Thread<M>) -> Result<(), Error> {
+        if thread.interrupted.get() && self.flagged(thread, flags::INTERRUPTIBLE) {
+            thread.interrupted.set(false);
+            return Err(Error::Interrupted);
+        }
+        Ok(())
+    }
+
+    /// Send a thread's message, or its fault, to a gate. On success the thread waits.
+    pub(crate) fn send(&self, index: u32, target: u64, badge: u64) -> Result<(), Error> {
+        let thread = self.tables.thread(index);
+        let (gate_index, gate) = self.tables.gate_of(target).ok_or(Error::Gone)?;
+        let parked = gate.parked();
+        let bounded = self.flagged(thread, flags::DEADLINE_SEND);
+        if parked == 0 {
+            if bounded && thread.deadline.get() <= self.machine.now() {
+                return Err(Error::TimedOut);
+            }
+            self.search_cycle(index, gate_index)?;
+        } else {
+            self.check_gifts(index, parked)?;
+        }
+        thread.target.set(target);
+        thread.badge.set(badge);
+        thread.retried.set(false);
+        thread.request.set(next_request(thread.request.get(), index));
+        let faulting = thread.state.get() & FAULTING;
+        if parked == 0 {
+            thread.enter_state(SEND | faulting);
+            if bounded {
+                self.start_timer(index);
+            }
+            let priority = self.tables.baton(thread.current.get()).priority.get();
+            self.tables.enqueue(gate, Waiter::Caller(index), priority, self.arrival());
+            self.cpu.attend(SCHEDULE);
+        } else {
+            self.stop_timer(parked);
+            self.tables.unpark(gate, parked);
+            thread.enter_state(SEND | faulting);
+            self.accept(parked, index);
+        }
+        Ok(())
+    }
+
+    /// Fail a call that would wait for itself. From `gate` on, as long as a gate has exactly one receiver, and that one
+    /// waits for an answer it alone can get.
+    fn search_cycle(&self, caller: u32, gate: u32) -> Result<(), Error> {
+        let mut at = gate;
+        // Bound: CHAIN gates.
+        for _ in 0..CHAIN {
+            let gate = self.tables.gate(at);
+            if gate.receivers.get() != 1 {
+                return Ok(());
+            }
+            let receiver = gate.only.get();
+            if receiver == caller {
+                let thread = self.tables.thread(caller);
+                let words = thread.context.words();
+                // The badge by which the closing call was to be made names it.
+                let badge = self.closing_badge(thread);
+                if !thread.is(FAULTING) {
+                    thread.context.set_message(thread.context.label(), [badge, words[1], words[2], words[3]]);
+                }
+                return Err(Error::Deadlock);
+            }
+            let thread = self.tables.thread(receiver);
+            match thread.code() {
+                SEND => {}
+                REPLY => {
+                    let server = self.tables.thread(thread.server.get());
+                    let deferred = server.serving.get() != thread.request.get();
+                    let elsewhere = server.gate.get() != (thread.target.get() & 0xffff) as u32;
+                    if deferred || elsewhere {
+                        return Ok(());
+                    }
+                }
+                _ => return Ok(()),
+            }
+            at = (thread.target.get() & 0xffff) as u32;
+        }
+        Err(Error::ChainTooLong)
+    }
+
+    fn closing_badge(&self, thread: &Thread<M>) -> u64 {
+        let handle = thread.context.target();
+        let entry = self.tables.slot(self.tables.process(thread.process.get()), handle);
+        self.tables.connection(entry.object.get()).badge.get()
+    }
+
+    /// Give a receiver (busy, not running user code) the message of a thread that left the gate's queue. The receiver
+    /// goes on with the caller's baton.
+    pub(crate) fn accept(&self, receiver_index: u32, index: u32) {
+        let (receiver, thread) = (self.tables.thread(receiver_index), self.tables.thread(index));
+        let flags_kept = thread.state.get() & FAULTING;
+        thread.state.set(receiver.reply_key.get() | flags_kept | thread.state.get() & crate::thread::LASTING);
+        if thread.alarm.linked() {
+            thread.state.set(thread.state.get() | TIMED);
+        }
+        if self.flagged(thread, flags::DEADLINE_REPLY) {
+            self.start_timer(index);
+        } else {
+            self.stop_timer(index);
+        }
+        thread.server.set(receiver_index);
+        receiver.serving.set(thread.request.get());
+        receiver.enter_state(READY);
+        let baton = match thread.current.get() {
+            0 => self.spare(receiver_index),
+            baton => baton,
+        };
+        self.give(receiver_index, baton);
+        self.make_ready(baton);
+        receiver.moved.set(0);
+        receiver.work.set(Work::Deliver);
+        self.continue_work(receiver_index);
+        self.wake_helpers(receiver_index);
+    }
+
+    /// The message is copied: tell the receiver.
+    pub(crate) fn delivered(&self, receiver_index: u32, index: u32) {
+        let (receiver, thread) = (self.tables.thread(receiver_index), self.tables.thread(index));
+        let handles = match self.pass_handles(index, receiver_index) {
+            Ok(count) => count,
+            Err(error) => {
+                receiver.work.set(Work::Receive);
+                self.release_caller(index, error, 0);
+                return;
+            }
+        };
+        receiver.work.set(Work::None);
+        if thread.is(FAULTING) {
+            let message = thread.fault.get();
+            receiver.context.set_message(message.label, message.words);
+        } else {
+            receiver.context.take_message(&thread.context);
+        }
+        let priority = self.tables.baton(receiver.current.get()).priority.get();
+        let retried = if thread.retried.get() { Status::RETRIED } else { 0 };
+        receiver.context.set_outcome(Outcome {
+            status: retried | u64::from(priority) << 32 | (handles as u64) << 40,
+            request: thread.request.get(),
+            identity: thread.identity.get(),
+            badge: thread.badge.get(),
+            moved: receiver.moved.get(),
+            lengths: self.sent(thread) | self.room(thread) << 32,
+        });
+    }
+
+    /// Set the alarm of the thread's deadline, if it has one.
+    pub(crate) fn start_timer(&self, index: u32) {
+        let thread = self.tables.thread(index);
+        if thread.deadline.get() != NEVER {
+            self.set_alarm(AlarmOf::Thread(index), thread.deadline.get());
+            thread.state.set(thread.state.get() | TIMED);
+        }
+    }
+
+    /// Take the thread's alarm back.
+    pub(crate) fn stop_timer(&self, index: u32) {
+        let thread = self.tables.thread(index);
+        if thread.alarm.linked() {
+            self.clear_alarm(AlarmOf::Thread(index));
+        }
+        thread.state.set(thread.state.get() & !TIMED);
+    }
+
+    /// Orders what arrives with the same priority.
+    pub(crate) fn arrival(&self) -> u64 {
+        let arrival = self.arrivals.get();
+        self.arrivals.set(arrival + 1);
+        arrival
+    }
+
+    /// Bytes that a thread sends.
+    pub(crate) fn sent(&self, thread: &Thread<M>) -> u64 {
+        if self.flagged(thread, ENVELOPE) {
+            let envelope = thread.envelope.get();
+            crate::exchange::total(envelope.send_count, &envelope.send)
+        } else {
+            0
+        }
+    }
+
+    /// Bytes that a thread can take.
+    pub(crate) fn room(&self, thread: &Thread<M>) -> u64 {
+        if self.flagged(thread, ENVELOPE) {
+            let envelope = thread.envelope.get();
+            crate::exchange::total(envelope.receive_count, &envelope.receive)
+        } else {
+            0
+        }
+    }
+}

@@ -1,0 +1,453 @@
+//! Destruction: dead at once, gone in bounded pieces.
+//!
+//! `destroy` kills an object (no handle, no message works any more) and does a first piece of the rest; `Err(More)` means:
+//! call again. A process's remains go in stages: possessions (threads, child processes and all), callers that wait for its
+//! answer, handles, mappings, page tables. Then its quota returns to its parent.
+
+use crate::gate::Waiter;
+use crate::header::tag;
+use crate::kernel::Kernel;
+use crate::machine::Machine;
+use crate::process::Teardown;
+use crate::quota::Resource;
+use crate::schedule::SCHEDULE;
+use crate::thread::{CODE, DEAD, FAULTING, READY, RECEIVE, REPLY, SEND, Work};
+use crate::tree::{self, Forest, Node};
+use abi::call::flags;
+use abi::object::Kind;
+use abi::{Error, PAGE_SIZE};
+
+/// Things dealt with in one piece.
+const PIECE: u32 = 16;
+/// Threads looked at in one piece, in search of callers.
+const SCAN: u32 = 512;
+/// Pages unmapped in one piece: what one large page covers, so that none is ever split.
+pub(crate) const LARGE_PAGES: u64 = 512;
+
+pub(crate) struct ConnectionSet<'a, M: Machine>(pub(crate) &'a Kernel<M>);
+
+impl<M: Machine> Forest for ConnectionSet<'_, M> {
+    fn node(&self, id: u32) -> &Node {
+        &self.0.tables.connection(id).set
+    }
+}
+
+impl<M: Machine> Kernel<M> {
+    /// Destroy an object, or go on destroying it.
+    pub(crate) fn destroy(&self, kind: Kind, index: u32) -> Result<(), Error> {
+        let header = self.tables.header(kind, index);
+        if header.alive() {
+            self.kill(kind, index);
+        }
+        if !header.dying.get() {
+            return Ok(());
+        }
+        match kind {
+            Kind::Process => return self.teardown_process(index),
+            Kind::Gate => self.teardown_gate(index)?,
+            Kind::Memory => return self.teardown_memory(index),
+            Kind::Thread | Kind::Baton | Kind::Connection | Kind::Pulse | Kind::Free | Kind::Reserved => {}
+        }
+        self.free(kind, index);
+        Ok(())
+    }
+
+    /// Make an object dead at once.
+    fn kill(&self, kind: Kind, index: u32) {
+        let header = self.tables.header(kind, index);
+        header.kill();
+        match kind {
+            Kind::Process => {
+                let process = self.tables.process(index);
+                process.teardown.set(Teardown::Possessions);
+                self.dying.set(self.dying.get() + 1);
+                self.raise_deaths(process.death_pulses.replace(0));
+                self.cpu.attend(SCHEDULE);
+            }
+            Kind::Thread => {
+                self.end_thread(index);
+                let thread = self.tables.thread(index);
+                let process = self.tables.process(thread.process.get());
+                process.threads.set(process.threads.get() - 1);
+                self.drop_fault_connection(index);
+            }
+            Kind::Baton => {
+                let baton = self.tables.baton(index);
+                let root = baton.root.get();
+                if self.tables.thread(root).own.get() == index {
+                    self.tables.thread(root).own.set(0);
+                }
+                self.withdraw(index);
+                self.strip(root, index);
+                self.withdraw(index);
+                self.clear_alarm(crate::alarm::AlarmOf::Baton(index));
+                baton.holder.set(0);
+                baton.root.set(0);
+                baton.owned.set(false);
+            }
+            Kind::Gate => {
+                let gate = self.tables.gate(index);
+                gate.word.set(u64::from(header.generation.get()) << 32 | gate.word.get() & 0xffff_ffff);
+            }
+            Kind::Connection => {
+                let connection = self.tables.connection(index);
+                let gate = self.tables.gate(connection.gate.get() as u32 & 0xffff);
+                self.tables.dequeue(gate, Waiter::Closed(index));
+                tree::remove(&ConnectionSet(self), &gate.connections, index);
+            }
+            Kind::Pulse => {
+                let pulse = self.tables.pulse(index);
+                let gate = self.tables.gate(pulse.gate.get() as u32 & 0xffff);
+                self.tables.dequeue(gate, Waiter::Pulse(index));
+                pulse.pending.set(false);
+                self.unbind_line(index);
+                self.clear_alarm(crate::alarm::AlarmOf::Pulse(index));
+                self.unbind_death(index);
+                self.unbind_idle(index);
+            }
+            Kind::Memory | Kind::Free | Kind::Reserved => {}
+        }
+    }
+
+    /// The server was told, or is no more: forget a connection without handles.
+    pub(crate) fn forget_connection(&self, index: u32) {
+        let connection = self.tables.connection(index);
+        if connection.header.alive() && connection.count.get() == 0 {
+            self.kill(Kind::Connection, index);
+            self.free(Kind::Connection, index);
+        }
+    }
+
+    /// A thread's fault connection is no longer needed by it.
+    pub(crate) fn drop_fault_connection(&self, index: u32) {
+        let thread = self.tables.thread(index);
+        let connection = thread.fault_connection.replace(0);
+        if connection != 0 {
+            self.uncount_handle(&crate::handle_table::Reference {
+                kind: Kind::Connection,
+                object: connection,
+                generation: thread.fault_generation.get(),
+                rights: abi::Rights::NONE,
+            });
+        }
+    }
+
+    /// A thread stops for good: whoever waits for it is told, what it held goes back.
+    pub(crate) fn end_thread(&self, index: u32) {
+        let thread = self.tables.thread(index);
+        if thread.code() == DEAD {
+            return;
+        }
+        if matches!(thread.state.get() & CODE, SEND | REPLY | RECEIVE) {
+            self.detach(index);
+        }
+        self.stop_timer(index);
+        self.unsettle(index);
+        thread.work.set(Work::None);
+        // The request it works on fails; others that it put off can still be answered by its process.
+        let serving = thread.serving.get();
+        if let Ok((caller, _)) = self.requester(thread, serving) {
+            self.abandon(caller);
+        }
+        thread.serving.set(0);
+        let current = thread.current.replace(0);
+        if current != 0 && self.tables.baton(current).holder.get() == index {
+            self.rest(current);
+            self.tables.baton(current).holder.set(0);
+        }
+        let own = thread.own.replace(0);
+        if own != 0 {
+            self.rest(own);
+            let baton = self.tables.baton(own);
+            baton.owned.set(false);
+            baton.holder.set(0);
+            baton.root.set(0);
+        }
+        let gate = thread.gate.get();
+        self.tables.dissociate(index);
+        thread.interrupted.set(false);
+        thread.state.set(DEAD);
+        self.raise_deaths(thread.death_pulses.replace(0));
+        if gate != 0 {
+            let busy = self.tables.gate(gate).busy();
+            if busy != 0 {
+                self.wake_helpers(busy);
+            }
+        }
+        self.cpu.attend(SCHEDULE);
+    }
+
+    /// The server of a caller in REPLY is gone: queue the request again if the caller asked for it, else fail it.
+    fn abandon(&self, index: u32) {
+        let thread = self.tables.thread(index);
+        let again = self.flagged(thread, flags::RETRY) && !thread.is(crate::thread::LEAVING);
+        match self.tables.gate_of(thread.target.get()) {
+            Some((_, gate)) if again => {
+                self.take_baton_back(index);
+                let faulting = thread.state.get() & FAULTING;
+                thread.retried.set(true);
+                thread.request.set((thread.request.get() | 0xffff).wrapping_add(1) | u64::from(index));
+                thread.enter_state(SEND | faulting);
+                if self.flagged(thread, flags::DEADLINE_SEND) {
+                    self.start_timer(index);
+                } else {
+                    self.stop_timer(index);
+                }
+                let priority = self.tables.baton(thread.current.get()).priority.get();
+                // It had its turn before all that wait now.
+                self.tables.enqueue(gate, Waiter::Caller(index), priority, 0);
+                if gate.parked() != 0 {
+                    let receiver = self.wake_receiver((thread.target.get() & 0xffff) as u32);
+                    self.tables.thread(receiver).enter_state(READY);
+                    self.tables.thread(receiver).work.set(Work::Receive);
+                    self.wake(receiver);
+                }
+            }
+            _ => self.release_caller(index, Error::Gone, 0),
+        }
+    }
+
+    fn teardown_gate(&self, index: u32) -> Result<(), Error> {
+        let gate = self.tables.gate(index);
+        // Bound: PIECE.
+        for _ in 0..PIECE {
+            if let Some(waiter) = self.tables.strongest(gate) {
+                match waiter {
+                    Waiter::Caller(caller) => self.leave(caller, Error::Gone),
+                    Waiter::Pulse(pulse) => {
+                        self.tables.dequeue(gate, waiter);
+                        self.tables.pulse(pulse).pending.set(false);
+                    }
+                    Waiter::Closed(connection) => {
+                        self.tables.dequeue(gate, waiter);
+                        self.forget_connection(connection);
+                    }
+                    Waiter::Unblock(_) => self.tables.dequeue(gate, waiter),
+                }
+            } else if gate.parked() != 0 {
+                let receiver = gate.parked();
+                self.leave(receiver, Error::Gone);
+                self.tables.dissociate(receiver);
+            } else if gate.busy() != 0 {
+                self.tables.dissociate(gate.busy());
+            } else if gate.connections.get() != 0 {
+                tree::remove(&ConnectionSet(self), &gate.connections, gate.connections.get());
+            } else {
+                return Ok(());
+            }
+        }
+        Err(Error::More)
+    }
+
+    fn teardown_memory(&self, root: u32) -> Result<(), Error> {
+        // Bound: PIECE parts or mappings. Parts go before what they are part of.
+        for _ in 0..PIECE {
+            let mut index = root;
+            // Bound: how often it was derived from.
+            while self.tables.memory(index).parts.get() != 0 {
+                index = self.tables.memory(index).parts.get();
+                let part = &self.tables.memory(index).header;
+                if part.alive() {
+                    part.kill();
+                }
+            }
+            let memory = self.tables.memory(index);
+            let mapping = memory.mappings.get();
+            if mapping != 0 {
+                self.unmap_piece(mapping);
+                continue;
+            }
+            let parent = memory.parent.replace(0);
+            if parent != 0 {
+                let (next, previous) = (memory.sibling_next.replace(0), memory.sibling_previous.replace(0));
+                if previous == 0 {
+                    self.tables.memory(parent).parts.set(next);
+                } else {
+                    self.tables.memory(previous).sibling_next.set(next);
+                }
+                if next != 0 {
+                    self.tables.memory(next).sibling_previous.set(previous);
+                }
+            }
+            self.free(Kind::Memory, index);
+            if index == root {
+                return Ok(());
+            }
+        }
+        Err(Error::More)
+    }
+
+    /// Unmap a part of a record, from its end, no more than a large page's worth; the record goes with its last page.
+    pub(crate) fn unmap_piece(&self, id: u32) {
+        let record = self.tables.mapping(id);
+        let process = self.tables.process(record.process.get());
+        let (start, end) = (record.address(), record.address() + record.done.get() * PAGE_SIZE);
+        let large = LARGE_PAGES * PAGE_SIZE;
+        let from = if end > start { ((end - 1) & !(large - 1)).max(start) } else { start };
+        if end > from {
+            // Pieces follow large pages, so no frame is asked for.
+            self.machine.unmap(process.space.get(), from, (end - from) / PAGE_SIZE, &mut || None);
+        }
+        record.done.set((from - start) / PAGE_SIZE);
+        record.pages.set(record.done.get());
+        if from == start {
+            self.drop_mapping(id);
+        }
+    }
+
+    /// Forget a record whose pages have no translations.
+    pub(crate) fn drop_mapping(&self, id: u32) {
+        let record = self.tables.mapping(id);
+        self.tables.unlink_mapping(id);
+        self.tables.process(record.process.get()).account.release(Resource::Mappings, 1);
+        self.mapping_pool.give(id, &record.next);
+    }
+
+    fn teardown_process(&self, root: u32) -> Result<(), Error> {
+        let mut index = root;
+        // Bound: the depth of the tree of processes. Children go before their parent.
+        loop {
+            let first = self.tables.process(index).possessions.get();
+            if first >> 16 != Kind::Process as u32 {
+                break;
+            }
+            index = first & 0xffff;
+            if self.tables.process(index).header.alive() {
+                self.kill(Kind::Process, index);
+            }
+        }
+        let process = self.tables.process(index);
+        match process.teardown.get() {
+            Teardown::None | Teardown::Possessions => {
+                // Bound: PIECE.
+                for _ in 0..PIECE {
+                    let first = process.possessions.get();
+                    if first == 0 {
+                        self.dying.set(self.dying.get() - 1);
+                        process.cursor.set(1);
+                        process.teardown.set(Teardown::Callers);
+                        break;
+                    }
+                    let kind = Kind::from_number((first >> 16) as u8).unwrap_or(Kind::Free);
+                    if kind == Kind::Process {
+                        break;
+                    }
+                    self.destroy_possession(kind, first & 0xffff, process.header.owner.get())?;
+                }
+            }
+            Teardown::Callers => {
+                let end = self.pools[Kind::Thread as usize].high_water();
+                let start = process.cursor.get();
+                let stop = end.min(start + SCAN);
+                if process.served.get() {
+                    // Bound: SCAN.
+                    for at in start..stop {
+                        let thread = self.tables.thread(at);
+                        if thread.code() == REPLY && thread.state.get() >> 16 == index {
+                            self.abandon(at);
+                        }
+                    }
+                }
+                process.cursor.set(stop);
+                if stop >= end || !process.served.get() {
+                    process.cursor.set(0);
+                    process.teardown.set(Teardown::Handles);
+                }
+            }
+            Teardown::Handles => {
+                // Bound: four pages of 64 entries, from the last.
+                for _ in 0..4 {
+                    let pages = process.handle_pages.get();
+                    if pages == 0 {
+                        process.teardown.set(Teardown::Mappings);
+                        break;
+                    }
+                    let base = (pages - 1) * crate::handle_table::PAGE_ENTRIES;
+                    for position in 0..crate::handle_table::PAGE_ENTRIES {
+                        let entry = self.tables.slot(process, u64::from(base + position));
+                        if entry.key.get() != 0 {
+                            let reference = entry.reference();
+                            entry.key.set(0);
+                            self.uncount_handle(&reference);
+                        }
+                    }
+                    self.tables.shrink(&self.handle_pool, process);
+                    process.account.release(Resource::Pages, 1);
+                }
+            }
+            Teardown::Mappings => {
+                // Bound: PIECE.
+                for _ in 0..PIECE {
+                    let first = process.mappings.get();
+                    if first == 0 {
+                        process.teardown.set(Teardown::PageTables);
+                        break;
+                    }
+                    self.unmap_piece(first);
+                }
+            }
+            Teardown::PageTables => {
+                // Bound: four times PIECE.
+                for _ in 0..4 * PIECE {
+                    let Some(frame) = self.machine.release_table(process.space.get()) else {
+                        let frame = self.machine.destroy_space(process.space.replace(M::Space::default()));
+                        self.give_frame(frame);
+                        process.account.release(Resource::Pages, 1);
+                        process.teardown.set(Teardown::None);
+                        self.free(Kind::Process, index);
+                        return if index == root { Ok(()) } else { Err(Error::More) };
+                    };
+                    self.give_frame(frame);
+                    process.account.release(Resource::Pages, 1);
+                }
+            }
+        }
+        Err(Error::More)
+    }
+
+    /// Destroy what a dead process owned. Connections that others still use go to its parent, charge and all.
+    fn destroy_possession(&self, kind: Kind, index: u32, heir: u32) -> Result<(), Error> {
+        if kind == Kind::Connection && heir != 0 {
+            let header = &self.tables.connection(index).header;
+            let child = self.tables.process(header.owner.get());
+            self.dispossess(kind, index);
+            self.tables.process(heir).account.take_over(&child.account, Resource::Connections);
+            self.possess(kind, index, heir);
+            return Ok(());
+        }
+        debug_assert!(tag(kind, index) != 0);
+        self.destroy(kind, index)
+    }
+
+    /// Undo a pulse's binding to a death.
+    pub(crate) fn unbind_death(&self, index: u32) {
+        let pulse = self.tables.pulse(index);
+        let of = pulse.death_of.replace(0);
+        let mut link = match of >> 16 {
+            0 => return,
+            kind if kind == Kind::Process as u32 => &self.tables.process(of & 0xffff).death_pulses,
+            _ => &self.tables.thread(of & 0xffff).death_pulses,
+        };
+        // Bound: pulses bound to that object. After the death the list is empty.
+        while link.get() != 0 && link.get() != index {
+            link = &self.tables.pulse(link.get()).death_next;
+        }
+        if link.get() == index {
+            link.set(pulse.death_next.replace(0));
+        }
+    }
+
+    /// Undo a pulse's binding to idle CPUs.
+    pub(crate) fn unbind_idle(&self, index: u32) {
+        let pulse = self.tables.pulse(index);
+        if !pulse.idle.replace(false) {
+            return;
+        }
+        let mut link = &self.cpu.idle_pulses;
+        // Bound: idle pulses.
+        while link.get() != 0 && link.get() != index {
+            link = &self.tables.pulse(link.get()).idle_next;
+        }
+        link.set(pulse.idle_next.replace(0));
+    }
+}

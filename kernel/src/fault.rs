@@ -1,0 +1,160 @@
+//! Faults: a message to the thread's fault connection (its pager), then what the pager refused becomes an upcall, or a
+//! second message, or the end of the thread. And the other upcalls: foreign system calls, posted interrupts.
+
+use crate::exchange::word;
+use crate::kernel::Kernel;
+use crate::machine::{Context, Machine};
+use crate::schedule::SCHEDULE;
+use crate::thread::{CODE, FAULTING, FaultMessage, LASTING, READY, RECEIVE, REPLY, SEND, Thread, Work};
+use abi::call::flags;
+use abi::upcall::{SavedPlace, UpcallBlock};
+use abi::{Error, notice};
+use core::mem::offset_of;
+
+/// The processor's vectors that the kernel itself reports.
+const INVALID_INSTRUCTION: u64 = 6;
+const PAGE_FAULT: u64 = 14;
+
+impl<M: Machine> Kernel<M> {
+    /// A page is missing or forbids the access: ask the pager.
+    pub(crate) fn page_fault(&self, index: u32, address: u64, access: u64) {
+        let thread = self.tables.thread(index);
+        let words = [address, thread.context.instruction_pointer(), access, thread.cookie.get()];
+        thread.fault.set(FaultMessage { label: notice::FAULT_PAGE, words });
+        self.send_fault(index);
+    }
+
+    /// Another exception: an upcall, else a message.
+    pub(crate) fn exception(&self, index: u32, vector: u64, code: u64) {
+        let thread = self.tables.thread(index);
+        let words = [vector, thread.context.instruction_pointer(), code, thread.cookie.get()];
+        thread.fault.set(FaultMessage { label: notice::FAULT_EXCEPTION, words });
+        if !self.fault_upcall(index, vector, code, 0) {
+            self.send_fault(index);
+        }
+    }
+
+    /// Send the thread's fault to its fault connection; without one, or if that fails, it counts as refused.
+    fn send_fault(&self, index: u32) {
+        let thread = self.tables.thread(index);
+        let connection = self.tables.connection(thread.fault_connection.get());
+        thread.operation.set(0);
+        thread.state.set(thread.state.get() & LASTING | READY | FAULTING);
+        let sent = if connection.header.alive() && connection.header.generation.get() == thread.fault_generation.get() {
+            self.send(index, connection.gate.get(), connection.badge.get())
+        } else {
+            Err(Error::Gone)
+        };
+        if sent.is_err() {
+            thread.state.set(thread.state.get() & !FAULTING);
+            self.fault_refused(index);
+        }
+    }
+
+    /// The fault's message was answered with a refusal, or had nobody to go to. The thread is runnable.
+    pub(crate) fn fault_refused(&self, index: u32) {
+        let thread = self.tables.thread(index);
+        let message = thread.fault.get();
+        if message.label == notice::FAULT_PAGE {
+            let [address, _, access, _] = message.words;
+            if self.fault_upcall(index, PAGE_FAULT, access, address) {
+                return;
+            }
+            thread.fault.set(FaultMessage { label: notice::FAULT_REFUSED, ..message });
+            self.send_fault(index);
+        } else {
+            self.end_thread(index);
+        }
+    }
+
+    /// The fault was dealt with: the thread goes on, unless an interrupt was posted meanwhile.
+    pub(crate) fn resume_from_fault(&self, index: u32) {
+        if self.tables.thread(index).interrupted.get() {
+            self.try_interrupt_upcall(index);
+        }
+    }
+
+    fn write_words(&self, thread: &Thread<M>, address: u64, words: &[u64]) -> bool {
+        let mut bytes = [0; size_of::<SavedPlace>()];
+        // Bound: the structure.
+        for (to, word) in bytes.chunks_exact_mut(8).zip(words) {
+            to.copy_from_slice(&word.to_le_bytes());
+        }
+        self.machine.write(thread.space.get(), address, &bytes[..words.len().min(6) * 8])
+    }
+
+    /// Enter the library's fault handler, if there is one and it is not already at work.
+    fn fault_upcall(&self, index: u32, vector: u64, code: u64, address: u64) -> bool {
+        let thread = self.tables.thread(index);
+        let (entry, block) = (thread.upcall_fault.get(), thread.upcall_block.get());
+        if entry == 0 || block == 0 {
+            return false;
+        }
+        let flag = block.wrapping_add(offset_of!(UpcallBlock, fault_active) as u64);
+        let mut active = [0; 8];
+        if !self.machine.read(thread.space.get(), flag, &mut active) || word(&active, 0) != 0 {
+            return false;
+        }
+        let saved = block.wrapping_add(offset_of!(UpcallBlock, fault) as u64);
+        // `place` resets the flags, so the block is tried first.
+        if !self.write_words(thread, saved, &[0; 6]) || !self.write_words(thread, flag, &[1]) {
+            return false;
+        }
+        let place = thread.context.place();
+        self.write_words(thread, saved, &[place.rip, place.rsp, place.rflags, vector, code, address]);
+        thread.context.set_instruction_pointer(entry);
+        true
+    }
+
+    /// A system call from outside the native range: the library's business.
+    pub(crate) fn foreign_call(&self, index: u32) {
+        let thread = self.tables.thread(index);
+        match thread.upcall_syscall.get() {
+            0 => self.exception(index, INVALID_INSTRUCTION, 0),
+            entry => thread.context.foreign_call(entry),
+        }
+    }
+
+    /// `thread.INTERRUPT`: post an asynchronous upcall.
+    pub(crate) fn post_interrupt(&self, index: u32) {
+        let thread = self.tables.thread(index);
+        thread.interrupted.set(true);
+        let block = thread.upcall_block.get();
+        if block != 0 {
+            self.write_words(thread, block.wrapping_add(offset_of!(UpcallBlock, interrupt_pending) as u64), &[1]);
+        }
+        let interruptible = self.flagged(thread, flags::INTERRUPTIBLE);
+        match thread.state.get() & (CODE | FAULTING) {
+            READY if thread.work.get() == Work::None => self.try_interrupt_upcall(index),
+            SEND | REPLY | RECEIVE if interruptible && thread.interrupted.replace(false) => {
+                self.break_off(index, Error::Interrupted);
+            }
+            _ => {}
+        }
+    }
+
+    /// A thread in user mode with a sticky interrupt: enter the library, if it is outside the native range.
+    fn try_interrupt_upcall(&self, index: u32) {
+        let thread = self.tables.thread(index);
+        let (entry, block) = (thread.upcall_interrupt.get(), thread.upcall_block.get());
+        let at = thread.context.instruction_pointer();
+        if at >= thread.window_start.get() && at < thread.window_end.get() {
+            // The window begins with the check for what is pending.
+            thread.context.set_instruction_pointer(thread.window_start.get());
+            thread.interrupted.set(false);
+            return;
+        }
+        if entry == 0 || block == 0 || thread.native_mask.get() & at != 0 {
+            return;
+        }
+        let saved = block.wrapping_add(offset_of!(UpcallBlock, interrupt) as u64);
+        if !self.write_words(thread, saved, &[0; 6]) {
+            return;
+        }
+        let place = thread.context.place();
+        self.write_words(thread, saved, &[place.rip, place.rsp, place.rflags, 0, 0, 0]);
+        thread.context.set_instruction_pointer(entry);
+        thread.interrupted.set(false);
+        self.cpu.attend(SCHEDULE);
+    }
+}

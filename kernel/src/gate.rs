@@ -1,0 +1,266 @@
+//! A gate: where messages arrive. Waiting callers and pending pulses in one order, parked receivers.
+//!
+//! Its state that matters to the message path is one word: generation (bits 32–63), flags (16–31) and the parked
+//! receiver on top (0–15). A connection holds generation and index in the same places, so that one comparison tells
+//! that the gate is alive, that nobody waits, nothing is pending and that its receiver is a plain one.
+//!
+//! A thread is a receiver of the gate it last received from. While a gate has one receiver, the word alone says
+//! whether it is parked; with more, the parked ones are in one list, the busy ones in another, in the order in which
+//! they received.
+
+use crate::header::Header;
+use crate::machine::Machine;
+use crate::tables::Tables;
+use crate::tree::{self, Forest, Node};
+use core::cell::Cell;
+
+/// Callers, pulses or notices wait.
+pub(crate) const WAITING: u64 = 1 << 16;
+/// The parked receiver is not plain: it has a deadline, or is stopped.
+pub(crate) const ODD: u64 = 1 << 17;
+/// There is more than one receiver.
+pub(crate) const SEVERAL: u64 = 1 << 18;
+const INDEX: u64 = 0xffff;
+
+/// Where messages arrive.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub(crate) struct Gate {
+    pub(crate) word: Cell<u64>,
+    pub(crate) header: Header,
+    /// Waiting callers, pulses and notices, strongest first.
+    pub(crate) waiting: Cell<u32>,
+    /// How many receivers it has.
+    pub(crate) receivers: Cell<u32>,
+    /// The one receiver, if there is one only.
+    pub(crate) only: Cell<u32>,
+    /// With several: the busy one that received earliest, and the last.
+    pub(crate) busy_first: Cell<u32>,
+    pub(crate) busy_last: Cell<u32>,
+    /// Baton for receivers that would be stuck.
+    pub(crate) reserve: Cell<u32>,
+    pub(crate) reserve_generation: Cell<u32>,
+    /// How many wait.
+    pub(crate) count: Cell<u32>,
+    /// How long a server may take to answer a caller that wants to leave, ns.
+    pub(crate) grace: Cell<u64>,
+    /// Connections by badge and index.
+    pub(crate) connections: Cell<u32>,
+}
+
+impl Gate {
+    /// The parked receiver on top, 0 if none is parked.
+    pub(crate) fn parked(&self) -> u32 {
+        (self.word.get() & INDEX) as u32
+    }
+
+    pub(crate) fn set_parked(&self, thread: u32) {
+        self.word.set(self.word.get() & !INDEX | u64::from(thread));
+    }
+
+    pub(crate) fn flag(&self, flag: u64, on: bool) {
+        let word = self.word.get();
+        self.word.set(if on { word | flag } else { word & !flag });
+    }
+
+    pub(crate) fn has(&self, flag: u64) -> bool {
+        self.word.get() & flag != 0
+    }
+
+    /// The thread that must get on for a waiting caller to be served: of several, the one that received earliest.
+    pub(crate) fn busy(&self) -> u32 {
+        if self.has(SEVERAL) {
+            self.busy_first.get()
+        } else if self.parked() == 0 {
+            self.only.get()
+        } else {
+            0
+        }
+    }
+}
+
+/// What can wait at a gate, as an id in its queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waiter {
+    /// A blocked caller: a thread.
+    Caller(u32),
+    /// A pending pulse.
+    Pulse(u32),
+    /// A connection without handles.
+    Closed(u32),
+    /// A caller in REPLY that wants to leave: a thread.
+    Unblock(u32),
+}
+
+impl Waiter {
+    pub(crate) fn id(self) -> u32 {
+        match self {
+            Self::Caller(index) => index,
+            Self::Pulse(index) => 1 << 16 | index,
+            Self::Closed(index) => 2 << 16 | index,
+            Self::Unblock(index) => 3 << 16 | index,
+        }
+    }
+
+    pub(crate) fn from_id(id: u32) -> Option<Self> {
+        let index = id & 0xffff;
+        match id >> 16 {
+            _ if id == 0 => None,
+            0 => Some(Self::Caller(index)),
+            1 => Some(Self::Pulse(index)),
+            2 => Some(Self::Closed(index)),
+            _ => Some(Self::Unblock(index)),
+        }
+    }
+}
+
+struct Queue<'a, M: Machine>(&'a Tables<M>);
+
+impl<M: Machine> Forest for Queue<'_, M> {
+    fn node(&self, id: u32) -> &Node {
+        match id >> 16 {
+            1 => &self.0.pulse(id).queue,
+            2 => &self.0.connection(id).queue,
+            _ => &self.0.thread(id).queue,
+        }
+    }
+}
+
+impl<M: Machine> Tables<M> {
+    /// Let something wait at a gate, behind what is as strong. `arrival` orders equals.
+    pub(crate) fn enqueue(&self, gate: &Gate, waiter: Waiter, priority: u8, arrival: u64) {
+        let key = u64::from(255 - priority) << 56 | arrival & (1 << 56) - 1;
+        tree::insert(&Queue(self), &gate.waiting, waiter.id(), key);
+        gate.count.set(gate.count.get() + 1);
+        gate.flag(WAITING, true);
+    }
+
+    /// Take something out of a gate's queue, if it is in.
+    pub(crate) fn dequeue(&self, gate: &Gate, waiter: Waiter) {
+        let forest = Queue(self);
+        if forest.node(waiter.id()).linked() {
+            tree::remove(&forest, &gate.waiting, waiter.id());
+            gate.count.set(gate.count.get() - 1);
+            gate.flag(WAITING, gate.waiting.get() != 0);
+        }
+    }
+
+    /// Who is served next.
+    pub(crate) fn strongest(&self, gate: &Gate) -> Option<Waiter> {
+        Waiter::from_id(tree::first(&Queue(self), &gate.waiting))
+    }
+
+    /// Who is served after that one.
+    pub(crate) fn following(&self, waiter: Waiter) -> Option<Waiter> {
+        Waiter::from_id(tree::next(&Queue(self), waiter.id()))
+    }
+
+    /// Make a thread a receiver of this gate, busy. It must not be a receiver of any.
+    pub(crate) fn associate(&self, gate_index: u32, index: u32) {
+        let (gate, thread) = (self.gate(gate_index), self.thread(index));
+        debug_assert!(thread.gate.get() == 0);
+        thread.gate.set(gate_index);
+        let count = gate.receivers.get();
+        gate.receivers.set(count + 1);
+        thread.receiver_next.set(0);
+        thread.receiver_previous.set(0);
+        if count == 0 {
+            gate.only.set(index);
+            return;
+        }
+        if count == 1 {
+            gate.flag(SEVERAL, true);
+            let only = gate.only.get();
+            if gate.parked() == 0 {
+                gate.busy_first.set(only);
+                gate.busy_last.set(only);
+            }
+        }
+        self.append_busy(gate, index);
+    }
+
+    fn append_busy(&self, gate: &Gate, index: u32) {
+        let last = gate.busy_last.replace(index);
+        let thread = self.thread(index);
+        thread.receiver_previous.set(last);
+        thread.receiver_next.set(0);
+        if last == 0 { gate.busy_first.set(index) } else { self.thread(last).receiver_next.set(index) }
+    }
+
+    /// A busy receiver takes a message: of several, it is now the one that received last.
+    pub(crate) fn to_busy_end(&self, gate: &Gate, index: u32) {
+        self.unlink_receiver(gate, index);
+        self.append_busy(gate, index);
+    }
+
+    /// Take a thread out of the list (parked or busy) it is in; several receivers.
+    fn unlink_receiver(&self, gate: &Gate, index: u32) {
+        let thread = self.thread(index);
+        let (next, previous) = (thread.receiver_next.replace(0), thread.receiver_previous.replace(0));
+        if previous != 0 {
+            self.thread(previous).receiver_next.set(next);
+        } else if gate.parked() == index {
+            gate.set_parked(next);
+        } else if gate.busy_first.get() == index {
+            gate.busy_first.set(next);
+        }
+        if next != 0 {
+            self.thread(next).receiver_previous.set(previous);
+        } else if gate.busy_last.get() == index {
+            gate.busy_last.set(previous);
+        }
+    }
+
+    /// The thread is no longer a receiver of its gate (it must be busy, not parked).
+    pub(crate) fn dissociate(&self, index: u32) {
+        let thread = self.thread(index);
+        let gate_index = thread.gate.replace(0);
+        if gate_index == 0 {
+            return;
+        }
+        let gate = self.gate(gate_index);
+        let count = gate.receivers.get() - 1;
+        gate.receivers.set(count);
+        if !gate.has(SEVERAL) {
+            gate.only.set(0);
+            return;
+        }
+        self.unlink_receiver(gate, index);
+        if count == 1 {
+            gate.flag(SEVERAL, false);
+            let remaining = if gate.parked() != 0 { gate.parked() } else { gate.busy_first.get() };
+            gate.only.set(remaining);
+            gate.busy_first.set(0);
+            gate.busy_last.set(0);
+        }
+    }
+
+    /// A busy receiver of this gate parks. `odd`: it has a deadline.
+    pub(crate) fn park(&self, gate: &Gate, index: u32, odd: bool) {
+        if gate.has(SEVERAL) {
+            self.unlink_receiver(gate, index);
+            let top = gate.parked();
+            self.thread(index).receiver_next.set(top);
+            if top != 0 {
+                self.thread(top).receiver_previous.set(index);
+            }
+        }
+        gate.set_parked(index);
+        if odd {
+            gate.flag(ODD, true);
+        }
+    }
+
+    /// A parked receiver becomes busy: a message is delivered to it, or it leaves.
+    pub(crate) fn unpark(&self, gate: &Gate, index: u32) {
+        if gate.has(SEVERAL) {
+            self.unlink_receiver(gate, index);
+            self.append_busy(gate, index);
+        } else {
+            gate.set_parked(0);
+        }
+        if gate.parked() == 0 {
+            gate.flag(ODD, false);
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! The handle table of a process: pages of 64 entries, found through a directory in the process.
+//!
+//! An entry is built so that the message path needs one comparison: `send` holds the whole handle if, and only if, the
+//! entry is a connection with the right to send; `receive` likewise for gates. A slot's generation grows with every
+//! use; one whose generation would wrap is never used again.
+
+use crate::header::Pool;
+use crate::machine::Machine;
+use crate::process::Process;
+use crate::tables::{HANDLE_PAGES, Tables};
+use abi::object::Kind;
+use abi::{Error, Handle, Rights};
+use core::cell::Cell;
+
+/// Entries in a page.
+pub(crate) const PAGE_ENTRIES: u32 = 64;
+/// Pages that a directory can name: 16,384 handles.
+pub(crate) const DIRECTORY: usize = 256;
+const GENERATION_LIMIT: u64 = (1 << 48) - 1;
+
+/// One slot of a handle table.
+#[derive(Debug, Default)]
+#[repr(C, align(64))]
+pub(crate) struct Entry {
+    /// The whole handle, if it is a connection that may send; else something that no handle of this slot equals.
+    pub(crate) send: Cell<u64>,
+    /// The whole handle, if it is a gate that may be received from.
+    pub(crate) receive: Cell<u64>,
+    /// The whole handle while the slot is in use, else 0.
+    pub(crate) key: Cell<u64>,
+    /// Generation of the present or the last use.
+    pub(crate) generation: Cell<u64>,
+    /// Index of the object.
+    pub(crate) object: Cell<u32>,
+    /// Generation of the object.
+    pub(crate) object_generation: Cell<u32>,
+    /// Next free slot.
+    next: Cell<u32>,
+    /// [`Kind`].
+    pub(crate) kind: Cell<u8>,
+    /// [`Rights`].
+    pub(crate) rights: Cell<u8>,
+    /// Copied by `COPY_TABLE`.
+    pub(crate) inherit: Cell<bool>,
+}
+
+const _: () = assert!(size_of::<Entry>() == 64);
+
+/// What an entry names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reference {
+    pub(crate) kind: Kind,
+    pub(crate) object: u32,
+    pub(crate) generation: u32,
+    pub(crate) rights: Rights,
+}
+
+impl Entry {
+    /// What it names.
+    pub(crate) fn reference(&self) -> Reference {
+        Reference {
+            kind: Kind::from_number(self.kind.get()).unwrap_or(Kind::Free),
+            object: self.object.get(),
+            generation: self.object_generation.get(),
+            rights: Rights(u32::from(self.rights.get())),
+        }
+    }
+
+    /// Make it name an object, under `key`.
+    fn fill(&self, key: u64, reference: Reference) {
+        self.key.set(key);
+        self.generation.set(key >> 16);
+        self.object.set(reference.object);
+        self.object_generation.set(reference.generation);
+        self.kind.set(reference.kind as u8);
+        self.rights.set(reference.rights.0 as u8);
+        self.inherit.set(false);
+        // `!key` has another index in its low bits, so it equals no handle that leads here.
+        let sends = reference.kind == Kind::Connection && reference.rights.contains(Rights::SEND);
+        let receives = reference.kind == Kind::Gate && reference.rights.contains(Rights::RECEIVE);
+        self.send.set(if sends { key } else { !key });
+        self.receive.set(if receives { key } else { !key });
+    }
+}
+
+/// A page of entries.
+#[derive(Debug)]
+#[repr(C, align(4096))]
+pub(crate) struct HandlePage {
+    pub(crate) entries: [Entry; PAGE_ENTRIES as usize],
+}
+
+const _: () = assert!(size_of::<HandlePage>() == 4096);
+
+impl Default for HandlePage {
+    fn default() -> Self {
+        Self { entries: core::array::from_fn(|_| Entry::default()) }
+    }
+}
+
+impl<M: Machine> Tables<M> {
+    /// The slot that a handle's index leads to, whatever it holds (a dummy for indices beyond the table).
+    #[inline(always)]
+    pub(crate) fn slot(&self, process: &Process<M>, handle: u64) -> &Entry {
+        let page = process.directory[(handle >> 6) as usize & (DIRECTORY - 1)].get();
+        &self.handle_pages[page as usize & (HANDLE_PAGES - 1)].entries[handle as usize & (PAGE_ENTRIES as usize - 1)]
+    }
+
+    /// The entry that a handle names.
+    pub(crate) fn entry(&self, process: &Process<M>, handle: Handle) -> Result<&Entry, Error> {
+        let entry = self.slot(process, handle.0);
+        if handle.is_none() || entry.key.get() != handle.0 {
+            return Err(Error::BadHandle);
+        }
+        Ok(entry)
+    }
+
+    /// Where the chain of free pages continues.
+    fn page_link(&self, page: u32) -> &Cell<u32> {
+        &self.handle_pages[page as usize & (HANDLE_PAGES - 1)].entries[0].next
+    }
+
+    /// Add a page of free slots to the table. The caller has charged it.
+    pub(crate) fn grow(&self, pool: &Pool, process: &Process<M>) -> Result<(), Error> {
+        let count = process.handle_pages.get();
+        if count as usize >= DIRECTORY {
+            return Err(Error::BadArgument);
+        }
+        let page = pool.take(|page| self.page_link(page)).ok_or(Error::Exhausted)?;
+        process.directory[count as usize].set(page);
+        process.handle_pages.set(count + 1);
+        // Bound: 64 entries. Chained so that the lowest index is used first.
+        for position in (0..PAGE_ENTRIES).rev() {
+            let index = count * PAGE_ENTRIES + position;
+            let entry = self.slot(process, u64::from(index));
+            entry.key.set(0);
+            entry.send.set(!u64::from(index));
+            entry.receive.set(!u64::from(index));
+            entry.generation.set(0);
+            entry.kind.set(Kind::Free as u8);
+            if index >= u32::from(Handle::FIRST_FREE_INDEX) {
+                entry.next.set(process.free_handle.get());
+                process.free_handle.set(index);
+            }
+        }
+        Ok(())
+    }
+
+    /// Give back the last page of a table whose process is dead; its entries are not looked at. False: none left.
+    pub(crate) fn shrink(&self, pool: &Pool, process: &Process<M>) -> bool {
+        let count = process.handle_pages.get();
+        if count == 0 {
+            return false;
+        }
+        let page = process.directory[count as usize - 1].replace(0);
+        process.handle_pages.set(count - 1);
+        process.free_handle.set(0);
+        // Bound: 64 entries. Generations start anew with the next process: its handles are other handles.
+        for entry in &self.handle_pages[page as usize & (HANDLE_PAGES - 1)].entries {
+            entry.key.set(0);
+            entry.send.set(0);
+            entry.receive.set(0);
+        }
+        pool.give(page, self.page_link(page));
+        true
+    }
+
+    /// Whether an insertion would find a slot.
+    pub(crate) fn has_room(&self, process: &Process<M>) -> bool {
+        process.free_handle.get() != 0
+    }
+
+    /// Put a reference into a free slot.
+    pub(crate) fn insert(&self, process: &Process<M>, reference: Reference) -> Result<Handle, Error> {
+        let index = process.free_handle.get();
+        if index == 0 {
+            return Err(Error::TableFull);
+        }
+        let entry = self.slot(process, u64::from(index));
+        process.free_handle.set(entry.next.get());
+        let handle = Handle::new(index as u16, entry.generation.get() + 1);
+        entry.fill(handle.0, reference);
+        Ok(handle)
+    }
+
+    /// Put a reference into one of the slots that abi fixes (below `FIRST_FREE_INDEX`), generation 1.
+    pub(crate) fn insert_fixed(&self, process: &Process<M>, handle: Handle, reference: Reference) {
+        self.slot(process, handle.0).fill(handle.0, reference);
+    }
+
+    /// Put a reference under exactly this handle, whose slot must be free or be beyond nothing (fork).
+    pub(crate) fn insert_at(&self, process: &Process<M>, handle: Handle, reference: Reference) -> Result<(), Error> {
+        let index = u32::from(handle.index());
+        if index < u32::from(Handle::FIRST_FREE_INDEX) || index >= process.handle_pages.get() * PAGE_ENTRIES {
+            return Err(Error::TableFull);
+        }
+        let entry = self.slot(process, u64::from(index));
+        if entry.key.get() != 0 {
+            return Err(Error::Busy);
+        }
+        // Take it out of the chain of free slots: at the head if slots are taken in order (as a fork does), else by a
+        // walk. Bound: the free slots before it.
+        let mut link = &process.free_handle;
+        while link.get() != index {
+            if link.get() == 0 {
+                return Err(Error::TableFull);
+            }
+            link = &self.slot(process, u64::from(link.get())).next;
+        }
+        link.set(entry.next.get());
+        entry.fill(handle.0, reference);
+        Ok(())
+    }
+
+    /// Fill a reserved slot: same handle, now naming an object.
+    pub(crate) fn fill_reserved(&self, entry: &Entry, reference: Reference) {
+        debug_assert!(entry.kind.get() == Kind::Reserved as u8);
+        entry.fill(entry.key.get(), reference);
+    }
+
+    /// Empty a slot that is in use.
+    pub(crate) fn clear(&self, process: &Process<M>, entry: &Entry) {
+        let index = entry.key.get() as u16;
+        entry.key.set(0);
+        entry.send.set(!u64::from(index));
+        entry.receive.set(!u64::from(index));
+        entry.kind.set(Kind::Free as u8);
+        if entry.generation.get() < GENERATION_LIMIT && index >= Handle::FIRST_FREE_INDEX {
+            entry.next.set(process.free_handle.get());
+            process.free_handle.set(u32::from(index));
+        }
+    }
+}

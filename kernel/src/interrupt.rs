@@ -1,0 +1,133 @@
+//! Interrupt lines: mask, raise the pulses, done.
+//!
+//! A line is unmasked when all its takers (at most 8) have re-armed it, died, or taken longer than they asked for.
+
+use crate::alarm::AlarmOf;
+use crate::kernel::Kernel;
+use crate::machine::Machine;
+use crate::tree::Node;
+use abi::Error;
+use core::cell::Cell;
+
+/// Lines that the kernel can manage.
+pub(crate) const LINES: usize = 256;
+/// Takers of one line.
+const TAKERS: u32 = 8;
+
+/// One interrupt line.
+#[derive(Debug, Default)]
+pub(crate) struct Line {
+    takers: Cell<u32>,
+    unarmed: Cell<u32>,
+    edge: Cell<bool>,
+    limit: Cell<u64>,
+    pub(crate) alarm: Node,
+}
+
+impl<M: Machine> Kernel<M> {
+    pub(crate) fn line(&self, line: u32) -> &Line {
+        &self.lines[line as usize & (LINES - 1)]
+    }
+
+    /// A device asks for attention; the machine has masked the line.
+    pub(crate) fn interrupt(&self, number: u32) {
+        let line = self.line(number);
+        let mut at = line.takers.get();
+        // Bound: TAKERS.
+        while at != 0 {
+            let pulse = self.tables.pulse(at);
+            if !pulse.unarmed.replace(true) {
+                line.unarmed.set(line.unarmed.get() + 1);
+            }
+            self.raise(at, 1 << pulse.line_bit.get());
+            at = pulse.line_next.get();
+        }
+        if line.limit.get() != 0 && line.unarmed.get() != 0 {
+            self.set_alarm(AlarmOf::Line(number), self.machine.now().saturating_add(line.limit.get()));
+        }
+    }
+
+    /// A taker is done with the interrupt.
+    pub(crate) fn rearm(&self, index: u32) {
+        let pulse = self.tables.pulse(index);
+        if pulse.line.get() == 0 || !pulse.unarmed.replace(false) {
+            return;
+        }
+        let number = pulse.line.get() - 1;
+        let line = self.line(number);
+        line.unarmed.set(line.unarmed.get() - 1);
+        if line.unarmed.get() == 0 {
+            self.clear_alarm(AlarmOf::Line(number));
+            self.machine.unmask(number, line.edge.get());
+        }
+    }
+
+    /// Its takers took too long: the line is unmasked nevertheless.
+    pub(crate) fn line_overdue(&self, number: u32) {
+        let line = self.line(number);
+        let mut at = line.takers.get();
+        // Bound: TAKERS.
+        while at != 0 {
+            let pulse = self.tables.pulse(at);
+            pulse.unarmed.set(false);
+            at = pulse.line_next.get();
+        }
+        line.unarmed.set(0);
+        self.machine.unmask(number, line.edge.get());
+    }
+
+    /// Bind a pulse to a line.
+    pub(crate) fn bind_line(&self, index: u32, number: u32, bit: u32, limit: u64, edge: bool) -> Result<(), Error> {
+        let (pulse, line) = (self.tables.pulse(index), self.line(number));
+        if pulse.line.get() != 0 {
+            return Err(Error::Busy);
+        }
+        let (mut count, mut at) = (0, line.takers.get());
+        // Bound: TAKERS.
+        while at != 0 {
+            count += 1;
+            at = self.tables.pulse(at).line_next.get();
+        }
+        if count >= TAKERS || (count > 0 && line.edge.get() != edge) {
+            return Err(Error::Busy);
+        }
+        pulse.line.set(number + 1);
+        pulse.line_bit.set(bit);
+        pulse.unarmed.set(false);
+        pulse.line_next.set(line.takers.replace(index));
+        line.edge.set(edge);
+        if limit != 0 && (line.limit.get() == 0 || limit < line.limit.get()) {
+            line.limit.set(limit);
+        }
+        if line.unarmed.get() == 0 {
+            self.machine.unmask(number, edge);
+        }
+        Ok(())
+    }
+
+    /// Undo the binding; a line without takers stays masked.
+    pub(crate) fn unbind_line(&self, index: u32) {
+        let pulse = self.tables.pulse(index);
+        let bound = pulse.line.get();
+        if bound == 0 {
+            return;
+        }
+        let line = self.line(bound - 1);
+        let mut link = &line.takers;
+        // Bound: TAKERS.
+        while link.get() != index && link.get() != 0 {
+            link = &self.tables.pulse(link.get()).line_next;
+        }
+        link.set(pulse.line_next.replace(0));
+        if line.takers.get() == 0 {
+            self.machine.mask(bound - 1);
+            self.clear_alarm(AlarmOf::Line(bound - 1));
+            line.unarmed.set(0);
+            line.limit.set(0);
+            pulse.unarmed.set(false);
+        } else {
+            self.rearm(index);
+        }
+        pulse.line.set(0);
+    }
+}

@@ -1,0 +1,180 @@
+//! Objects come and go: slots, charges, lists of possessions, references from handles.
+
+use crate::handle_table::{Entry, Reference};
+use crate::header::tag;
+use crate::kernel::Kernel;
+use crate::machine::{Frame, Machine};
+use crate::process::Process;
+use crate::quota::Resource;
+use abi::object::Kind;
+use abi::{Error, Handle, PAGE_SIZE, Rights};
+
+const fn resource(kind: Kind) -> Resource {
+    match kind {
+        Kind::Process | Kind::Free | Kind::Reserved => Resource::Processes,
+        Kind::Thread => Resource::Threads,
+        Kind::Baton => Resource::Batons,
+        Kind::Gate => Resource::Gates,
+        Kind::Connection => Resource::Connections,
+        Kind::Pulse => Resource::Pulses,
+        Kind::Memory => Resource::Memories,
+    }
+}
+
+impl<M: Machine> Kernel<M> {
+    /// A new object of this kind, charged to `owner`; for a process, whose quota was carved out before, `owner` is its
+    /// parent. Alive, linked, and its generation new; the other fields are as the last user left them.
+    pub(crate) fn create(&self, kind: Kind, owner: u32) -> Result<u32, Error> {
+        let account = &self.tables.process(owner).account;
+        if kind != Kind::Process && !account.charge(resource(kind), 1) {
+            return Err(Error::QuotaExceeded);
+        }
+        let pool = &self.pools[kind as usize];
+        let Some(index) = pool.take(|slot| &self.tables.header(kind, slot).next) else {
+            if kind != Kind::Process {
+                account.release(resource(kind), 1);
+            }
+            return Err(Error::Exhausted);
+        };
+        let header = self.tables.header(kind, index);
+        header.generation.set(header.generation.get() + 1);
+        header.dying.set(false);
+        self.possess(kind, index, owner);
+        Ok(index)
+    }
+
+    /// Link an object into a process's list of possessions.
+    pub(crate) fn possess(&self, kind: Kind, index: u32, owner: u32) {
+        let header = self.tables.header(kind, index);
+        let name = tag(kind, index);
+        let first = self.tables.process(owner).possessions.replace(name);
+        header.owner.set(owner);
+        header.previous.set(0);
+        header.next.set(first);
+        if first != 0 {
+            self.tagged(first).previous.set(name);
+        }
+    }
+
+    fn tagged(&self, name: u32) -> &crate::header::Header {
+        let kind = Kind::from_number((name >> 16) as u8).unwrap_or(Kind::Free);
+        self.tables.header(kind, name & 0xffff)
+    }
+
+    /// Take an object out of its owner's list.
+    pub(crate) fn dispossess(&self, kind: Kind, index: u32) {
+        let header = self.tables.header(kind, index);
+        let (next, previous) = (header.next.get(), header.previous.get());
+        if previous == 0 {
+            self.tables.process(header.owner.get()).possessions.set(next);
+        } else {
+            self.tagged(previous).next.set(next);
+        }
+        if next != 0 {
+            self.tagged(next).previous.set(previous);
+        }
+    }
+
+    /// A dead object's remains are gone: its slot and its charge come back.
+    pub(crate) fn free(&self, kind: Kind, index: u32) {
+        let header = self.tables.header(kind, index);
+        debug_assert!(!header.alive());
+        self.dispossess(kind, index);
+        let account = &self.tables.process(header.owner.get()).account;
+        if kind == Kind::Process {
+            account.restore(&self.tables.process(index).account);
+        } else {
+            account.release(resource(kind), 1);
+        }
+        header.dying.set(false);
+        if header.generation.get() < u32::MAX - 1 {
+            self.pools[kind as usize].give(index, &header.next);
+        }
+    }
+
+    /// Whether what an entry refers to is still alive (a reserved slot refers to nothing).
+    pub(crate) fn refers(&self, reference: &Reference) -> bool {
+        match reference.kind {
+            Kind::Free => false,
+            Kind::Reserved => true,
+            kind => self.tables.header(kind, reference.object).generation.get() == reference.generation,
+        }
+    }
+
+    /// One more handle to an object: connections count them.
+    pub(crate) fn count_handle(&self, reference: &Reference) {
+        if reference.kind == Kind::Connection && self.refers(reference) {
+            let count = &self.tables.connection(reference.object).count;
+            count.set(count.get() + 1);
+        }
+    }
+
+    /// One handle to an object less.
+    pub(crate) fn uncount_handle(&self, reference: &Reference) {
+        if reference.kind == Kind::Connection && self.refers(reference) {
+            let count = &self.tables.connection(reference.object).count;
+            count.set(count.get() - 1);
+            if count.get() == 0 {
+                self.closed(reference.object);
+            }
+        }
+    }
+
+    /// Put a new handle for an object into a table.
+    pub(crate) fn install(
+        &self,
+        process: &Process<M>,
+        kind: Kind,
+        object: u32,
+        rights: Rights,
+    ) -> Result<Handle, Error> {
+        let generation = self.tables.header(kind, object).generation.get();
+        self.install_reference(process, Reference { kind, object, generation, rights })
+    }
+
+    /// Put a copy of a reference into a table.
+    pub(crate) fn install_reference(&self, process: &Process<M>, reference: Reference) -> Result<Handle, Error> {
+        let handle = self.tables.insert(process, reference)?;
+        self.count_handle(&reference);
+        Ok(handle)
+    }
+
+    /// Empty a slot of a table.
+    pub(crate) fn close(&self, process: &Process<M>, entry: &Entry) {
+        let reference = entry.reference();
+        self.tables.clear(process, entry);
+        self.uncount_handle(&reference);
+    }
+
+    /// A frame of the arena, uncharged.
+    pub(crate) fn take_frame(&self) -> Option<Frame> {
+        let index = self.frames.take(|slot| self.tables.frame_link(slot))?;
+        Some(Frame(self.frame_base.get() + u64::from(index - 1) * PAGE_SIZE))
+    }
+
+    /// Give a frame of the arena back.
+    pub(crate) fn give_frame(&self, frame: Frame) {
+        let index = ((frame.0 - self.frame_base.get()) / PAGE_SIZE) as u32 + 1;
+        self.frames.give(index, self.tables.frame_link(index));
+    }
+
+    /// A frame for a page table, charged to a process.
+    pub(crate) fn charged_frame(&self, process: &Process<M>) -> Option<Frame> {
+        if !process.account.charge(Resource::Pages, 1) {
+            return None;
+        }
+        let frame = self.take_frame();
+        if frame.is_none() {
+            process.account.release(Resource::Pages, 1);
+        }
+        frame
+    }
+
+    /// Add a page to a process's handle table, charged to it.
+    pub(crate) fn grow_handles(&self, process: &Process<M>) -> Result<(), Error> {
+        if !process.account.charge(Resource::Pages, 1) {
+            return Err(Error::QuotaExceeded);
+        }
+        self.tables.grow(&self.handle_pool, process).inspect_err(|_| process.account.release(Resource::Pages, 1))
+    }
+}

@@ -1,0 +1,93 @@
+//! Mapping records: one for each run of pages that a space maps from a Memory, linked from both.
+//!
+//! A space's records are ordered by address and never overlap; every translation of a space is described by one.
+
+use crate::machine::Machine;
+use crate::process::Process;
+use crate::tables::Tables;
+use crate::tree::{self, Forest, Node};
+use abi::PAGE_SIZE;
+use core::cell::Cell;
+
+/// A run of pages mapped from a Memory into a space.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub(crate) struct Mapping {
+    /// In the space's set, by address.
+    pub(crate) node: Node,
+    pub(crate) memory: Cell<u32>,
+    pub(crate) process: Cell<u32>,
+    /// Neighbours among the Memory's records; also the chain of free records.
+    pub(crate) next: Cell<u32>,
+    pub(crate) previous: Cell<u32>,
+    pub(crate) pages: Cell<u64>,
+    /// Where it starts in the Memory, bytes.
+    pub(crate) offset: Cell<u64>,
+    /// Pages that have translations; less than `pages` only while `MAP` is repeated.
+    pub(crate) done: Cell<u64>,
+    /// [`abi::object::access`] now, and at most.
+    pub(crate) access: Cell<u8>,
+    pub(crate) allowed: Cell<u8>,
+}
+
+impl Mapping {
+    pub(crate) fn address(&self) -> u64 {
+        self.node.key()
+    }
+
+    /// First address after it.
+    pub(crate) fn end(&self) -> u64 {
+        self.node.key() + self.pages.get() * PAGE_SIZE
+    }
+}
+
+struct Space<'a, M: Machine>(&'a Tables<M>);
+
+impl<M: Machine> Forest for Space<'_, M> {
+    fn node(&self, id: u32) -> &Node {
+        &self.0.mapping(id).node
+    }
+}
+
+impl<M: Machine> Tables<M> {
+    /// Link a record, whose other fields are set, to its space at `address` and to its Memory.
+    pub(crate) fn link_mapping(&self, id: u32, address: u64) {
+        let record = self.mapping(id);
+        tree::insert(&Space(self), &self.process(record.process.get()).mappings, id, address);
+        let head = &self.memory(record.memory.get()).mappings;
+        let first = head.replace(id);
+        record.previous.set(0);
+        record.next.set(first);
+        if first != 0 {
+            self.mapping(first).previous.set(id);
+        }
+    }
+
+    /// Unlink a record from both.
+    pub(crate) fn unlink_mapping(&self, id: u32) {
+        let record = self.mapping(id);
+        tree::remove(&Space(self), &self.process(record.process.get()).mappings, id);
+        let (next, previous) = (record.next.get(), record.previous.get());
+        if previous == 0 {
+            self.memory(record.memory.get()).mappings.set(next);
+        } else {
+            self.mapping(previous).next.set(next);
+        }
+        if next != 0 {
+            self.mapping(next).previous.set(previous);
+        }
+    }
+
+    /// The first record of a space that ends after `address`, 0 if there is none.
+    pub(crate) fn mapping_from(&self, process: &Process<M>, address: u64) -> u32 {
+        let forest = Space(self);
+        let at = tree::last_up_to(&forest, &process.mappings, address);
+        if at == 0 {
+            tree::first(&forest, &process.mappings)
+        } else if self.mapping(at).end() > address {
+            at
+        } else {
+            tree::next(&forest, at)
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! What reaches a gate without a caller: pulses, and the kernel's notices (a connection was closed, a caller wants to
+//! leave). They wait in the gate's queue with the callers, in one order, each in a slot of its own object.
+//!
+//! A closing notice, a death pulse and an interrupt are settled by the next receive of the thread that took them; if it
+//! dies before, the next receiver gets them again.
+
+use crate::alarm::AlarmOf;
+use crate::gate::Waiter;
+use crate::kernel::Kernel;
+use crate::machine::{Context, Machine, Outcome};
+use crate::thread::{LEAVING, Thread};
+use abi::call::flags;
+use abi::object::Kind;
+use abi::{Error, Handle, Rights, Status, notice};
+
+impl<M: Machine> Kernel<M> {
+    /// The operation Raise.
+    pub(crate) fn raise_handle(&self, thread: &Thread<M>) -> Result<(), Error> {
+        let pulse = self.object(thread, Handle(thread.context.target()), Kind::Pulse, Rights::SEND)?;
+        let value = thread.context.words()[0];
+        thread.context.set_outcome(Outcome::default());
+        self.raise(pulse, value);
+        Ok(())
+    }
+
+    /// Raise a pulse; nothing happens if its gate is no more.
+    pub(crate) fn raise(&self, index: u32, value: u64) {
+        let pulse = self.tables.pulse(index);
+        let Some((gate_index, gate)) = self.tables.gate_of(pulse.gate.get()) else { return };
+        let old = pulse.value.get();
+        pulse.value.set(if pulse.counts.get() { old.saturating_add(value) } else { old | value });
+        if pulse.pending.replace(true) {
+            return;
+        }
+        if gate.parked() == 0 {
+            self.tables.enqueue(gate, Waiter::Pulse(index), pulse.priority.get(), self.arrival());
+        } else {
+            self.hand_over(gate_index, Waiter::Pulse(index));
+        }
+    }
+
+    /// Let a notice of the kernel wait at its gate, or give it to a parked receiver.
+    fn notify(&self, key: u64, waiter: Waiter, priority: u8) -> bool {
+        let Some((gate_index, gate)) = self.tables.gate_of(key) else { return false };
+        if gate.parked() == 0 {
+            self.tables.enqueue(gate, waiter, priority, self.arrival());
+        } else {
+            self.hand_over(gate_index, waiter);
+        }
+        true
+    }
+
+    fn hand_over(&self, gate_index: u32, waiter: Waiter) {
+        let receiver = self.wake_receiver(gate_index);
+        self.deliver_notice(receiver, waiter);
+        self.wake(receiver);
+    }
+
+    /// Put a pulse or notice into a receiver's registers, and note what its next receive settles.
+    pub(crate) fn deliver_notice(&self, index: u32, waiter: Waiter) {
+        let thread = self.tables.thread(index);
+        let (label, word, badge, status) = match waiter {
+            Waiter::Pulse(pulse_index) => {
+                let pulse = self.tables.pulse(pulse_index);
+                pulse.pending.set(false);
+                let held = pulse.line.get() != 0 && self.flagged(thread, flags::HOLD);
+                if (pulse.line.get() != 0 && !held) || pulse.death_of.get() != 0 {
+                    thread.taken.set(waiter.id());
+                }
+                let baton = pulse.baton.get();
+                let carried = self.tables.baton(baton);
+                if baton != 0
+                    && carried.header.generation.get() == pulse.baton_generation.get()
+                    && (carried.holder.get() == 0 || self.tables.thread(carried.holder.get()).current.get() != baton)
+                {
+                    carried.root.set(index);
+                    self.give(index, baton);
+                }
+                (0, pulse.value.replace(0), pulse.badge.get(), Status::PULSE)
+            }
+            Waiter::Closed(connection) => {
+                thread.taken.set(waiter.id());
+                (notice::CLOSED, 0, self.tables.connection(connection).badge.get(), Status::PULSE | Status::NOTICE)
+            }
+            Waiter::Unblock(caller) | Waiter::Caller(caller) => {
+                let caller = self.tables.thread(caller);
+                (notice::UNBLOCK, caller.request.get(), caller.badge.get(), Status::PULSE | Status::NOTICE)
+            }
+        };
+        let priority = match waiter {
+            Waiter::Pulse(pulse) => self.tables.pulse(pulse).priority.get(),
+            _ => self.tables.baton(thread.current.get()).priority.get(),
+        };
+        thread.context.set_message(label, [word, 0, 0, 0]);
+        thread.context.set_outcome(Outcome { status: status | u64::from(priority) << 32, badge, ..Outcome::default() });
+    }
+
+    /// The thread receives again: what it took the last time is dealt with.
+    pub(crate) fn settle(&self, index: u32) {
+        let taken = self.tables.thread(index).taken.replace(0);
+        match Waiter::from_id(taken) {
+            Some(Waiter::Pulse(pulse)) => self.rearm(pulse),
+            Some(Waiter::Closed(connection)) => self.forget_connection(connection),
+            _ => {}
+        }
+    }
+
+    /// The thread dies before it dealt with what it took: it is told again.
+    pub(crate) fn unsettle(&self, index: u32) {
+        let taken = self.tables.thread(index).taken.replace(0);
+        match Waiter::from_id(taken) {
+            Some(Waiter::Pulse(pulse)) => {
+                let line_bit = self.tables.pulse(pulse).line_bit.get();
+                if self.tables.pulse(pulse).unarmed.get() {
+                    self.raise(pulse, 1 << line_bit);
+                } else if self.tables.pulse(pulse).death_of.get() != 0 {
+                    self.raise(pulse, 1);
+                }
+            }
+            Some(Waiter::Closed(connection)) => self.closed(connection),
+            _ => {}
+        }
+    }
+
+    /// A pulse is destroyed: whoever took it need not settle it. (A thread checks that itself: the slot's next user is
+    /// harmed by nothing worse than a re-arm.)
+    pub(crate) fn pulse_alarm(&self, index: u32, due: u64, now: u64) {
+        let pulse = self.tables.pulse(index);
+        let period = pulse.period.get();
+        if period != 0 {
+            // Skip what was missed, keep the phase.
+            let missed = now.saturating_sub(due) / period;
+            self.set_alarm(AlarmOf::Pulse(index), due.saturating_add((missed + 1).saturating_mul(period)));
+        }
+        self.raise(index, 1);
+    }
+
+    /// The last handle to a connection is gone: its server is told, then it is forgotten.
+    pub(crate) fn closed(&self, index: u32) {
+        let connection = self.tables.connection(index);
+        let priority = self.tables.baton(self.cpu.baton.get()).priority.get();
+        if !self.notify(connection.gate.get(), Waiter::Closed(index), priority) {
+            self.forget_connection(index);
+        }
+    }
+
+    /// Ask the server of a caller in REPLY to let it go. False: nobody to ask.
+    pub(crate) fn ask_to_unblock(&self, index: u32) -> bool {
+        let thread = self.tables.thread(index);
+        let priority = self.tables.baton(thread.current.get()).priority.get();
+        let asked = self.notify(thread.target.get(), Waiter::Unblock(index), priority);
+        if asked {
+            thread.state.set(thread.state.get() | LEAVING);
+        }
+        asked
+    }
+
+    /// The caller got its answer or left: the notice is void.
+    pub(crate) fn stop_unblock(&self, index: u32) {
+        let thread = self.tables.thread(index);
+        if thread.is(LEAVING) {
+            let gate = self.tables.gate(thread.target.get() as u32 & 0xffff);
+            self.tables.dequeue(gate, Waiter::Unblock(index));
+            thread.state.set(thread.state.get() & !LEAVING);
+        }
+    }
+
+    /// Raise the pulses that are bound to a death, and unbind them.
+    pub(crate) fn raise_deaths(&self, first: u32) {
+        let mut at = first;
+        // Bound: pulses bound to this object.
+        while at != 0 {
+            let pulse = self.tables.pulse(at);
+            let next = pulse.death_next.replace(0);
+            self.raise(at, 1);
+            at = next;
+        }
+    }
+
+    /// There is nothing to run: raise an idle pulse, if one is bound. Says whether it did.
+    pub(crate) fn raise_idle(&self) -> bool {
+        let mut at = self.cpu.idle_pulses.get();
+        // Bound: idle pulses (each needs the right to bind one).
+        while at != 0 {
+            let pulse = self.tables.pulse(at);
+            if !pulse.pending.get() {
+                self.raise(at, 1);
+                return true;
+            }
+            at = pulse.idle_next.get();
+        }
+        false
+    }
+}

@@ -1,0 +1,66 @@
+//! Methods of a baton.
+
+use super::{Answer, DONE, Request};
+use crate::kernel::Kernel;
+use crate::machine::Machine;
+use abi::object::baton as method;
+use abi::thread::Policy;
+use abi::{Error, Rights};
+
+impl<M: Machine> Kernel<M> {
+    /// Fill in a new baton.
+    pub(crate) fn set_baton(
+        &self,
+        index: u32,
+        priority: u8,
+        policy: Policy,
+        slice: u64,
+        period: u64,
+        low_priority: u8,
+    ) {
+        let baton = self.tables.baton(index);
+        baton.holder.set(0);
+        baton.root.set(0);
+        baton.owned.set(false);
+        baton.billed.set(0);
+        baton.place.set(crate::baton::Place::Resting);
+        self.shape(baton, priority, policy, slice, period, low_priority);
+        baton.level.set(priority);
+        baton.left.set(slice);
+    }
+
+    fn shape(
+        &self,
+        baton: &crate::baton::Baton,
+        priority: u8,
+        policy: Policy,
+        slice: u64,
+        period: u64,
+        low_priority: u8,
+    ) {
+        baton.priority.set(priority);
+        baton.policy.set(policy as u8);
+        baton.slice.set(slice);
+        baton.period.set(period);
+        baton.low_priority.set(low_priority);
+    }
+
+    pub(super) fn baton_method(&self, request: &Request<'_, M>) -> Answer {
+        let baton = self.tables.baton(request.object);
+        match request.method {
+            method::SET => {
+                request.need(Rights::MANAGE)?;
+                let owner = self.tables.process(baton.header.owner.get());
+                let (priority, policy, slice, period, low) = self.baton_parameters(request, owner)?;
+                self.clear_alarm(crate::alarm::AlarmOf::Baton(request.object));
+                self.change_baton(request.object, |baton| self.shape(baton, priority, policy, slice, period, low));
+                DONE
+            }
+            method::INFORMATION => {
+                let billed = self.billed(request.object);
+                Ok([billed, u64::from(baton.priority.get()), u64::from(baton.policy.get()), baton.slice.get()])
+            }
+            _ => Err(Error::Unsupported),
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Methods of a gate, and its connections.
+
+use super::{Answer, DONE, Request};
+use crate::death::ConnectionSet;
+use crate::gate::Waiter;
+use crate::kernel::Kernel;
+use crate::machine::Machine;
+use crate::tree;
+use crate::waiting::GRACE_MAXIMUM;
+use abi::call::flags;
+use abi::object::{Kind, gate as method};
+use abi::{Error, Rights};
+
+/// Waiters counted one by one.
+const COUNT_LIMIT: u32 = 64;
+
+impl<M: Machine> Kernel<M> {
+    pub(super) fn create_gate(&self, request: &Request<'_, M>) -> Answer {
+        let [reserve, grace, ..] = request.words;
+        let reserve = self.named_or_none(request, reserve, Kind::Baton, Rights::MANAGE)?;
+        let index = self.create(Kind::Gate, request.object)?;
+        let gate = self.tables.gate(index);
+        gate.word.set(u64::from(gate.header.generation.get()) << 32);
+        for cell in [
+            &gate.waiting,
+            &gate.receivers,
+            &gate.only,
+            &gate.busy_first,
+            &gate.busy_last,
+            &gate.count,
+            &gate.connections,
+        ] {
+            cell.set(0);
+        }
+        gate.grace.set(grace.min(GRACE_MAXIMUM));
+        self.set_reserve(index, reserve);
+        self.hand_out(request, Kind::Gate, index, Rights::ALL)
+    }
+
+    fn set_reserve(&self, index: u32, baton: u32) {
+        let gate = self.tables.gate(index);
+        gate.reserve.set(baton);
+        gate.reserve_generation.set(self.tables.baton(baton).header.generation.get());
+        // A receiver may be waiting for just that.
+        let busy = gate.busy();
+        if baton != 0 && busy != 0 && self.tables.thread(busy).code() == crate::thread::READY {
+            self.wake(busy);
+        }
+    }
+
+    pub(super) fn gate_method(&self, request: &Request<'_, M>) -> Answer {
+        let [first, second, ..] = request.words;
+        let gate = self.tables.gate(request.object);
+        if request.method != method::REQUEST_INFORMATION {
+            request.need(Rights::MANAGE)?;
+        }
+        match request.method {
+            method::CONNECT => self.connect(request, first, second),
+            method::SET_RESERVE => {
+                let baton = self.named_or_none(request, first, Kind::Baton, Rights::MANAGE)?;
+                self.set_reserve(request.object, baton);
+                DONE
+            }
+            method::NEXT_CONNECTION => {
+                let forest = ConnectionSet(self);
+                let next = if request.option & 1 == 1 {
+                    tree::first(&forest, &gate.connections)
+                } else {
+                    match tree::last_up_to(&forest, &gate.connections, first) {
+                        0 => tree::first(&forest, &gate.connections),
+                        last => tree::next(&forest, last),
+                    }
+                };
+                if next == 0 {
+                    return Err(Error::NotFound);
+                }
+                let connection = self.tables.connection(next);
+                Ok([connection.badge.get(), u64::from(connection.count.get()), 0, 0])
+            }
+            method::INFORMATION => {
+                // Bound: COUNT_LIMIT pulses and notices in front; callers are the rest.
+                let (mut pulses, mut at, mut steps) = (0_u64, self.tables.strongest(gate), 0);
+                while let Some(waiter) = at
+                    && steps < COUNT_LIMIT
+                {
+                    pulses += u64::from(!matches!(waiter, Waiter::Caller(_)));
+                    at = self.tables.following(waiter);
+                    steps += 1;
+                }
+                let callers = u64::from(gate.count.get()) - pulses;
+                Ok([callers, u64::from(gate.parked() != 0), pulses, 0])
+            }
+            method::REQUEST_INFORMATION => {
+                request.need(Rights::RECEIVE)?;
+                let (_, caller) = self.requester(request.caller, first)?;
+                if caller.target.get() as u32 & 0xffff != request.object {
+                    return Err(Error::NotFound);
+                }
+                let priority = self.tables.baton(caller.current.get()).priority.get();
+                Ok([caller.identity.get(), u64::from(priority), caller.trace.get(), 0])
+            }
+            _ => Err(Error::Unsupported),
+        }
+    }
+
+    fn connect(&self, request: &Request<'_, M>, badge: u64, serving: u64) -> Answer {
+        let gate = self.tables.gate(request.object);
+        let mut payer = gate.header.owner.get();
+        if serving != 0 {
+            let (_, caller) = self.requester(request.caller, serving)?;
+            if self.flagged(caller, flags::CHARGE_ME) {
+                payer = caller.process.get();
+            }
+        }
+        let rights = match request.option {
+            0 => Rights::SEND.and(Rights::COPY),
+            rights => Rights::ALL.intersect(Rights(rights as u32)),
+        };
+        let process = self.tables.process(request.caller.process.get());
+        if !self.tables.has_room(process) {
+            return Err(Error::TableFull);
+        }
+        let index = self.create(Kind::Connection, payer)?;
+        let connection = self.tables.connection(index);
+        connection.gate.set(gate.word.get() >> 32 << 32 | u64::from(request.object));
+        connection.badge.set(badge);
+        connection.count.set(0);
+        tree::insert(&ConnectionSet(self), &gate.connections, index, badge);
+        self.hand_out(request, Kind::Connection, index, rights)
+    }
+}

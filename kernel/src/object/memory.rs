@@ -1,0 +1,428 @@
+//! Methods of a Memory, and the mappings of a process.
+
+use super::{Answer, DONE, Request};
+use crate::death::LARGE_PAGES;
+use crate::kernel::Kernel;
+use crate::machine::{Context, Machine, PageAccess};
+use crate::process::Process;
+use abi::object::{Kind, MemoryType, access, memory as method};
+use abi::{Error, PAGE_SIZE, Rights, USER_END};
+
+const ACCESS: u64 = access::READ | access::WRITE | access::EXECUTE;
+/// Records dealt with in one piece.
+const RECORDS: u32 = 16;
+
+/// A page-aligned, not empty range of user addresses: start and end.
+fn user_range(address: u64, length: u64) -> Result<(u64, u64), Error> {
+    match address.checked_add(length) {
+        Some(end) if end <= USER_END && length != 0 && (address | length) & (PAGE_SIZE - 1) == 0 => Ok((address, end)),
+        _ => Err(Error::BadArgument),
+    }
+}
+
+/// Most that a handle with these rights lets a mapping do.
+fn allowed(rights: Rights) -> u64 {
+    let one = |right: Rights, bit: u64| if rights.contains(right) { bit } else { 0 };
+    one(Rights::READ, access::READ) | one(Rights::WRITE, access::WRITE) | one(Rights::EXECUTE, access::EXECUTE)
+}
+
+impl<M: Machine> Kernel<M> {
+    pub(super) fn memory_method(&self, request: &Request<'_, M>) -> Answer {
+        let memory = self.tables.memory(request.object);
+        match request.method {
+            method::INFORMATION => {
+                let base = if request.rights.contains(Rights::MANAGE) { memory.base.get() } else { 0 };
+                Ok([memory.length.get(), u64::from(memory.kind.get()), base, 0])
+            }
+            method::DERIVE => self.derive(request),
+            method::PORT_READ => {
+                request.need(Rights::READ)?;
+                let [offset, bytes, ..] = request.words;
+                let port = self.port(request, offset, bytes)?;
+                Ok([u64::from(self.machine.port_read(port, bytes as u8)), 0, 0, 0])
+            }
+            method::PORT_WRITE => {
+                request.need(Rights::WRITE)?;
+                let [offset, bytes, value, _] = request.words;
+                let port = self.port(request, offset, bytes)?;
+                self.machine.port_write(port, bytes as u8, value as u32);
+                DONE
+            }
+            method::PORT_WRITE_BYTES => {
+                request.need(Rights::WRITE)?;
+                let [offset, count, low, high] = request.words;
+                let port = self.port(request, offset, 1)?;
+                if count > 16 {
+                    return Err(Error::BadArgument);
+                }
+                let bytes = u128::from(low) | u128::from(high) << 64;
+                // Bound: 16 bytes.
+                for at in 0..count {
+                    self.machine.port_write(port, 1, u32::from((bytes >> (at * 8)) as u8));
+                }
+                DONE
+            }
+            _ => Err(Error::Unsupported),
+        }
+    }
+
+    /// The port at an offset, if so many bytes there are this Memory's, and not the kernel's own.
+    fn port(&self, request: &Request<'_, M>, offset: u64, bytes: u64) -> Result<u16, Error> {
+        let memory = self.tables.memory(request.object);
+        if memory.kind.get() != MemoryType::Ports as u8 {
+            return Err(Error::WrongKind);
+        }
+        let end = offset.checked_add(bytes).ok_or(Error::BadArgument)?;
+        if !matches!(bytes, 1 | 2 | 4) || end > memory.length.get() {
+            return Err(Error::BadArgument);
+        }
+        let port = memory.base.get() + offset;
+        // Bound: KEPT_PORTS.
+        let kept = self.kept_ports.iter().any(|range| {
+            let first = u64::from(range.first);
+            port < first + u64::from(range.count) && port + bytes > first
+        });
+        if kept || port + bytes > 1 << 16 { Err(Error::NoRight) } else { Ok(port as u16) }
+    }
+
+    fn derive(&self, request: &Request<'_, M>) -> Answer {
+        request.need(Rights::COPY)?;
+        let [payer, offset, length, rights] = request.words;
+        let payer = self.named(request, payer, Kind::Process, Rights::MANAGE)?;
+        let whole = self.tables.memory(request.object);
+        let paged = whole.kind.get() <= MemoryType::Device as u8;
+        let fits = offset.checked_add(length).is_some_and(|end| end <= whole.length.get());
+        if length == 0 || !fits || (paged && (offset | length) & (PAGE_SIZE - 1) != 0) {
+            return Err(Error::BadArgument);
+        }
+        let index = self.create(Kind::Memory, payer)?;
+        let part = self.tables.memory(index);
+        part.base.set(whole.base.get() + offset);
+        part.length.set(length);
+        part.kind.set(whole.kind.get());
+        part.parts.set(0);
+        part.mappings.set(0);
+        part.parent.set(request.object);
+        part.sibling_previous.set(0);
+        let next = whole.parts.replace(index);
+        part.sibling_next.set(next);
+        if next != 0 {
+            self.tables.memory(next).sibling_previous.set(index);
+        }
+        self.hand_out(request, Kind::Memory, index, request.rights.intersect(Rights(rights as u32)))
+    }
+
+    /// A record, linked, of which nothing is mapped yet.
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn new_mapping(
+        &self,
+        process: u32,
+        memory: u32,
+        address: u64,
+        offset: u64,
+        pages: u64,
+        access: u64,
+        most: u64,
+    ) -> Result<u32, Error> {
+        let id = self.take_mapping(self.tables.process(process))?;
+        let record = self.tables.mapping(id);
+        record.memory.set(memory);
+        record.process.set(process);
+        record.pages.set(pages);
+        record.offset.set(offset);
+        record.done.set(0);
+        record.access.set(access as u8);
+        record.allowed.set(most as u8);
+        self.tables.link_mapping(id, address);
+        Ok(id)
+    }
+
+    /// Map the next part of a record, at most a large page's worth. True: it is complete.
+    pub(crate) fn map_piece(&self, id: u32) -> Result<bool, Error> {
+        let record = self.tables.mapping(id);
+        let done = record.done.get();
+        if done >= record.pages.get() {
+            return Ok(true);
+        }
+        let process = self.tables.process(record.process.get());
+        let memory = self.tables.memory(record.memory.get());
+        let address = record.address() + done * PAGE_SIZE;
+        // Up to the next boundary of a large page.
+        let room = LARGE_PAGES - (address / PAGE_SIZE & (LARGE_PAGES - 1));
+        let pages = room.min(record.pages.get() - done);
+        let physical = memory.base.get() + record.offset.get() + done * PAGE_SIZE;
+        let device = memory.kind.get() == MemoryType::Device as u8;
+        let access = PageAccess { bits: u64::from(record.access.get()), device };
+        let supply = &mut || self.charged_frame(process);
+        let mapped = self.machine.map(process.space.get(), address, physical, pages, access, supply);
+        record.done.set(done + mapped);
+        if mapped < pages {
+            return Err(Error::QuotaExceeded);
+        }
+        Ok(record.done.get() == record.pages.get())
+    }
+
+    /// Remove a record whose mapping failed half-way.
+    fn undo_mapping(&self, id: u32) {
+        // Bound: the pages that were mapped, a large page's worth at a time.
+        loop {
+            let last = self.tables.mapping(id).done.get() <= LARGE_PAGES / 2;
+            let start = self.tables.mapping(id).address();
+            self.unmap_piece(id);
+            if last || self.tables.mapping(id).address() != start || !self.tables.mapping(id).node.linked() {
+                return;
+            }
+        }
+    }
+
+    pub(super) fn map(&self, request: &Request<'_, M>) -> Answer {
+        let [handle, place, offset, length] = request.words;
+        let entry = self.tables.entry(self.tables.process(request.caller.process.get()), abi::Handle(handle))?;
+        let rights = entry.reference().rights;
+        let memory_index = self.named(request, handle, Kind::Memory, Rights::NONE)?;
+        let memory = self.tables.memory(memory_index);
+        let wanted = place & (PAGE_SIZE - 1);
+        let (start, end) = user_range(place & !(PAGE_SIZE - 1), length)?;
+        let fits = offset.checked_add(length).is_some_and(|end| end <= memory.length.get());
+        if wanted & !ACCESS != 0 || !fits || offset & (PAGE_SIZE - 1) != 0 {
+            return Err(Error::BadArgument);
+        }
+        if memory.kind.get() > MemoryType::Device as u8 {
+            return Err(Error::WrongKind);
+        }
+        let most = allowed(rights);
+        if wanted & !most != 0 {
+            return Err(Error::NoRight);
+        }
+        let process = self.tables.process(request.object);
+        let (found, pages) = (self.tables.mapping_from(process, start), length / PAGE_SIZE);
+        let record = self.tables.mapping(found);
+        let goes_on = found != 0
+            && record.address() == start
+            && record.done.get() < record.pages.get()
+            && record.pages.get() == pages
+            && record.memory.get() == memory_index
+            && record.offset.get() == offset;
+        let id = if goes_on {
+            found
+        } else if found != 0 && record.address() < end {
+            return Err(Error::Busy);
+        } else {
+            self.new_mapping(request.object, memory_index, start, offset, pages, wanted, most)?
+        };
+        match self.map_piece(id) {
+            Ok(true) => DONE,
+            Ok(false) => Err(Error::More),
+            Err(error) => {
+                self.undo_mapping(id);
+                Err(error)
+            }
+        }
+    }
+
+    /// Cut a record in two at an address inside it.
+    fn split(&self, id: u32, at: u64) -> Result<u32, Error> {
+        let record = self.tables.mapping(id);
+        let head = (at - record.address()) / PAGE_SIZE;
+        let tail = record.pages.get() - head;
+        let offset = record.offset.get() + head * PAGE_SIZE;
+        let access = (u64::from(record.access.get()), u64::from(record.allowed.get()));
+        let new = self.new_mapping(record.process.get(), record.memory.get(), at, offset, tail, access.0, access.1)?;
+        self.tables.mapping(new).done.set(tail);
+        record.pages.set(head);
+        record.done.set(head);
+        Ok(new)
+    }
+
+    /// Make the records of a range end at its ends. The record that starts at or after `start`, 0: none.
+    fn isolate(&self, process: &Process<M>, start: u64, end: u64) -> Result<u32, Error> {
+        let mut id = self.tables.mapping_from(process, start);
+        if id == 0 || self.tables.mapping(id).address() >= end {
+            return Ok(0);
+        }
+        if self.tables.mapping(id).done.get() < self.tables.mapping(id).pages.get() {
+            // A mapping that was never finished: it goes as a whole.
+            self.undo_mapping(id);
+            return self.isolate_next(process, start, end);
+        }
+        if self.tables.mapping(id).address() < start {
+            id = self.split(id, start)?;
+        }
+        if self.tables.mapping(id).end() > end {
+            self.split(id, end)?;
+        }
+        Ok(id)
+    }
+
+    fn isolate_next(&self, process: &Process<M>, start: u64, end: u64) -> Result<u32, Error> {
+        let id = self.tables.mapping_from(process, start);
+        if id == 0 || self.tables.mapping(id).address() >= end {
+            return Ok(0);
+        }
+        // Only one record at a time can be unfinished in practice; a second one is left to the next call.
+        if self.tables.mapping(id).done.get() < self.tables.mapping(id).pages.get() {
+            return Err(Error::More);
+        }
+        self.isolate(process, start, end)
+    }
+
+    pub(super) fn unmap(&self, request: &Request<'_, M>) -> Answer {
+        let (start, end) = user_range(request.words[0], request.words[1])?;
+        let process = self.tables.process(request.object);
+        // Bound: RECORDS.
+        for _ in 0..RECORDS {
+            let id = self.isolate(process, start, end)?;
+            if id == 0 {
+                return DONE;
+            }
+            self.unmap_split(id)?;
+        }
+        Err(Error::More)
+    }
+
+    /// Unmap a record's last part like `unmap_piece`; here a large page may have to be split, which can fail.
+    fn unmap_split(&self, id: u32) -> Result<(), Error> {
+        let record = self.tables.mapping(id);
+        let process = self.tables.process(record.process.get());
+        let (start, end) = (record.address(), record.end());
+        let from = ((end - 1) & !(LARGE_PAGES * PAGE_SIZE - 1)).max(start);
+        let supply = &mut || self.charged_frame(process);
+        if !self.machine.unmap(process.space.get(), from, (end - from) / PAGE_SIZE, supply) {
+            return Err(Error::QuotaExceeded);
+        }
+        record.pages.set((from - start) / PAGE_SIZE);
+        record.done.set(record.pages.get());
+        if from == start {
+            self.drop_mapping(id);
+        }
+        Ok(())
+    }
+
+    fn device(&self, memory: u32) -> bool {
+        self.tables.memory(memory).kind.get() == MemoryType::Device as u8
+    }
+
+    /// Change what a whole record permits.
+    fn set_access(&self, id: u32, bits: u64) -> Result<(), Error> {
+        let record = self.tables.mapping(id);
+        let process = self.tables.process(record.process.get());
+        let access = PageAccess { bits, device: self.device(record.memory.get()) };
+        let supply = &mut || self.charged_frame(process);
+        if !self.machine.protect(process.space.get(), record.address(), record.pages.get(), access, supply) {
+            return Err(Error::QuotaExceeded);
+        }
+        record.access.set(bits as u8);
+        Ok(())
+    }
+
+    pub(super) fn protect(&self, request: &Request<'_, M>) -> Answer {
+        let bits = request.words[0] & (PAGE_SIZE - 1);
+        let (mut at, end) = user_range(request.words[0] & !(PAGE_SIZE - 1), request.words[1])?;
+        if bits & !ACCESS != 0 {
+            return Err(Error::BadArgument);
+        }
+        let process = self.tables.process(request.object);
+        let mut changed = 0;
+        // Bound: RECORDS changed; those that need no change are passed over.
+        while at < end {
+            let found = self.tables.mapping_from(process, at);
+            if found == 0 || self.tables.mapping(found).address() >= end {
+                break;
+            }
+            let record = self.tables.mapping(found);
+            if u64::from(record.access.get()) == bits {
+                at = record.end();
+                continue;
+            }
+            if bits & !u64::from(record.allowed.get()) != 0 {
+                return Err(Error::NoRight);
+            }
+            if changed == RECORDS {
+                return Err(Error::More);
+            }
+            let id = self.isolate(process, at, end)?;
+            if id == 0 {
+                break;
+            }
+            self.set_access(id, bits)?;
+            at = self.tables.mapping(id).end();
+            changed += 1;
+        }
+        DONE
+    }
+
+    pub(super) fn share_range(&self, request: &Request<'_, M>) -> Answer {
+        let [source, address, length, _] = request.words;
+        let source = self.tables.process(self.named(request, source, Kind::Process, Rights::MANAGE)?);
+        let (mut at, end) = user_range(address, length)?;
+        let keep = request.option & 1 == 1;
+        let (process, mut pages) = (self.tables.process(request.object), 4 * LARGE_PAGES);
+        // Bound: RECORDS, and their pages.
+        for _ in 0..RECORDS {
+            let found = self.tables.mapping_from(source, at);
+            if found == 0 || self.tables.mapping(found).address() >= end {
+                return DONE;
+            }
+            if pages == 0 {
+                break;
+            }
+            let start = self.tables.mapping(found).address().max(at);
+            let stop = self.tables.mapping(found).end().min(end);
+            // Pieces end where large pages do.
+            let limit = (start + pages * PAGE_SIZE) & !(LARGE_PAGES * PAGE_SIZE - 1);
+            let stop = if stop - start > pages * PAGE_SIZE && limit > start { limit } else { stop };
+            let shared = self.share_record(source, process, request.object, start, stop, keep);
+            match shared {
+                Ok(()) => {}
+                Err(error) => return Err(error),
+            }
+            pages = pages.saturating_sub((stop - start) / PAGE_SIZE);
+            at = stop;
+        }
+        request.caller.context.set_message(request.caller.context.label(), [at, 0, 0, 0]);
+        Err(Error::More)
+    }
+
+    /// Map `start..stop`, which lies in one record of `source`, in another process too.
+    fn share_record(
+        &self,
+        source: &Process<M>,
+        process: &Process<M>,
+        index: u32,
+        start: u64,
+        stop: u64,
+        keep: bool,
+    ) -> Result<(), Error> {
+        let taken = self.tables.mapping_from(process, start);
+        if taken != 0 && self.tables.mapping(taken).address() < stop {
+            return Err(Error::Busy);
+        }
+        let mut id = self.tables.mapping_from(source, start);
+        let record = self.tables.mapping(id);
+        let writable = u64::from(record.access.get()) & access::WRITE != 0;
+        if writable && !keep {
+            id = self.isolate(source, start, stop)?;
+            if id == 0 {
+                return Ok(());
+            }
+            let bits = u64::from(self.tables.mapping(id).access.get()) & !access::WRITE;
+            self.set_access(id, bits)?;
+        }
+        let record = self.tables.mapping(id);
+        let offset = record.offset.get() + (start - record.address());
+        let (bits, most) = (u64::from(record.access.get()), u64::from(record.allowed.get()));
+        let new =
+            self.new_mapping(index, record.memory.get(), start, offset, (stop - start) / PAGE_SIZE, bits, most)?;
+        // Bound: the pages, a large page's worth at a time.
+        loop {
+            match self.map_piece(new) {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                Err(error) => {
+                    self.undo_mapping(new);
+                    return Err(error);
+                }
+            }
+        }
+    }
+}

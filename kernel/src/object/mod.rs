@@ -1,0 +1,165 @@
+//! Calls to kernel objects: one table of methods (`abi::object`), answered on the spot.
+//!
+//! A method's arguments are the label's option and the words; what needs more reads the send segments. The answer is the
+//! words. A method never blocks its caller; what takes long answers `More` and is repeated.
+
+mod baton;
+mod gate;
+mod memory;
+mod process;
+mod pulse;
+mod thread;
+
+use crate::exchange::total;
+use crate::handle_table::Reference;
+use crate::kernel::Kernel;
+use crate::machine::{Context, Machine, Outcome};
+use crate::thread::{DEAD, ENVELOPE, Thread};
+use abi::object::Kind;
+use abi::{Error, Handle, Rights, Segment};
+
+/// Words out, or why not.
+pub(crate) type Answer = Result<[u64; 4], Error>;
+
+/// Nothing to say.
+pub(crate) const DONE: Answer = Ok([0; 4]);
+
+/// A method call.
+pub(crate) struct Request<'a, M: Machine> {
+    /// The calling thread.
+    pub(crate) index: u32,
+    pub(crate) caller: &'a Thread<M>,
+    /// Whose method is called.
+    pub(crate) object: u32,
+    pub(crate) rights: Rights,
+    /// The handle is the calling thread's name for itself.
+    pub(crate) itself: bool,
+    pub(crate) method: u16,
+    pub(crate) option: u64,
+    pub(crate) words: [u64; 4],
+}
+
+impl<M: Machine> Request<'_, M> {
+    /// The handle must permit this.
+    pub(crate) fn need(&self, rights: Rights) -> Result<(), Error> {
+        if self.rights.contains(rights) { Ok(()) } else { Err(Error::NoRight) }
+    }
+}
+
+impl<M: Machine> Kernel<M> {
+    /// Call the object that a handle of the thread's process names.
+    pub(crate) fn call_object(&self, index: u32, thread: &Thread<M>, handle: Handle) -> Result<(), Error> {
+        let itself = handle == Handle::CURRENT_THREAD;
+        let reference = if itself {
+            let generation = thread.header.generation.get();
+            Reference { kind: Kind::Thread, object: index, generation, rights: Rights::ALL }
+        } else {
+            self.tables.entry(self.tables.process(thread.process.get()), handle)?.reference()
+        };
+        if !self.refers(&reference) {
+            return Err(Error::BadHandle);
+        }
+        let label = thread.context.label();
+        let request = Request {
+            index,
+            caller: thread,
+            object: reference.object,
+            rights: reference.rights,
+            itself,
+            method: label as u16,
+            option: label >> 16,
+            words: thread.context.words(),
+        };
+        if request.method >> 8 != reference.kind as u16 {
+            return Err(if abi::object::method_name(request.method).is_some() {
+                Error::WrongKind
+            } else {
+                Error::Unsupported
+            });
+        }
+        let words = match reference.kind {
+            Kind::Process => self.process_method(&request)?,
+            Kind::Thread => self.thread_method(&request)?,
+            Kind::Baton => self.baton_method(&request)?,
+            Kind::Gate => self.gate_method(&request)?,
+            Kind::Pulse => self.pulse_method(&request)?,
+            Kind::Memory => self.memory_method(&request)?,
+            Kind::Connection | Kind::Free | Kind::Reserved => return Err(Error::Unsupported),
+        };
+        if thread.code() != DEAD {
+            thread.context.set_message(0, words);
+            thread.context.set_outcome(Outcome { moved: thread.moved.get(), ..Outcome::default() });
+        }
+        Ok(())
+    }
+
+    /// An object that a word names in the caller's table.
+    pub(crate) fn named(&self, request: &Request<'_, M>, word: u64, kind: Kind, rights: Rights) -> Result<u32, Error> {
+        let handle = Handle(word);
+        if kind == Kind::Thread && handle == Handle::CURRENT_THREAD {
+            return Ok(request.index);
+        }
+        self.object(request.caller, handle, kind, rights)
+    }
+
+    /// Like [`Kernel::named`], but 0 is nobody.
+    pub(crate) fn named_or_none(
+        &self,
+        request: &Request<'_, M>,
+        word: u64,
+        kind: Kind,
+        rights: Rights,
+    ) -> Result<u32, Error> {
+        if word == 0 { Ok(0) } else { self.named(request, word, kind, rights) }
+    }
+
+    /// A new object's handle for the caller; without room for it, the object is destroyed again.
+    pub(crate) fn hand_out(&self, request: &Request<'_, M>, kind: Kind, object: u32, rights: Rights) -> Answer {
+        let process = self.tables.process(request.caller.process.get());
+        match self.install(process, kind, object, rights) {
+            Ok(handle) => Ok([handle.0, 0, 0, 0]),
+            Err(error) => {
+                // New objects have no remains that would need a second piece.
+                let _ = self.destroy(kind, object);
+                Err(error)
+            }
+        }
+    }
+
+    /// The bytes that the caller sends, exactly so many.
+    pub(crate) fn sent_bytes(&self, thread: &Thread<M>, bytes: &mut [u8]) -> Result<(), Error> {
+        let envelope = thread.envelope.get();
+        if thread.operation.get() & ENVELOPE == 0 || total(envelope.send_count, &envelope.send) < bytes.len() as u64 {
+            return Err(Error::BadArgument);
+        }
+        let mut at = 0;
+        // Bound: SEGMENTS.
+        for segment in envelope.send.iter().take(usize::from(envelope.send_count)) {
+            let length = (segment.length as usize).min(bytes.len() - at);
+            if !self.machine.read(thread.space.get(), segment.address, &mut bytes[at..at + length]) {
+                return Err(Error::BadAddress);
+            }
+            at += length;
+        }
+        Ok(())
+    }
+
+    /// Put bytes into the caller's receive segments, as many as they take.
+    pub(crate) fn give_bytes(&self, thread: &Thread<M>, bytes: &[u8]) -> Result<(), Error> {
+        if thread.operation.get() & ENVELOPE == 0 {
+            return Err(Error::BadArgument);
+        }
+        let envelope = thread.envelope.get();
+        let mut at = 0;
+        // Bound: SEGMENTS.
+        for Segment { address, length } in envelope.receive.iter().take(usize::from(envelope.receive_count)) {
+            let length = (*length as usize).min(bytes.len() - at);
+            if !self.machine.write(thread.space.get(), *address, &bytes[at..at + length]) {
+                return Err(Error::BadAddress);
+            }
+            at += length;
+        }
+        thread.moved.set(at as u64);
+        Ok(())
+    }
+}

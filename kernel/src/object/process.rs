@@ -1,0 +1,332 @@
+//! Methods of a process: what is created in it, its mappings, its handle table, its quota.
+
+use super::{Answer, DONE, Request};
+use crate::exchange::word;
+use crate::handle_table::{DIRECTORY, PAGE_ENTRIES, Reference};
+use crate::kernel::Kernel;
+use crate::machine::{Context, Machine};
+use crate::process::Teardown;
+use crate::quota::Resource;
+use abi::object::{Kind, process as method};
+use abi::thread::Policy;
+use abi::{Error, Handle, PAGE_SIZE, Quota, Rights};
+
+/// Handle-table pages added in one piece.
+const GROW_PIECE: u32 = 8;
+/// Entries copied in one piece.
+const COPY_PIECE: u64 = 128;
+
+fn quota_from(bytes: &[u8; size_of::<Quota>()]) -> Quota {
+    let at = |index: usize| (word(bytes, index / 2) >> (32 * (index % 2))) as u32;
+    Quota {
+        processes: at(0),
+        threads: at(1),
+        batons: at(2),
+        gates: at(3),
+        connections: at(4),
+        pulses: at(5),
+        memories: at(6),
+        mappings: at(7),
+        pages: at(8),
+        priority: at(9),
+    }
+}
+
+fn quota_bytes(quota: &Quota, bytes: &mut [u8]) {
+    let numbers = crate::quota::vector(quota).into_iter().chain([quota.priority]);
+    // Bound: the fields.
+    for (to, number) in bytes.chunks_exact_mut(4).zip(numbers) {
+        to.copy_from_slice(&number.to_le_bytes());
+    }
+}
+
+impl<M: Machine> Kernel<M> {
+    pub(super) fn process_method(&self, request: &Request<'_, M>) -> Answer {
+        match request.method {
+            method::HANDLE_INFORMATION => return self.handle_information(request),
+            method::IDENTITY => return Ok([self.tables.process(request.object).identity.get(), 0, 0, 0]),
+            _ => request.need(Rights::MANAGE)?,
+        }
+        let [first, second, ..] = request.words;
+        let process = self.tables.process(request.object);
+        let caller = self.tables.process(request.caller.process.get());
+        match request.method {
+            method::CREATE_PROCESS => self.create_process(request),
+            method::CREATE_THREAD => {
+                let connection = self.named_or_none(request, first, Kind::Connection, Rights::SEND)?;
+                let generation = self.tables.connection(connection).header.generation.get();
+                let thread = self.new_thread(request.object, connection, generation)?;
+                self.hand_out(request, Kind::Thread, thread, Rights::ALL)
+            }
+            method::CREATE_BATON => self.create_baton(request),
+            method::CREATE_GATE => self.create_gate(request),
+            method::CREATE_PULSE => self.create_pulse(request),
+            method::MAP => self.map(request),
+            method::UNMAP => self.unmap(request),
+            method::PROTECT => self.protect(request),
+            method::SHARE_RANGE => self.share_range(request),
+            method::GROW_HANDLES => {
+                if first > (DIRECTORY as u64) * u64::from(PAGE_ENTRIES) {
+                    return Err(Error::BadArgument);
+                }
+                let mut piece = 0;
+                // Bound: GROW_PIECE.
+                while u64::from(process.handle_pages.get() * PAGE_ENTRIES) < first {
+                    if piece == GROW_PIECE {
+                        return Err(Error::More);
+                    }
+                    self.grow_handles(process)?;
+                    piece += 1;
+                }
+                DONE
+            }
+            method::RESERVE => {
+                let slot = Reference { kind: Kind::Reserved, object: 0, generation: 0, rights: Rights::NONE };
+                Ok([self.tables.insert(process, slot)?.0, 0, 0, 0])
+            }
+            method::CLOSE => {
+                let entry = self.tables.entry(process, Handle(first))?;
+                self.close(process, entry);
+                DONE
+            }
+            method::DUPLICATE => {
+                let reference = self.copyable(request, first, second)?;
+                Ok([self.install_reference(caller, reference)?.0, 0, 0, 0])
+            }
+            method::GIVE => {
+                let reference = self.copyable(request, first, second)?;
+                Ok([self.install_reference(process, reference)?.0, 0, 0, 0])
+            }
+            method::COPY_TABLE => self.copy_table(request),
+            method::COPY_ENTRY => {
+                let source = self.tables.process(self.named(request, first, Kind::Process, Rights::MANAGE)?);
+                let entry = self.tables.entry(source, Handle(second))?;
+                self.copy_entry(request.object, entry)?;
+                DONE
+            }
+            method::SET_INHERIT => {
+                self.tables.entry(process, Handle(first))?.inherit.set(second != 0);
+                DONE
+            }
+            method::DESTROY => self.destroy_handle(request),
+            method::USAGE => {
+                let mut bytes = [0; size_of::<abi::quota::Usage>()];
+                let (limit, used) = bytes.split_at_mut(size_of::<Quota>());
+                quota_bytes(&process.account.quota(true), limit);
+                quota_bytes(&process.account.quota(false), used);
+                self.give_bytes(request.caller, &bytes)?;
+                DONE
+            }
+            method::SET_QUOTA => self.set_quota(request),
+            method::SYSTEM => {
+                let used = u64::from(self.frames.used()) * PAGE_SIZE;
+                let objects: u64 = self.pools.iter().map(|pool| u64::from(pool.used())).sum();
+                Ok([used + objects * 256, self.arena_total, self.ram_total, self.cpu.idle.get()])
+            }
+            _ => Err(Error::Unsupported),
+        }
+    }
+
+    fn handle_information(&self, request: &Request<'_, M>) -> Answer {
+        let process = self.tables.process(request.caller.process.get());
+        let reference = self.tables.entry(process, Handle(request.words[0]))?.reference();
+        if !self.refers(&reference) {
+            return Err(Error::BadHandle);
+        }
+        let badge = match reference.kind {
+            Kind::Connection => self.tables.connection(reference.object).badge.get(),
+            _ => 0,
+        };
+        Ok([u64::from(reference.rights.0), reference.kind as u64, badge, 0])
+    }
+
+    /// A reference of the caller's that may be copied, with at most these rights.
+    fn copyable(&self, request: &Request<'_, M>, handle: u64, rights: u64) -> Result<Reference, Error> {
+        if Handle(handle) == Handle::CURRENT_THREAD {
+            let generation = request.caller.header.generation.get();
+            let rights = Rights::ALL.intersect(Rights(rights as u32));
+            return Ok(Reference { kind: Kind::Thread, object: request.index, generation, rights });
+        }
+        let process = self.tables.process(request.caller.process.get());
+        let mut reference = self.tables.entry(process, Handle(handle))?.reference();
+        if reference.kind == Kind::Reserved || !self.refers(&reference) {
+            return Err(Error::BadHandle);
+        }
+        if !reference.rights.contains(Rights::COPY) {
+            return Err(Error::NoRight);
+        }
+        reference.rights = reference.rights.intersect(Rights(rights as u32));
+        Ok(reference)
+    }
+
+    fn create_process(&self, request: &Request<'_, M>) -> Answer {
+        let mut bytes = [0; size_of::<Quota>()];
+        self.sent_bytes(request.caller, &mut bytes)?;
+        let quota = quota_from(&bytes);
+        let parent = self.tables.process(request.object);
+        if !self.tables.has_room(self.tables.process(request.caller.process.get())) {
+            return Err(Error::TableFull);
+        }
+        // The root table and the first page of handles.
+        if quota.pages < 2 || quota.priority > parent.account.priority.get() {
+            return Err(Error::BadArgument);
+        }
+        if !parent.account.carve(&quota) {
+            return Err(Error::QuotaExceeded);
+        }
+        let created = self.create(Kind::Process, request.object);
+        let Ok(index) = created else {
+            // As if it had been one with this quota.
+            let shadow = crate::quota::Account::default();
+            shadow.reset(&quota);
+            parent.account.restore(&shadow);
+            return Err(Error::Exhausted);
+        };
+        let process = self.tables.process(index);
+        process.account.reset(&quota);
+        process.identity.set(request.words[0]);
+        process.handle_pages.set(0);
+        process.free_handle.set(0);
+        process.possessions.set(0);
+        process.threads.set(0);
+        process.mappings.set(0);
+        process.death_pulses.set(0);
+        process.teardown.set(Teardown::None);
+        process.served.set(false);
+        let root = self.charged_frame(process);
+        let grown = root.is_some() && self.grow_handles(process).is_ok();
+        if let (Some(root), true) = (root, grown) {
+            process.space.set(self.machine.create_space(root));
+            let generation = process.header.generation.get();
+            let own = Reference { kind: Kind::Process, object: index, generation, rights: Rights::ALL };
+            self.tables.insert_fixed(process, Handle::SELF_PROCESS, own);
+            return self.hand_out(request, Kind::Process, index, Rights::ALL);
+        }
+        if let Some(root) = root {
+            self.give_frame(root);
+        }
+        process.header.kill();
+        self.free(Kind::Process, index);
+        Err(Error::Exhausted)
+    }
+
+    fn create_baton(&self, request: &Request<'_, M>) -> Answer {
+        let parameters = self.baton_parameters(request, self.tables.process(request.object))?;
+        let index = self.create(Kind::Baton, request.object)?;
+        let (priority, policy, slice, period, low) = parameters;
+        self.set_baton(index, priority, policy, slice, period, low);
+        self.hand_out(request, Kind::Baton, index, Rights::ALL)
+    }
+
+    /// The words of `CREATE_BATON`, checked.
+    pub(super) fn baton_parameters(
+        &self,
+        request: &Request<'_, M>,
+        owner: &crate::process::Process<M>,
+    ) -> Result<(u8, Policy, u64, u64, u8), Error> {
+        let [priority, policy, slice, period] = request.words;
+        let cap = u64::from(owner.account.priority.get().min(255));
+        let policy = match policy {
+            0 => Policy::Fifo,
+            1 => Policy::RoundRobin,
+            2 => Policy::Sporadic,
+            _ => return Err(Error::BadArgument),
+        };
+        let sporadic_fits =
+            policy != Policy::Sporadic || (slice >= 1000 && period >= slice && request.option <= priority);
+        if priority > 255 || !sporadic_fits || (slice != 0 && slice < 1000) {
+            return Err(Error::BadArgument);
+        }
+        if priority > cap {
+            return Err(Error::QuotaExceeded);
+        }
+        let slice = if slice == 0 { crate::boot::DEFAULT_SLICE } else { slice };
+        Ok((priority as u8, policy, slice, period, request.option as u8))
+    }
+
+    fn copy_entry(&self, target: u32, entry: &crate::handle_table::Entry) -> Result<(), Error> {
+        let reference = entry.reference();
+        let handle = Handle(entry.key.get());
+        if !self.refers(&reference) || reference.kind == Kind::Reserved {
+            return Ok(());
+        }
+        let process = self.tables.process(target);
+        self.tables.insert_at(process, handle, reference)?;
+        self.count_handle(&reference);
+        let copy = self.tables.slot(process, handle.0);
+        copy.inherit.set(entry.inherit.get());
+        Ok(())
+    }
+
+    fn copy_table(&self, request: &Request<'_, M>) -> Answer {
+        let source = self.tables.process(self.named(request, request.words[0], Kind::Process, Rights::MANAGE)?);
+        let end = u64::from(source.handle_pages.get() * PAGE_ENTRIES);
+        let start = request.words[1];
+        let stop = end.min(start.saturating_add(COPY_PIECE));
+        // Bound: COPY_PIECE.
+        for index in start..stop {
+            let entry = self.tables.slot(source, index);
+            if entry.key.get() != 0 && entry.inherit.get() {
+                self.copy_entry(request.object, entry)?;
+            }
+        }
+        if stop < end {
+            request.caller.context.set_message(request.caller.context.label(), [stop, 0, 0, 0]);
+            return Err(Error::More);
+        }
+        DONE
+    }
+
+    fn destroy_handle(&self, request: &Request<'_, M>) -> Answer {
+        let process = self.tables.process(request.caller.process.get());
+        let entry = self.tables.entry(process, Handle(request.words[0]))?;
+        let reference = entry.reference();
+        if reference.kind == Kind::Reserved {
+            self.close(process, entry);
+            return DONE;
+        }
+        if !reference.rights.contains(Rights::DESTROY) {
+            return Err(Error::NoRight);
+        }
+        // Alive, or dead with remains: the handle still serves to repeat this call.
+        let header = self.tables.header(reference.kind, reference.object);
+        let generation = header.generation.get();
+        let dying = generation == reference.generation.wrapping_add(1) && header.dying.get();
+        if generation == reference.generation || dying {
+            self.destroy(reference.kind, reference.object)?;
+        }
+        if process.header.alive() && entry.key.get() == request.words[0] {
+            self.tables.clear(process, entry);
+        }
+        DONE
+    }
+
+    fn set_quota(&self, request: &Request<'_, M>) -> Answer {
+        let process = self.tables.process(request.object);
+        let owner = process.header.owner.get();
+        // A process does not help itself to its parent's share.
+        if owner == 0 || owner != request.caller.process.get() {
+            return Err(Error::NoRight);
+        }
+        let mut bytes = [0; size_of::<Quota>()];
+        self.sent_bytes(request.caller, &mut bytes)?;
+        let parent = self.tables.process(owner);
+        if process.account.resize(Some(&parent.account), &quota_from(&bytes)) {
+            DONE
+        } else {
+            Err(Error::QuotaExceeded)
+        }
+    }
+
+    /// Charge one mapping record and take it.
+    pub(crate) fn take_mapping(&self, process: &crate::process::Process<M>) -> Result<u32, Error> {
+        if !process.account.charge(Resource::Mappings, 1) {
+            return Err(Error::QuotaExceeded);
+        }
+        let taken = self.mapping_pool.take(|slot| &self.tables.mapping(slot).next);
+        taken.ok_or_else(|| {
+            process.account.release(Resource::Mappings, 1);
+            Error::Exhausted
+        })
+    }
+}

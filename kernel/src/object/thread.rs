@@ -1,0 +1,239 @@
+//! Methods of a thread.
+
+use super::{Answer, DONE, Request};
+use crate::exchange::word;
+use crate::gate::ODD;
+use crate::kernel::Kernel;
+use crate::machine::{Context, Machine};
+use crate::thread::{CODE, DEAD, FAULTING, FaultMessage, READY, RECEIVE, REPLY, SEND, STOPPED, Work};
+use abi::object::{Kind, thread as method};
+use abi::thread::{Configuration, Registers, State};
+use abi::{Envelope, Error, Rights};
+
+impl<M: Machine> Kernel<M> {
+    /// A new thread of a process, not started.
+    pub(crate) fn new_thread(&self, owner: u32, connection: u32, generation: u32) -> Result<u32, Error> {
+        let index = self.create(Kind::Thread, owner)?;
+        let (thread, process) = (self.tables.thread(index), self.tables.process(owner));
+        process.threads.set(process.threads.get() + 1);
+        thread.context.start(0, 0, 0);
+        thread.context.set_bases(0, 0);
+        thread.request.set(thread.request.get() & !0xffff | u64::from(index));
+        thread.identity.set(process.identity.get());
+        thread.native_mask.set(u64::MAX);
+        thread.state.set(DEAD);
+        thread.reply_key.set(owner << 16 | REPLY);
+        thread.serving.set(0);
+        thread.operation.set(0);
+        thread.current.set(0);
+        thread.own.set(0);
+        thread.server.set(0);
+        thread.process.set(owner);
+        thread.taken.set(0);
+        thread.gate.set(0);
+        thread.space.set(process.space.get());
+        thread.work.set(Work::None);
+        thread.retried.set(false);
+        thread.interrupted.set(false);
+        thread.envelope.set(Envelope::default());
+        thread.fault.set(FaultMessage::default());
+        for cell in [
+            &thread.upcall_syscall,
+            &thread.upcall_interrupt,
+            &thread.upcall_fault,
+            &thread.upcall_block,
+            &thread.window_start,
+            &thread.window_end,
+            &thread.cookie,
+            &thread.trace,
+        ] {
+            cell.set(0);
+        }
+        thread.name.set([0; 2]);
+        thread.death_pulses.set(0);
+        self.set_fault_connection(index, connection, generation);
+        Ok(index)
+    }
+
+    fn set_fault_connection(&self, index: u32, connection: u32, generation: u32) {
+        let thread = self.tables.thread(index);
+        thread.fault_connection.set(connection);
+        thread.fault_generation.set(generation);
+        if connection != 0 {
+            let count = &self.tables.connection(connection).count;
+            count.set(count.get() + 1);
+        }
+    }
+
+    /// Make a baton a thread's own.
+    pub(crate) fn own_baton(&self, index: u32, baton: u32) {
+        let thread = self.tables.thread(index);
+        let old = thread.own.replace(baton);
+        if old != 0 {
+            let old = self.tables.baton(old);
+            old.owned.set(false);
+            old.root.set(index);
+        }
+        if baton != 0 {
+            let new = self.tables.baton(baton);
+            new.owned.set(true);
+            new.root.set(index);
+            new.holder.set(index);
+        }
+    }
+
+    fn free_baton(&self, request: &Request<'_, M>, word: u64) -> Result<u32, Error> {
+        let baton = self.named_or_none(request, word, Kind::Baton, Rights::MANAGE)?;
+        if baton != 0 && self.tables.baton(baton).owned.get() { Err(Error::Busy) } else { Ok(baton) }
+    }
+
+    pub(super) fn thread_method(&self, request: &Request<'_, M>) -> Answer {
+        if !request.itself {
+            request.need(Rights::MANAGE)?;
+        }
+        let index = request.object;
+        let thread = self.tables.thread(index);
+        let [first, second, third, fourth] = request.words;
+        match request.method {
+            method::START => {
+                if thread.code() != DEAD {
+                    return Err(Error::Busy);
+                }
+                let baton = self.free_baton(request, fourth)?;
+                thread.context.start(first, second, third);
+                self.own_baton(index, baton);
+                self.wake(index);
+            }
+            method::CONFIGURE => self.configure(request)?,
+            method::READ_REGISTERS => {
+                if thread.code() == READY && !thread.is(STOPPED) {
+                    return Err(Error::Busy);
+                }
+                self.give_bytes(request.caller, &registers_bytes(&thread.context.registers()))?;
+            }
+            method::WRITE_REGISTERS => {
+                if thread.code() != DEAD && !thread.is(STOPPED) {
+                    return Err(Error::Busy);
+                }
+                let mut bytes = [0; size_of::<Registers>()];
+                self.sent_bytes(request.caller, &mut bytes)?;
+                thread.context.set_registers(&registers_from(&bytes));
+            }
+            method::INTERRUPT => self.post_interrupt(index),
+            method::STOP => {
+                thread.state.set(thread.state.get() | STOPPED);
+                if thread.code() == RECEIVE && thread.gate.get() != 0 {
+                    self.tables.gate(thread.gate.get()).flag(ODD, true);
+                }
+                self.cpu.attend(crate::schedule::SCHEDULE);
+            }
+            method::CONTINUE => {
+                thread.state.set(thread.state.get() & !STOPPED);
+                if thread.code() == READY {
+                    self.wake(index);
+                }
+            }
+            method::STATE => return Ok(self.thread_state(index)),
+            method::SET_BASES => {
+                if index != request.index {
+                    return Err(Error::BadArgument);
+                }
+                thread.context.set_bases(first, second);
+            }
+            method::YIELD => self.yield_baton(),
+            method::SET_NAME => thread.name.set([first, second]),
+            method::NAME => {
+                let [low, high] = thread.name.get();
+                return Ok([low, high, 0, 0]);
+            }
+            method::SET_FAULT_CONNECTION => {
+                let connection = self.named_or_none(request, first, Kind::Connection, Rights::SEND)?;
+                let generation = self.tables.connection(connection).header.generation.get();
+                self.drop_fault_connection(index);
+                self.set_fault_connection(index, connection, generation);
+            }
+            method::SET_BATON => {
+                let baton = self.free_baton(request, first)?;
+                let runs_on_own = thread.current.get() == thread.own.get();
+                self.own_baton(index, baton);
+                // Without a new one, it keeps the old one until it next waits.
+                if runs_on_own && baton != 0 && matches!(thread.code(), READY | RECEIVE) {
+                    self.give(index, baton);
+                    if thread.code() == READY {
+                        self.wake(index);
+                    }
+                }
+            }
+            _ => return Err(Error::Unsupported),
+        }
+        DONE
+    }
+
+    fn configure(&self, request: &Request<'_, M>) -> Result<(), Error> {
+        let thread = self.tables.thread(request.object);
+        let mut bytes = [0; size_of::<Configuration>()];
+        self.sent_bytes(request.caller, &mut bytes)?;
+        let cells = [
+            &thread.native_mask,
+            &thread.upcall_syscall,
+            &thread.upcall_interrupt,
+            &thread.upcall_fault,
+            &thread.upcall_block,
+            &thread.window_start,
+            &thread.window_end,
+            &thread.cookie,
+        ];
+        // Bound: the fields.
+        for (at, cell) in cells.into_iter().enumerate() {
+            cell.set(word(&bytes, at));
+        }
+        thread.context.set_bases(word(&bytes, 8), word(&bytes, 9));
+        Ok(())
+    }
+
+    fn thread_state(&self, index: u32) -> [u64; 4] {
+        let thread = self.tables.thread(index);
+        let state = thread.state.get();
+        let (shown, waits_for) = match state & CODE {
+            SEND => (State::Send, self.tables.gate(thread.target.get() as u32 & 0xffff).header.owner.get()),
+            REPLY => (State::Reply, state >> 16),
+            RECEIVE => (State::Receive, 0),
+            READY if self.cpu.thread.get() == index => (State::Running, 0),
+            READY => (State::Ready, 0),
+            _ => (State::Dead, 0),
+        };
+        let shown = if state & FAULTING != 0 { State::Fault } else { shown };
+        let baton = match thread.current.get() {
+            0 => thread.own.get(),
+            baton => baton,
+        };
+        let priority = u64::from(self.tables.baton(baton).priority.get());
+        let stopped = u64::from(state & STOPPED != 0);
+        [
+            shown as u64 | stopped << 8 | priority << 16,
+            self.tables.process(waits_for).identity.get(),
+            self.billed(thread.own.get()),
+            thread.context.instruction_pointer(),
+        ]
+    }
+}
+
+fn registers_bytes(registers: &Registers) -> [u8; size_of::<Registers>()] {
+    let mut bytes = [0; size_of::<Registers>()];
+    let tail = [registers.rip, registers.rflags, registers.fs_base, registers.gs_base];
+    // Bound: the registers.
+    for (to, value) in bytes.chunks_exact_mut(8).zip(registers.general.into_iter().chain(tail)) {
+        to.copy_from_slice(&value.to_le_bytes());
+    }
+    bytes
+}
+
+fn registers_from(bytes: &[u8; size_of::<Registers>()]) -> Registers {
+    Registers {
+        general: core::array::from_fn(|at| word(bytes, at)),
+        rip: word(bytes, 16),
+        rflags: word(bytes, 17),
+        fs_base: word(bytes, 18),
+        gs_base: word(bytes, 19),
+    }
+}

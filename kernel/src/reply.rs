@@ -1,0 +1,244 @@
+//! Receiving and answering.
+
+use crate::gate::{SEVERAL, Waiter};
+use crate::kernel::Kernel;
+use crate::machine::{Context, Machine, Outcome};
+use crate::schedule::SCHEDULE;
+use crate::thread::{FAULTING, READY, RECEIVE, REPLY, Thread, Work};
+use abi::call::flags;
+use abi::object::Kind;
+use abi::{Error, Handle, Operation, Rights};
+
+/// Messages that fail on delivery before a receive pauses.
+const BATCH: u32 = 4;
+
+impl<M: Machine> Kernel<M> {
+    /// A plain reply to a plain caller on the same baton, and parking at a gate where nothing waits: the caller runs at
+    /// once. False: nothing was changed, go the general way.
+    #[inline(always)]
+    pub(crate) fn fast_reply(&self, index: u32, thread: &Thread<M>) -> bool {
+        let tables = self.tables;
+        let context = &thread.context;
+        let (request, handle) = (context.target(), context.gate());
+        let caller_index = request as u32 & 0xffff;
+        let caller = tables.thread(caller_index);
+        let entry = tables.slot(tables.process(thread.process.get()), handle);
+        let gate = tables.gate(entry.object.get());
+        let word = gate.word.get();
+        let baton = thread.current.get();
+        // This process's to answer, nothing odd about the caller; alive, nobody waiting or parked, a single receiver:
+        // this thread, with nothing to do before it receives.
+        if caller.request.get() != request
+            || caller.state.get() != thread.reply_key.get()
+            || caller.current.get() != baton
+            || entry.receive.get() != handle
+            || word != u64::from(entry.object_generation.get()) << 32
+            || thread.gate.get() != entry.object.get()
+            || thread.taken.get() != 0
+            || baton == 0
+            || thread.serving.get() != request
+        {
+            return false;
+        }
+        gate.word.set(word | u64::from(index));
+        caller.state.set(READY);
+        caller.context.take_message(context);
+        caller.context.set_outcome(Outcome::default());
+        tables.baton(baton).holder.set(caller_index);
+        thread.state.set(RECEIVE);
+        thread.operation.set(Operation::ReplyAndReceive as u64);
+        thread.current.set(thread.own.get());
+        thread.serving.set(0);
+        self.cpu.thread.set(caller_index);
+        true
+    }
+
+    /// The caller that a request id names, if it is this process's to answer.
+    pub(crate) fn requester(&self, thread: &Thread<M>, request: u64) -> Result<(u32, &Thread<M>), Error> {
+        let index = request as u32 & 0xffff;
+        let caller = self.tables.thread(index);
+        let valid = index != 0
+            && caller.request.get() == request
+            && caller.code() == REPLY
+            && caller.state.get() >> 16 == thread.process.get();
+        if valid { Ok((index, caller)) } else { Err(Error::Gone) }
+    }
+
+    /// Answer a request, and perhaps receive.
+    pub(crate) fn reply(&self, index: u32, thread: &Thread<M>) -> Result<(), Error> {
+        let (caller, _) = self.requester(thread, thread.context.target())?;
+        self.check_gifts(index, caller)?;
+        thread.work.set(Work::Reply);
+        self.continue_work(index);
+        Ok(())
+    }
+
+    /// The answer is copied: let the caller go on.
+    pub(crate) fn replied(&self, index: u32, caller_index: u32) {
+        let (thread, caller) = (self.tables.thread(index), self.tables.thread(caller_index));
+        let moved = thread.moved.get();
+        let handles = match self.pass_handles(index, caller_index) {
+            Ok(count) => count,
+            Err(error) => return self.fail(index, error, moved),
+        };
+        thread.work.set(Work::None);
+        self.stop_unblock(caller_index);
+        self.stop_timer(caller_index);
+        let refused = if caller.is(FAULTING) {
+            thread.context.label() != 0
+        } else {
+            caller.context.take_message(&thread.context);
+            caller.context.set_outcome(Outcome { status: (handles as u64) << 40, moved, ..Outcome::default() });
+            false
+        };
+        // The caller's baton goes back to it; the server goes on with its own, or its gate's reserve.
+        let receives = thread.operation.get() as u8 == Operation::ReplyAndReceive as u8;
+        let current = thread.current.get();
+        if current == caller.current.get() && current != 0 {
+            let spare = if receives { thread.own.get() } else { self.spare(index) };
+            thread.current.set(0);
+            self.give(index, spare);
+            if !receives {
+                self.make_ready(spare);
+            }
+        }
+        if thread.serving.get() == caller.request.get() {
+            thread.serving.set(0);
+        }
+        // The id is used up.
+        caller.request.set((caller.request.get() | 0xffff).wrapping_add(1) | u64::from(caller_index));
+        let faulting = caller.is(FAULTING);
+        self.wake(caller_index);
+        if faulting {
+            if refused { self.fault_refused(caller_index) } else { self.resume_from_fault(caller_index) }
+        }
+        if receives {
+            if let Err(error) = self.receive(index) {
+                self.fail(index, error, 0);
+                self.keep_running(index);
+            }
+        } else {
+            self.succeed(index, moved);
+        }
+    }
+
+    /// A thread whose exchange failed goes on, even if it gave its baton away.
+    pub(crate) fn keep_running(&self, index: u32) {
+        let thread = self.tables.thread(index);
+        let current = thread.current.get();
+        if thread.code() == READY && (current == 0 || current != self.cpu.baton.get()) {
+            self.wake(index);
+        }
+    }
+
+    /// Receive at the gate of the context.
+    pub(crate) fn receive(&self, index: u32) -> Result<(), Error> {
+        let thread = self.tables.thread(index);
+        let process = self.tables.process(thread.process.get());
+        let handle = thread.context.gate();
+        let entry = self.tables.slot(process, handle);
+        if entry.receive.get() != handle || handle == 0 {
+            self.object(thread, Handle(handle), Kind::Gate, Rights::RECEIVE)?;
+            return Err(Error::BadHandle);
+        }
+        let gate_index = entry.object.get();
+        let gate = self.tables.gate(gate_index);
+        if gate.word.get() >> 32 != u64::from(entry.object_generation.get()) {
+            return Err(Error::Gone);
+        }
+        self.settle(index);
+        process.served.set(true);
+        if thread.gate.get() != gate_index {
+            self.tables.dissociate(index);
+            self.tables.associate(gate_index, index);
+        }
+        // What it received before and did not answer is deferred: that baton rests.
+        thread.serving.set(0);
+        if thread.current.get() != thread.own.get() {
+            self.give(index, thread.own.get());
+        }
+        if gate.waiting.get() == 0 {
+            // Before it blocks, not before it takes what is there.
+            self.take_interrupt(thread)?;
+        }
+        self.receive_next(index)
+    }
+
+    /// Take what waits at the thread's gate, or park.
+    pub(crate) fn receive_next(&self, index: u32) -> Result<(), Error> {
+        let thread = self.tables.thread(index);
+        let gate_index = thread.gate.get();
+        let gate = self.tables.gate(gate_index);
+        thread.work.set(Work::None);
+        // Bound: BATCH.
+        for _ in 0..BATCH {
+            let Some(waiter) = self.tables.strongest(gate) else {
+                return self.park(index);
+            };
+            self.tables.dequeue(gate, waiter);
+            if gate.has(SEVERAL) {
+                self.tables.to_busy_end(gate, index);
+            }
+            let Waiter::Caller(caller) = waiter else {
+                self.deliver_notice(index, waiter);
+                // It goes on with the baton it has, its own, or the reserve.
+                self.wake(index);
+                return Ok(());
+            };
+            match self.check_gifts(caller, index) {
+                Ok(()) => {
+                    self.accept(index, caller);
+                    return Ok(());
+                }
+                Err(error) => self.release_caller(caller, error, 0),
+            }
+        }
+        thread.work.set(Work::Receive);
+        self.wake(index);
+        Ok(())
+    }
+
+    /// What a thread was about to receive went away: receive as if it had not been there.
+    pub(crate) fn receive_again(&self, index: u32) -> Result<(), Error> {
+        let thread = self.tables.thread(index);
+        thread.serving.set(0);
+        if thread.current.get() != thread.own.get() {
+            self.give(index, thread.own.get());
+        }
+        if thread.gate.get() == 0 {
+            return Err(Error::Gone);
+        }
+        self.receive_next(index)
+    }
+
+    fn park(&self, index: u32) -> Result<(), Error> {
+        let thread = self.tables.thread(index);
+        let gate = self.tables.gate(thread.gate.get());
+        let bounded = self.flagged(thread, flags::DEADLINE_RECEIVE);
+        if bounded && thread.deadline.get() <= self.machine.now() {
+            return Err(Error::TimedOut);
+        }
+        thread.enter_state(RECEIVE);
+        if bounded {
+            self.start_timer(index);
+        }
+        let odd = thread.state.get() != RECEIVE;
+        self.tables.park(gate, index, odd);
+        if thread.own.get() == 0 {
+            self.give(index, 0);
+        } else {
+            self.rest(thread.own.get());
+        }
+        self.cpu.attend(SCHEDULE);
+        Ok(())
+    }
+
+    /// A message for a parked receiver that is none of a caller: take the receiver from its gate.
+    pub(crate) fn wake_receiver(&self, gate_index: u32) -> u32 {
+        let gate = self.tables.gate(gate_index);
+        let index = gate.parked();
+        self.stop_timer(index);
+        self.tables.unpark(gate, index);
+        index
+    }
+}

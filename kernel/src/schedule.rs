@@ -1,0 +1,472 @@
+//! The scheduler: 256 ready levels of batons, found in constant time.
+//!
+//! A ready baton runs its holder; if the holder waits, it runs whoever the holder waits for (*helping*): the busy
+//! receiver of the gate it waits at, or the server that works on its request, through at most 16 gates. Only the
+//! strongest waiter of a gate helps. A baton for which nobody can run rests; whatever makes a thread runnable makes its
+//! current baton ready, and those that would help it.
+//!
+//! The running baton is in no queue. Nothing here runs on the plain message path, which leaves the baton on the CPU
+//! as it is.
+
+use crate::alarm::AlarmOf;
+use crate::baton::{Baton, Place};
+use crate::gate::Waiter;
+use crate::kernel::Kernel;
+use crate::machine::Machine;
+use crate::thread::{CODE, READY, REPLY, SEND, STOPPED};
+use abi::thread::Policy;
+use core::cell::Cell;
+
+/// Attention: another thread may have to run.
+pub(crate) const SCHEDULE: u32 = 1;
+/// Attention: the alarm may have to be set anew.
+pub(crate) const ALARM: u32 = 2;
+/// Attention: there is nothing to run.
+pub(crate) const IDLE: u32 = 4;
+/// Attention: the thread on the CPU has kernel work to finish.
+pub(crate) const WORK: u32 = 8;
+
+/// Gates through which a waiting thread is helped or searched for a cycle.
+pub(crate) const CHAIN: usize = 16;
+
+/// What belongs to one processor.
+#[derive(Debug)]
+pub(crate) struct Cpu {
+    /// Who runs; meaningless while attention asks for scheduling.
+    pub(crate) thread: Cell<u32>,
+    /// On which baton.
+    pub(crate) baton: Cell<u32>,
+    /// Anything to do before user code runs; 0 on the message path.
+    pub(crate) attention: Cell<u32>,
+    /// When the baton was dispatched, and until when its slice lasts.
+    since: Cell<u64>,
+    slice_end: Cell<u64>,
+    /// Heads of the circular ready queues, and which are not empty.
+    heads: [Cell<u32>; 256],
+    levels: [Cell<u64>; 4],
+    /// Alarms by time.
+    pub(crate) alarms: Cell<u32>,
+    /// What the machine was told.
+    pub(crate) programmed: Cell<u64>,
+    /// ns without anything to run.
+    pub(crate) idle: Cell<u64>,
+    /// First idle pulse.
+    pub(crate) idle_pulses: Cell<u32>,
+}
+
+impl Cpu {
+    pub(crate) fn new() -> Self {
+        Self {
+            thread: Cell::new(0),
+            baton: Cell::new(0),
+            attention: Cell::new(SCHEDULE),
+            since: Cell::new(0),
+            slice_end: Cell::new(u64::MAX),
+            heads: [const { Cell::new(0) }; 256],
+            levels: [const { Cell::new(0) }; 4],
+            alarms: Cell::new(0),
+            programmed: Cell::new(u64::MAX),
+            idle: Cell::new(0),
+            idle_pulses: Cell::new(0),
+        }
+    }
+
+    pub(crate) fn attend(&self, what: u32) {
+        self.attention.set(self.attention.get() | what);
+    }
+
+    /// The strongest level with a ready baton.
+    pub(crate) fn strongest_level(&self) -> Option<u8> {
+        // Bound: 4 words.
+        self.levels.iter().enumerate().rev().find_map(|(word, bits)| {
+            let bits = bits.get();
+            (bits != 0).then(|| (word * 64) as u8 + (63 - bits.leading_zeros()) as u8)
+        })
+    }
+
+    fn mark(&self, level: u8, filled: bool) {
+        let (word, bit) = (&self.levels[usize::from(level >> 6)], 1 << (level & 63));
+        word.set(if filled { word.get() | bit } else { word.get() & !bit });
+    }
+}
+
+impl<M: Machine> Kernel<M> {
+    /// Put a resting or running baton into the ready queue of its level.
+    fn push(&self, index: u32, in_front: bool) {
+        let baton = self.tables.baton(index);
+        debug_assert!(index != 0 && baton.place.get() != Place::Queued);
+        let level = baton.level.get();
+        let head = &self.cpu.heads[usize::from(level)];
+        baton.place.set(Place::Queued);
+        if head.get() == 0 {
+            baton.next.set(index);
+            baton.previous.set(index);
+            head.set(index);
+            self.cpu.mark(level, true);
+            return;
+        }
+        let first = self.tables.baton(head.get());
+        let last = first.previous.get();
+        baton.next.set(head.get());
+        baton.previous.set(last);
+        self.tables.baton(last).next.set(index);
+        first.previous.set(index);
+        if in_front {
+            head.set(index);
+        }
+    }
+
+    /// Take a baton out of its ready queue.
+    fn pull(&self, index: u32) {
+        let baton = self.tables.baton(index);
+        debug_assert!(baton.place.get() == Place::Queued);
+        let level = baton.level.get();
+        let head = &self.cpu.heads[usize::from(level)];
+        let (next, previous) = (baton.next.get(), baton.previous.get());
+        baton.place.set(Place::Resting);
+        if next == index {
+            head.set(0);
+            self.cpu.mark(level, false);
+            return;
+        }
+        self.tables.baton(previous).next.set(next);
+        self.tables.baton(next).previous.set(previous);
+        if head.get() == index {
+            head.set(next);
+        }
+    }
+
+    /// The level of the running baton; −1: none.
+    fn running_level(&self) -> i32 {
+        match self.cpu.baton.get() {
+            0 => -1,
+            baton => i32::from(self.tables.baton(baton).level.get()),
+        }
+    }
+
+    /// A resting baton has somebody to run again.
+    pub(crate) fn make_ready(&self, index: u32) {
+        if index == 0 || self.tables.baton(index).place.get() != Place::Resting {
+            self.cpu.attend(SCHEDULE);
+            return;
+        }
+        self.push(index, false);
+        let level = i32::from(self.tables.baton(index).level.get());
+        let running = self.running_level();
+        if level > running {
+            self.cpu.attend(SCHEDULE);
+        } else if level == running {
+            self.cpu.attend(ALARM);
+        }
+    }
+
+    /// Nobody can run on this baton for now.
+    pub(crate) fn rest(&self, index: u32) {
+        match self.tables.baton(index).place.get() {
+            Place::Queued => self.pull(index),
+            Place::Running => self.cpu.attend(SCHEDULE),
+            Place::Resting => {}
+        }
+    }
+
+    /// The baton is on nobody's CPU and in no queue any more (it is about to be freed or changed).
+    pub(crate) fn withdraw(&self, index: u32) {
+        if self.cpu.baton.get() == index {
+            self.undispatch();
+        }
+        self.rest(index);
+    }
+
+    /// Let a thread have a baton as its current one. It does not become ready by that.
+    pub(crate) fn give(&self, thread: u32, baton: u32) {
+        let old = self.tables.thread(thread).current.replace(baton);
+        if old != 0 && old != baton && self.tables.baton(old).holder.get() == thread {
+            self.rest(old);
+        }
+        if baton != 0 {
+            self.tables.baton(baton).holder.set(thread);
+        }
+        self.cpu.attend(SCHEDULE);
+    }
+
+    /// The baton for a thread without one from a message: its own, else its gate's reserve, if that is free.
+    pub(crate) fn spare(&self, index: u32) -> u32 {
+        let thread = self.tables.thread(index);
+        let own = thread.own.get();
+        if own != 0 {
+            return own;
+        }
+        let gate_index = thread.gate.get();
+        let gate = self.tables.gate(gate_index);
+        let reserve = gate.reserve.get();
+        if gate_index == 0 || reserve == 0 {
+            return 0;
+        }
+        let baton = self.tables.baton(reserve);
+        if baton.header.generation.get() != gate.reserve_generation.get() {
+            return 0;
+        }
+        let holder = baton.holder.get();
+        if holder != 0 && holder != index && self.tables.thread(holder).current.get() == reserve {
+            return 0;
+        }
+        baton.root.set(index);
+        reserve
+    }
+
+    /// A thread can run again: so do its current baton and those that help it.
+    pub(crate) fn wake(&self, index: u32) {
+        let thread = self.tables.thread(index);
+        thread.enter_state(READY);
+        if thread.current.get() == 0 {
+            self.give(index, self.spare(index));
+        }
+        let baton = thread.current.get();
+        if baton != 0 {
+            self.tables.baton(baton).holder.set(index);
+            self.make_ready(baton);
+        }
+        self.wake_helpers(index);
+        self.cpu.attend(SCHEDULE);
+    }
+
+    /// Make the batons ready that rest because this thread could not run.
+    pub(crate) fn wake_helpers(&self, index: u32) {
+        let (mut list, mut length, mut at) = ([0; CHAIN], 1, 0);
+        list[0] = index;
+        // Bound: CHAIN threads.
+        while at < length {
+            let here = list[at];
+            at += 1;
+            let thread = self.tables.thread(here);
+            let served = (thread.serving.get() & 0xffff) as u32;
+            let caller = self.tables.thread(served);
+            if served != 0 && caller.request.get() == thread.serving.get() && caller.code() == REPLY && length < CHAIN {
+                list[length] = served;
+                length += 1;
+            }
+            let gate = self.tables.gate(thread.gate.get());
+            if thread.gate.get() != 0
+                && gate.waiting.get() != 0
+                && gate.busy() == here
+                && let Some(Waiter::Caller(waiter)) = self.tables.strongest(gate)
+            {
+                let current = self.tables.thread(waiter).current.get();
+                if current != 0 && self.tables.baton(current).holder.get() == waiter {
+                    self.make_ready(current);
+                }
+                if length < CHAIN {
+                    list[length] = waiter;
+                    length += 1;
+                }
+            }
+        }
+    }
+
+    /// Who runs on a baton: its holder, or whom the holder waits for. 0: nobody can.
+    pub(crate) fn resolve(&self, index: u32) -> u32 {
+        let tables = self.tables;
+        let mut at = tables.baton(index).holder.get();
+        if at == 0 || tables.thread(at).current.get() != index {
+            return 0;
+        }
+        // Bound: CHAIN gates and the thread at the end.
+        for _ in 0..=CHAIN {
+            let thread = tables.thread(at);
+            let state = thread.state.get();
+            at = match state & CODE {
+                READY => {
+                    let runs = state & STOPPED == 0 && tables.process(thread.process.get()).header.alive();
+                    return if runs { at } else { 0 };
+                }
+                SEND => {
+                    let Some((_, gate)) = tables.gate_of(thread.target.get()) else { return 0 };
+                    if tables.strongest(gate) != Some(Waiter::Caller(at)) {
+                        return 0;
+                    }
+                    gate.busy()
+                }
+                REPLY => {
+                    let server = thread.server.get();
+                    if tables.thread(server).serving.get() != thread.request.get() {
+                        return 0;
+                    }
+                    server
+                }
+                _ => return 0,
+            };
+            if at == 0 {
+                return 0;
+            }
+        }
+        0
+    }
+
+    /// Bill the running baton and take it off the CPU.
+    fn undispatch(&self) {
+        let index = self.cpu.baton.replace(0);
+        if index == 0 {
+            return;
+        }
+        let now = self.machine.now();
+        let baton = self.tables.baton(index);
+        baton.billed.set(baton.billed.get() + now.saturating_sub(self.cpu.since.get()));
+        // Without an end, a FIFO baton or one that runs without budget: nothing is used up.
+        if self.cpu.slice_end.get() != u64::MAX {
+            baton.left.set(self.cpu.slice_end.get().saturating_sub(now));
+            if baton.policy.get() == Policy::Sporadic as u8 {
+                self.sporadic_level(index, baton, now);
+            }
+        }
+        baton.place.set(Place::Resting);
+        self.cpu.attend(SCHEDULE);
+    }
+
+    /// The level of a sporadic baton that is on no queue, by its budget.
+    fn sporadic_level(&self, index: u32, baton: &Baton, now: u64) {
+        if !baton.alarm.linked() {
+            // The first use of a budget fixes when it is filled again.
+            self.set_alarm(AlarmOf::Baton(index), now.saturating_add(baton.period.get()));
+        }
+        let level = if baton.left.get() == 0 { baton.low_priority.get() } else { baton.priority.get() };
+        baton.level.set(level);
+    }
+
+    /// Fill a sporadic baton's budget again.
+    pub(crate) fn replenish(&self, index: u32) {
+        let running = self.cpu.baton.get() == index;
+        if running {
+            self.undispatch();
+        }
+        let baton = self.tables.baton(index);
+        let queued = baton.place.get() == Place::Queued;
+        if queued {
+            self.pull(index);
+        }
+        baton.left.set(baton.slice.get());
+        baton.level.set(baton.priority.get());
+        if queued || running {
+            self.push(index, false);
+        }
+        self.cpu.attend(SCHEDULE);
+    }
+
+    /// Change a baton's parameters; it keeps its place as READY if it was.
+    pub(crate) fn change_baton(&self, index: u32, change: impl FnOnce(&Baton)) {
+        let baton = self.tables.baton(index);
+        let active = baton.place.get() != Place::Resting;
+        self.withdraw(index);
+        change(baton);
+        baton.level.set(baton.priority.get());
+        baton.left.set(baton.slice.get());
+        if active {
+            self.push(index, false);
+        }
+        self.cpu.attend(SCHEDULE);
+    }
+
+    /// Put a baton on the CPU.
+    fn dispatch(&self, index: u32) {
+        let now = self.machine.now();
+        let baton = self.tables.baton(index);
+        self.cpu.baton.set(index);
+        baton.place.set(Place::Running);
+        self.cpu.since.set(now);
+        let end = if baton.policy.get() == Policy::Fifo as u8 {
+            u64::MAX
+        } else {
+            if baton.left.get() == 0 && baton.policy.get() == Policy::RoundRobin as u8 {
+                baton.left.set(baton.slice.get());
+            }
+            let exhausted = baton.policy.get() == Policy::Sporadic as u8 && baton.left.get() == 0;
+            if exhausted { u64::MAX } else { now.saturating_add(baton.left.get()) }
+        };
+        self.cpu.slice_end.set(end);
+        self.cpu.attend(ALARM);
+    }
+
+    /// The running baton goes behind its equals.
+    pub(crate) fn yield_baton(&self) {
+        let index = self.cpu.baton.get();
+        if index != 0 {
+            self.undispatch();
+            self.push(index, false);
+        }
+    }
+
+    /// Whether the slice of the running baton is over; then it goes behind its equals.
+    pub(crate) fn expire_slice(&self, now: u64) {
+        let index = self.cpu.baton.get();
+        if index != 0 && now >= self.cpu.slice_end.get() {
+            self.undispatch();
+            let baton = self.tables.baton(index);
+            if baton.policy.get() == Policy::RoundRobin as u8 {
+                baton.left.set(baton.slice.get());
+            }
+            self.push(index, false);
+        }
+    }
+
+    /// Decide who runs. Bound: every round takes a baton off the ready queues that some event had put there.
+    pub(crate) fn schedule(&self) {
+        self.cpu.attention.set(self.cpu.attention.get() & !(SCHEDULE | IDLE | WORK));
+        loop {
+            let mut running = self.cpu.baton.get();
+            if running != 0 {
+                let stronger = self.cpu.strongest_level().is_some_and(|level| i32::from(level) > self.running_level());
+                let thread = self.resolve(running);
+                if thread != 0 && !stronger {
+                    self.run_thread(thread);
+                    break;
+                }
+                self.undispatch();
+                if thread != 0 {
+                    self.push(running, true);
+                }
+                running = 0;
+            }
+            debug_assert!(running == 0);
+            let Some(level) = self.cpu.strongest_level() else {
+                self.cpu.thread.set(0);
+                self.cpu.attend(IDLE);
+                break;
+            };
+            let strongest = self.cpu.heads[usize::from(level)].get();
+            self.pull(strongest);
+            if self.resolve(strongest) != 0 {
+                self.dispatch(strongest);
+            }
+        }
+        self.cpu.attention.set(self.cpu.attention.get() & !SCHEDULE);
+    }
+
+    fn run_thread(&self, thread: u32) {
+        self.cpu.thread.set(thread);
+        if self.tables.thread(thread).work.get() != crate::thread::Work::None {
+            self.cpu.attend(WORK);
+        }
+    }
+
+    /// When the running baton must be looked at again: the end of its slice if others wait for it, or of its budget.
+    pub(crate) fn slice_alarm(&self) -> u64 {
+        let index = self.cpu.baton.get();
+        if index == 0 {
+            return u64::MAX;
+        }
+        let baton = self.tables.baton(index);
+        let contended = self.cpu.heads[usize::from(baton.level.get())].get() != 0;
+        let sporadic = baton.policy.get() == Policy::Sporadic as u8;
+        if contended || sporadic { self.cpu.slice_end.get() } else { u64::MAX }
+    }
+
+    /// ns billed to a baton up to now.
+    pub(crate) fn billed(&self, index: u32) -> u64 {
+        let baton = self.tables.baton(index);
+        let running = if self.cpu.baton.get() == index && index != 0 {
+            self.machine.now().saturating_sub(self.cpu.since.get())
+        } else {
+            0
+        };
+        baton.billed.get() + running
+    }
+}
