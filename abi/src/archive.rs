@@ -98,6 +98,12 @@ impl<'a> Archive<'a> {
         (end <= bytes.len()).then_some(Self { bytes, count })
     }
 
+    /// All its bytes.
+    #[must_use]
+    pub const fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
     /// How many entries it has.
     #[must_use]
     pub const fn count(&self) -> usize {

@@ -1,26 +1,16 @@
-//! Memory that a program maps itself, at addresses of its own choice outside its image, stack and heap.
+//! RAM that a program maps at addresses of its own choice, such as a file system's pages, and that others map too.
+//! [`Mapping`](crate::Mapping) is simpler, and finds the address itself; this is for those who map and unmap for ever.
 
 use abi::object::access;
 use abi::{Error, Handle};
 
 use crate::object::process;
 
-/// First address that a program may use as it likes.
-pub const FREE_ADDRESS: u64 = 0x20_0000_0000;
+/// First address that a program may use as it likes: behind its image, stack, heap and [`Mapping`](crate::Mapping)s.
+pub const FREE_ADDRESS: u64 = 0x80_0000_0000;
 
-/// Map a Memory for reading, for good. Its content must never change: a read-only boot archive.
-///
-/// # Errors
-/// The kernel refused to map it.
-pub fn map_constant(memory: Handle, address: u64, length: u64) -> Result<&'static [u8], Error> {
-    let length = length.next_multiple_of(abi::PAGE_SIZE);
-    process::map(Handle::SELF_PROCESS, memory, address, access::READ, 0, length)?;
-    // SAFETY: the range was just mapped, is never unmapped, and by the caller's word nobody writes what it shows; bytes have
-    // no alignment or validity to break.
-    Ok(unsafe { core::slice::from_raw_parts(address as *const u8, length as usize) })
-}
-
-/// A range of RAM mapped for reading and writing, which others may have mapped too: hence no slice of it is ever made.
+/// A mapped range, for reading and writing. No slice of it is ever made, as others may have it mapped too.
+/// It is unmapped by [`Window::unmap`] only.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Window {
     address: u64,
@@ -28,7 +18,7 @@ pub struct Window {
 }
 
 impl Window {
-    /// Map a part of a Memory. The window is unmapped by [`Window::unmap`] only.
+    /// Map a part of a Memory.
     ///
     /// # Errors
     /// The kernel refused to map it.
@@ -42,12 +32,6 @@ impl Window {
     #[must_use]
     pub const fn address(&self) -> u64 {
         self.address
-    }
-
-    /// Its bytes.
-    #[must_use]
-    pub const fn length(&self) -> u64 {
-        self.length
     }
 
     /// Remove it from the address space.
@@ -77,15 +61,5 @@ impl Window {
         let to = self.pointer(offset, bytes.len() as u64);
         // SAFETY: as in `clear`; `bytes` is ordinary memory, hence not in the window.
         unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) }
-    }
-
-    /// Copy bytes out.
-    ///
-    /// # Panics
-    /// They are not inside.
-    pub fn copy_out(&self, offset: u64, bytes: &mut [u8]) {
-        let from = self.pointer(offset, bytes.len() as u64);
-        // SAFETY: as in `copy_in`.
-        unsafe { core::ptr::copy_nonoverlapping(from, bytes.as_mut_ptr(), bytes.len()) }
     }
 }

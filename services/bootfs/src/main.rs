@@ -16,7 +16,7 @@ use protocol::resource_manager::resolve::{Place, resolve};
 use protocol::resource_manager::{
     Call, Data, Done, Figures, Mapped, Open, OpenFile, Opened, Records, Refusal, ResourceManager, Server, mode, open_flags,
 };
-use runtime::{mapped, start};
+use runtime::start;
 use view::{ROOT, View};
 
 runtime::main!(run);
@@ -284,16 +284,12 @@ impl ResourceManager for BootFiles {
 fn run() {
     let memory = start::handle("archive");
     let length = start::number("archive-length");
-    let bytes = match mapped::map_constant(memory, mapped::FREE_ADDRESS, length) {
-        Ok(bytes) => bytes,
+    let archive = match runtime::mapping::archive(memory, length) {
+        Ok(archive) => archive,
         Err(error) => {
-            runtime::log!(Error, "cannot map the archive: {}", error.text());
+            runtime::log!(Error, "cannot use the archive: {}", error.text());
             return;
         }
-    };
-    let Some(archive) = Archive::new(bytes) else {
-        runtime::log!(Error, "this is no archive");
-        return;
     };
     let manager = BootFiles {
         archive,
