@@ -418,10 +418,11 @@ impl<M: Machine + 'static> Kernel<M> {
 
     /// The mapping records of a process, by address.
     pub fn mappings(&self, process: u32, mut each: impl FnMut(u32)) {
-        let mut at = self.tables.mapping_from(self.tables.process(process), 0);
+        let process = self.tables.process(process);
+        let mut at = self.tables.mapping_from(process, 0);
         while at != 0 {
             each(at);
-            at = self.tables.mapping_after(at);
+            at = self.tables.mapping_from(process, self.tables.mapping(at).end());
         }
     }
 

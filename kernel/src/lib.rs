@@ -19,6 +19,7 @@ mod fault;
 mod gate;
 mod handle_table;
 mod header;
+pub mod inspect;
 mod interrupt;
 mod kernel;
 mod lifecycle;

@@ -84,6 +84,11 @@ impl Cpu {
         })
     }
 
+    /// The first baton of a level, 0 if there is none.
+    pub(crate) fn first_ready(&self, level: u8) -> u32 {
+        self.heads[usize::from(level)].get()
+    }
+
     fn mark(&self, level: u8, filled: bool) {
         let (word, bit) = (&self.levels[usize::from(level >> 6)], 1 << (level & 63));
         word.set(if filled { word.get() | bit } else { word.get() & !bit });
