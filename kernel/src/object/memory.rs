@@ -148,7 +148,7 @@ impl<M: Machine> Kernel<M> {
         let memory = self.tables.memory(record.memory.get());
         let address = record.address() + done * PAGE_SIZE;
         // Up to the next boundary of a large page.
-        let room = LARGE_PAGES - (address / PAGE_SIZE & (LARGE_PAGES - 1));
+        let room = LARGE_PAGES - ((address / PAGE_SIZE) & (LARGE_PAGES - 1));
         let pages = room.min(record.pages.get() - done);
         let physical = memory.base.get() + record.offset.get() + done * PAGE_SIZE;
         let device = memory.kind.get() == MemoryType::Device as u8;
