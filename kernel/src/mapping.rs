@@ -90,9 +90,4 @@ impl<M: Machine> Tables<M> {
             tree::next(&forest, at)
         }
     }
-
-    /// The record after this one, 0 if it is the last.
-    pub(crate) fn mapping_after(&self, id: u32) -> u32 {
-        tree::next(&Space(self), id)
-    }
 }
