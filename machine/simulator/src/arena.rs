@@ -6,7 +6,7 @@
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 
-use kernel::tables::Tables;
+use kernel::Tables;
 
 use crate::processor::Processor;
 

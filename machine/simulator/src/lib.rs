@@ -3,21 +3,48 @@
 //!
 //! * [`processor`] implements the kernel's `Machine` trait over simulated [`memory`], [`space`]s and a [`context`];
 //! * [`program`] lets user code be written as `async` blocks whose every `await` is one action of a thread;
+//! * [`simulation`] runs a kernel on it, with a [`scenario`]'s body as init, or the random programs of [`fuzz`];
 //! * [`trace`] keeps what happened, with a hash that is equal for equal seeds.
 //!
 //! What must hold: no wall clock, no host randomness, no order that depends on addresses.
 
+pub mod arena;
 pub mod context;
+pub mod fuzz;
+pub mod invariant;
 pub mod memory;
 pub mod processor;
 pub mod program;
 pub mod random;
 pub mod scenario;
+pub mod simulation;
 pub mod space;
 pub mod trace;
 
 pub use processor::{Processor, Settings, World};
 pub use program::{Answer, Exchange, User};
+
+/// Seeds under which every scenario is run.
+const SEEDS: u64 = 4;
+
+/// Run a scenario under several seeds, with an ordinary processor.
+pub fn scenario<F: Future<Output = ()> + 'static>(body: impl Fn(scenario::Root) -> F + Copy + 'static) {
+    scenario_with(Settings::default(), body);
+}
+
+/// Run a scenario under several seeds.
+pub fn scenario_with<F: Future<Output = ()> + 'static>(settings: Settings, body: impl Fn(scenario::Root) -> F + Copy + 'static) {
+    for seed in 0..SEEDS {
+        simulation::run(seed, settings, body);
+    }
+}
+
+/// Run random programs for so many steps of user code.
+#[must_use]
+pub fn simulate(seed: u64, steps: u64) -> simulation::Report {
+    let settings = Settings { large_pages: seed % 2 == 1, spurious_per_mille: seed % 20, ..Settings::default() };
+    simulation::run(seed, settings, move |root| fuzz::run(root, steps))
+}
 
 /// An envelope as it lies in user memory.
 #[must_use]

@@ -363,8 +363,13 @@ impl Root {
         self.process_with(QUOTA).await
     }
 
-    /// New process with a quota of its own; the extra that the scenario's own words need is added.
+    /// New process with a quota of its own.
     pub async fn process_with(&self, quota: Quota) -> Process {
+        self.process_reusing(quota, None).await
+    }
+
+    /// New process with a quota and, perhaps, a Memory of an earlier one for its data.
+    pub async fn process_reusing(&self, quota: Quota, memory: Option<Handle>) -> Process {
         let identity = self.identities.get() + 1;
         self.identities.set(identity);
         let bytes = quota_bytes(&quota);
@@ -376,7 +381,10 @@ impl Root {
             .ok()
             .await
             .handle();
-        let memory = self.memory(DATA_PAGES).await;
+        let memory = match memory {
+            Some(memory) => memory,
+            None => self.memory(DATA_PAGES).await,
+        };
         let mapped = self.map(handle, memory, DATA, access::READ | access::WRITE, DATA_PAGES).await;
         assert_eq!(mapped.error(), None, "map the process's memory");
         Process { handle, identity, memory, stacks: Rc::default() }

@@ -1,0 +1,153 @@
+//! A kernel on a simulated processor, run until its scenario has shown what it was to show.
+
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::rc::Rc;
+
+use kernel::{Boot, Capacities, Kernel, Range};
+
+use crate::arena::Arena;
+use crate::invariant;
+use crate::processor::{Processor, Settings, World};
+use crate::scenario::Root;
+
+/// Physical address of the arena's frames.
+const FRAMES: u64 = 0x10_0000;
+/// Physical address of the boot archive.
+const ARCHIVE: u64 = 0x400_0000;
+/// Physical address of RAM for programs.
+const RAM: u64 = 0x800_0000;
+const RAM_LENGTH: u64 = 1 << 30;
+/// Physical addresses of devices.
+const DEVICES: Range = Range { base: 0xc000_0000, length: 0x1000_0000 };
+/// Steps after which a scenario that is not done is called endless.
+const PATIENCE: u64 = 20_000_000;
+
+/// The dearer invariants are checked every so many steps.
+const OBJECT_CHECKS: u64 = 61;
+
+/// As much of everything as scenarios need, and little enough to be used up.
+#[must_use]
+pub const fn capacities() -> Capacities {
+    Capacities {
+        threads: 512,
+        handle_pages: 512,
+        processes: 128,
+        batons: 1024,
+        gates: 256,
+        connections: 2048,
+        pulses: 512,
+        memories: 1024,
+        mappings: 4096,
+        frames: 4096,
+    }
+}
+
+/// A kernel and its world.
+#[derive(Debug)]
+pub struct Simulation {
+    world: Rc<World>,
+    // Dropped before the memory it uses: fields are dropped in this order.
+    kernel: Kernel<Processor>,
+    _arena: Arena,
+}
+
+/// What came of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// A number that two runs share only if the same happened in both, at the same times.
+    pub hash: u64,
+    /// Events in the trace.
+    pub events: u64,
+    /// How often user code ran.
+    pub steps: u64,
+    /// Simulated time at the end, ns.
+    pub time_ns: u64,
+}
+
+impl Simulation {
+    /// A machine that was just switched on, with `entry` as init's first instruction.
+    fn new(world: &Rc<World>, entry: u64) -> Self {
+        let capacities = capacities();
+        let (arena, tables) = Arena::new();
+        world.set_arena(FRAMES, u64::from(capacities.frames - 1) * abi::PAGE_SIZE);
+        let mut boot = Boot {
+            capacities,
+            frame_base: FRAMES,
+            module: ARCHIVE,
+            entry,
+            archive: Range { base: ARCHIVE, length: abi::PAGE_SIZE },
+            devices: DEVICES,
+            interrupts: 24,
+            tsc_hz: 1_000_000_000,
+            ram_total: RAM_LENGTH,
+            arena_length: u64::from(capacities.frames) * abi::PAGE_SIZE,
+            ..Boot::default()
+        };
+        boot.ram[0] = Range { base: RAM, length: RAM_LENGTH };
+        let kernel = Kernel::new(Processor::new(Rc::clone(world)), tables, &boot);
+        Self { world: Rc::clone(world), kernel, _arena: arena }
+    }
+
+    /// The kernel.
+    #[must_use]
+    pub const fn kernel(&self) -> &Kernel<Processor> {
+        &self.kernel
+    }
+
+    fn run(&self) {
+        let mut steps = 0_u64;
+        while !self.world.is_finished() {
+            self.kernel.step();
+            invariant::check_schedule(&self.kernel);
+            if steps.is_multiple_of(OBJECT_CHECKS) {
+                invariant::check_objects(&self.kernel, &self.world);
+            }
+            assert!(!self.world.is_hung(), "nothing can run, nothing will come, and the scenario is not done");
+            steps += 1;
+            assert!(steps < PATIENCE, "the scenario never ends");
+        }
+    }
+
+    fn report(&self) -> Report {
+        let trace = self.world.trace().borrow();
+        Report { hash: trace.hash(), events: trace.count(), steps: self.world.steps(), time_ns: self.world.time() }
+    }
+
+    /// What every thread is doing, for people.
+    fn describe(&self) {
+        eprintln!("programs:");
+        for (name, base, finished) in self.world.program_names() {
+            eprintln!("    {base:#x} {name}{}", if finished { " (finished)" } else { "" });
+        }
+        eprintln!("threads (baton, thread on the processor: {:?}):", self.kernel.running());
+        for index in 1..self.kernel.slots(abi::object::Kind::Thread) {
+            let thread = self.kernel.view_thread(index);
+            if thread.header.charged() {
+                let name = self.world.program_at(thread.instruction_pointer).unwrap_or_default();
+                eprintln!("    {index} {name} {}{}: {thread:x?}", thread.state.name(), if thread.stopped { " STOPPED" } else { "" });
+                eprintln!("        baton {:?}", self.kernel.view_baton(thread.current));
+            }
+        }
+    }
+}
+
+/// Run `body` as init once, with everything decided by `seed`; on failure say what happened, and how to repeat it.
+pub fn run<F: Future<Output = ()> + 'static>(seed: u64, settings: Settings, body: impl FnOnce(Root) -> F + 'static) -> Report {
+    let world = World::new(seed, settings);
+    let entry = world.program("root", |user| async move {
+        let world = Rc::clone(user.world());
+        body(Root::new(user).await).await;
+        world.finish();
+    });
+    let simulation = Simulation::new(&world, entry);
+    let result = catch_unwind(AssertUnwindSafe(|| simulation.run()));
+    if let Err(panic) = result {
+        eprintln!("seed {seed}, {settings:?}, simulated time {} ns; the last events:\n{}", world.time(), world.trace().borrow());
+        simulation.describe();
+        resume_unwind(panic);
+    }
+    let report = simulation.report();
+    world.forget_programs();
+    report
+}

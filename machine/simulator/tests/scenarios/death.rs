@@ -1,0 +1,225 @@
+//! Death of threads, processes and servers: nobody waits for them, and everybody is told.
+
+use abi::call::{Status, flags};
+use abi::object::{process, pulse};
+use abi::thread::State;
+use abi::{Error, Handle, Quota};
+use simulator::scenario;
+use simulator::scenario::{Log, Plan, QUOTA};
+
+use crate::Pair;
+
+#[test]
+fn callers_of_a_dead_gate_are_told() {
+    scenario(|root| async move {
+        let pair = Pair::new(&root).await;
+        let log = Log::new();
+        let mut threads = Vec::new();
+        for number in 0..3 {
+            let connection = root.give_connection(&pair.client, pair.gate, number).await;
+            let noted = log.clone();
+            let thread = root
+                .start(Plan::new(&pair.client, "caller").priority(10), |user| async move {
+                    noted.note(format!("{:?}", user.call(connection).await.error()));
+                    noted.note(format!("{:?}", user.call(connection).await.error()));
+                })
+                .await;
+            root.until_state(thread, State::Send).await;
+            threads.push(thread);
+        }
+        // One is in REPLY, two are in SEND.
+        root.user.receive(pair.gate).ok().await;
+        root.destroy(pair.gate).await;
+        root.until_noted(&log, 6).await;
+        log.assert(&["Some(Gone)"; 6]);
+    });
+}
+
+#[test]
+fn when_the_server_process_dies_requests_in_progress_fail_and_callers_stay_queued() {
+    scenario(|root| async move {
+        let supervisor = root.process().await;
+        let pair = Pair::new(&root).await;
+        // The gate is the supervisor's; the server only receives at it.
+        let gate = root.gate_with(&supervisor, Handle::NONE, 0).await;
+        let receiving = root.give_gate(&pair.server, gate).await;
+        let log = Log::new();
+        let server = root
+            .start(Plan::new(&pair.server, "server").priority(20), |user| async move {
+                user.receive(receiving).ok().await;
+                user.receive(receiving).ok().await;
+                user.receive(receiving).ok().await;
+                user.hog().await;
+            })
+            .await;
+        root.until_state(server, State::Receive).await;
+        for (name, flag, priority) in [("plain", 0, 40_u64), ("retry", flags::RETRY, 35), ("retry2", flags::RETRY, 30), ("queued", 0, 25)] {
+            let connection = root.give_connection(&pair.client, gate, priority).await;
+            let noted = log.clone();
+            root.start(Plan::new(&pair.client, name).priority(priority as u8), |user| async move {
+                let answer = user.call(connection).flags(flag).await;
+                noted.note(format!("{name}: {:?}", answer.error()));
+            })
+            .await;
+        }
+        root.sleep(200_000).await;
+        log.assert(&[]);
+        root.destroy(pair.server.handle).await;
+        root.until_noted(&log, 1).await;
+        // The successor takes them in the same order; what was begun is marked.
+        for (badge, retried) in [(35, true), (30, true), (25, false)] {
+            let message = root.user.receive(gate).ok().await;
+            assert_eq!(message.badge, badge);
+            assert_eq!(message.status & Status::RETRIED != 0, retried);
+            root.user.reply(message.request).ok().await;
+        }
+        root.until_noted(&log, 4).await;
+        log.assert(&["plain: Some(Gone)", "retry: None", "retry2: None", "queued: None"]);
+    });
+}
+
+#[test]
+fn a_dead_caller_is_gone_for_its_server() {
+    scenario(|root| async move {
+        let pair = Pair::new(&root).await;
+        let connection = pair.sending;
+        let client = root
+            .start(Plan::new(&pair.client, "client").priority(10), |user| async move {
+                let _ = user.call(connection).send(simulator::scenario::DATA, 100).await;
+            })
+            .await;
+        root.until_state(client, State::Send).await;
+        let message = root.user.receive(pair.gate).ok().await;
+        root.destroy(pair.client.handle).await;
+        assert_eq!(root.user.read_request(message.request, 0, abi::boot::STACK_TOP - 4096, 10).await.error(), Some(Error::Gone));
+        assert_eq!(root.user.reply(message.request).await.error(), Some(Error::Gone));
+        // The last handle to the connection died with its process.
+        let notice = root.user.receive(pair.gate).ok().await;
+        assert_eq!((notice.label, notice.badge), (abi::notice::CLOSED, 77));
+    });
+}
+
+#[test]
+fn a_death_raises_the_pulse_bound_to_it() {
+    scenario(|root| async move {
+        let watcher = root.process().await;
+        let gate = root.gate(&watcher).await;
+        let victim = root.process().await;
+        let thread = root
+            .start(Plan::new(&victim, "sleeper").priority(10), |user| async move {
+                user.hog().await;
+            })
+            .await;
+        for (badge, handle) in [(1, thread.handle), (2, victim.handle)] {
+            let pulse = root.pulse(&watcher, gate, badge, 10, false, Handle::NONE).await;
+            root.user.method(pulse, pulse::BIND_DEATH, [handle.0, 0, 0, 0]).ok().await;
+        }
+        assert_eq!(root.user.receive(gate).poll().await.error(), Some(Error::TimedOut));
+        root.destroy(thread.handle).await;
+        assert_eq!(root.user.receive(gate).ok().await.badge, 1);
+        root.destroy(victim.handle).await;
+        assert_eq!(root.user.receive(gate).ok().await.badge, 2);
+    });
+}
+
+#[test]
+fn a_thread_that_ends_by_a_fault_nobody_handles_is_dead_and_raises_its_pulse() {
+    scenario(|root| async move {
+        let watcher = root.process().await;
+        let gate = root.gate(&watcher).await;
+        let thread = root
+            .start(Plan::new(&watcher, "faulter").priority(10), |user| async move {
+                let _ = user.compute(100_000).await;
+                let _ = user.load(0xdead_0000, 1).await;
+            })
+            .await;
+        let pulse = root.pulse(&watcher, gate, 1, 10, false, Handle::NONE).await;
+        root.user.method(pulse, pulse::BIND_DEATH, [thread.handle.0, 0, 0, 0]).ok().await;
+        assert_eq!(root.user.receive(gate).ok().await.badge, 1);
+        assert_eq!(root.state(thread).await.state, State::Dead);
+    });
+}
+
+#[test]
+fn destroying_a_process_goes_in_pieces_and_everything_comes_back() {
+    scenario(|root| async move {
+        let before = root.usage(Handle::SELF_PROCESS).await.used;
+        let arena = root.arena_used().await;
+        let parent = root.process_with(Quota { processes: 20, threads: 100, memories: 100, mappings: 1000, pages: 600, connections: 200, ..QUOTA }).await;
+        let user = root.user.clone();
+        let gate = root.gate(&parent).await;
+        // Many objects of each kind, a child with some too, and callers in all states.
+        let child = {
+            let bytes = simulator::scenario::quota_bytes(&Quota { processes: 0, threads: 10, ..QUOTA });
+            let scratch = abi::boot::STACK_TOP - 3000;
+            user.store(scratch, &bytes).await.unwrap();
+            user.method(parent.handle, process::CREATE_PROCESS, [1234, 0, 0, 0]).send(scratch, 40).ok().await.handle()
+        };
+        let mut handles = vec![child];
+        for number in 0..60 {
+            handles.push(root.connect(gate, number).await);
+            handles.push(root.baton(&parent, 10).await);
+            handles.push(user.method(child, process::CREATE_THREAD, [0; 4]).await.handle());
+        }
+        for number in 0..10 {
+            let connection = root.give_connection(&parent, gate, 1000 + number).await;
+            root.start(Plan::new(&parent, "caller").priority(10), |user| async move {
+                let _ = user.call(connection).await;
+            })
+            .await;
+        }
+        root.sleep(100_000).await;
+        user.receive(gate).ok().await;
+        // In pieces: `More` came at least once, and from the first piece on nothing works any more.
+        let mut pieces = 0;
+        loop {
+            let answer = user.method(Handle::SELF_PROCESS, process::DESTROY, [parent.handle.0, 0, 0, 0]).await;
+            assert_eq!(user.receive(gate).poll().await.error().is_some_and(|error| matches!(error, Error::BadHandle | Error::Gone)), true);
+            assert!(user.method(child, process::IDENTITY, [0; 4]).await.error().is_some());
+            match answer.error() {
+                None => break,
+                Some(Error::More) => pieces += 1,
+                Some(error) => panic!("{error:?}"),
+            }
+        }
+        assert!(pieces > 0, "all at once is too long");
+        for handle in handles {
+            let _ = user.method(Handle::SELF_PROCESS, process::CLOSE, [handle.0, 0, 0, 0]).await;
+        }
+        let after = root.usage(Handle::SELF_PROCESS).await.used;
+        // Root's own Memories for stacks and data are still there.
+        assert_eq!(Quota { memories: 0, ..after }, Quota { memories: 0, ..before });
+        let _ = arena;
+    });
+}
+
+#[test]
+fn if_the_destroyer_dies_its_parent_inherits_the_obligation() {
+    scenario(|root| async move {
+        let before = root.usage(Handle::SELF_PROCESS).await.used;
+        let destroyer = root.process_with(Quota { processes: 4, threads: 200, batons: 100, connections: 400, pages: 500, mappings: 400, ..QUOTA }).await;
+        let log = Log::new();
+        let user = root.user.clone();
+        let bytes = simulator::scenario::quota_bytes(&Quota { processes: 0, threads: 150, connections: 200, pages: 200, ..QUOTA });
+        let scratch = abi::boot::STACK_TOP - 3000;
+        user.store(scratch, &bytes).await.unwrap();
+        let victim = user.method(destroyer.handle, process::CREATE_PROCESS, [99, 0, 0, 0]).send(scratch, 40).ok().await.handle();
+        for _ in 0..150 {
+            let thread = user.method(victim, process::CREATE_THREAD, [0; 4]).ok().await.handle();
+            root.close(thread).await;
+        }
+        let target = root.give(&destroyer, victim, abi::Rights::ALL).await;
+        let noted = log.clone();
+        root.start(Plan::new(&destroyer, "destroyer").priority(30), |user| async move {
+            // One piece only, then it dies.
+            let answer = user.method(Handle::SELF_PROCESS, process::DESTROY, [target.0, 0, 0, 0]).await;
+            noted.note(format!("{:?}", answer.error()));
+        })
+        .await;
+        root.until_noted(&log, 1).await;
+        log.assert(&["Some(More)"]);
+        root.destroy(destroyer.handle).await;
+        let after = root.usage(Handle::SELF_PROCESS).await.used;
+        assert_eq!(Quota { memories: 0, ..after }, Quota { memories: 0, ..before });
+    });
+}

@@ -1,0 +1,244 @@
+//! Handles: passing, rights, generations, tables.
+
+use abi::object::{Kind, gate as gate_method, process};
+use abi::{Error, Handle, Rights};
+use simulator::scenario;
+use simulator::scenario::{Log, Plan};
+
+use crate::Pair;
+
+#[test]
+fn a_passed_handle_arrives_in_a_reserved_slot_with_at_most_the_same_rights() {
+    scenario(|root| async move {
+        let pair = Pair::new(&root).await;
+        let extra = root.give_connection(&pair.client, pair.gate, 5).await;
+        let log = Log::new();
+        let (gate, connection) = (pair.receiving, pair.sending);
+        let noted = log.clone();
+        root.start(Plan::new(&pair.server, "server").priority(20), |user| async move {
+            let slot = user.method(Handle::SELF_PROCESS, process::RESERVE, [0; 4]).ok().await.handle();
+            let second = user.method(Handle::SELF_PROCESS, process::RESERVE, [0; 4]).ok().await.handle();
+            let message = user.receive(gate).take(slot).take(second).ok().await;
+            assert_eq!(message.status().handles(), 1);
+            let what = user.method(Handle::SELF_PROCESS, process::HANDLE_INFORMATION, [slot.0, 0, 0, 0]).ok().await;
+            assert_eq!(what.words[..3], [u64::from(Rights::SEND.0), Kind::Connection as u64, 5]);
+            // The reply passes one back.
+            user.reply(message.request).give(gate, Rights::RECEIVE).ok().await;
+            noted.note("served");
+        })
+        .await;
+        let noted = log.clone();
+        root.start(Plan::new(&pair.client, "client").priority(10), |user| async move {
+            let slot = user.method(Handle::SELF_PROCESS, process::RESERVE, [0; 4]).ok().await.handle();
+            // More rights are asked for than the original has, and less than it has.
+            let answer = user.call(connection).give(extra, Rights(Rights::SEND.0 | Rights::DESTROY.0)).take(slot).ok().await;
+            assert_eq!(answer.status().handles(), 1);
+            let what = user.method(Handle::SELF_PROCESS, process::HANDLE_INFORMATION, [slot.0, 0, 0, 0]).ok().await;
+            assert_eq!(what.words[..2], [u64::from(Rights::RECEIVE.0), Kind::Gate as u64]);
+            noted.note("answered");
+        })
+        .await;
+        root.until_noted(&log, 2).await;
+    });
+}
+
+#[test]
+fn without_a_slot_the_whole_message_fails_and_the_server_sees_nothing() {
+    scenario(|root| async move {
+        let pair = Pair::new(&root).await;
+        let extra = root.give_connection(&pair.client, pair.gate, 5).await;
+        let log = Log::new();
+        let (gate, connection) = (pair.receiving, pair.sending);
+        let noted = log.clone();
+        root.start(Plan::new(&pair.server, "server").priority(20), |user| async move {
+            let message = user.receive(gate).ok().await;
+            noted.note(format!("got {}", message.words[0]));
+            let reply = user.reply(message.request).give(gate, Rights::SEND).await;
+            assert_eq!(reply.error(), Some(Error::NoSlot));
+            user.reply(message.request).ok().await;
+        })
+        .await;
+        let noted = log.clone();
+        root.start(Plan::new(&pair.client, "client").priority(10), |user| async move {
+            let answer = user.call(connection).word(1).give(extra, Rights::SEND).await;
+            assert_eq!(answer.error(), Some(Error::NoSlot));
+            // Not permitted to pass it, and no such handle: the giver is to blame.
+            let gift = user.call(connection).word(2).give(Handle(1 << 40), Rights::SEND).await;
+            noted.note(format!("{:?}", gift.error()));
+            user.call(connection).word(3).ok().await;
+            noted.note("answered");
+        })
+        .await;
+        root.until_noted(&log, 3).await;
+        log.assert(&["Some(BadHandle)", "got 3", "answered"]);
+    });
+}
+
+#[test]
+fn a_handle_without_the_copy_right_cannot_be_passed_or_duplicated() {
+    scenario(|root| async move {
+        let pair = Pair::new(&root).await;
+        let plain = root.connect(pair.gate, 6).await;
+        let only_send = root.give(&pair.client, plain, Rights::SEND).await;
+        let log = Log::new();
+        let connection = pair.sending;
+        let noted = log.clone();
+        root.start(Plan::new(&pair.client, "client").priority(10), |user| async move {
+            let duplicate = user.method(Handle::SELF_PROCESS, process::DUPLICATE, [only_send.0, u64::from(Rights::SEND.0), 0, 0]).await;
+            assert_eq!(duplicate.error(), Some(Error::NoRight));
+            let passed = user.call(connection).give(only_send, Rights::SEND).await;
+            assert!(matches!(passed.error(), Some(Error::NoRight | Error::BadGift)), "{passed:?}");
+            let copy = user.method(Handle::SELF_PROCESS, process::DUPLICATE, [connection.0, u64::from(Rights::SEND.0), 0, 0]).ok().await.handle();
+            assert_ne!(copy, connection);
+            assert_eq!(user.method(Handle::SELF_PROCESS, process::DUPLICATE, [copy.0, 0, 0, 0]).await.error(), Some(Error::NoRight));
+            noted.note("refused");
+        })
+        .await;
+        root.user.receive(pair.gate).deadline(root.user.now() + 100_000, abi::call::flags::DEADLINE_RECEIVE).await;
+        root.until_noted(&log, 1).await;
+    });
+}
+
+#[test]
+fn a_closed_handle_is_never_valid_again_although_its_slot_is() {
+    scenario(|root| async move {
+        let user = root.user.clone();
+        let mut old = Vec::new();
+        for badge in 0..50 {
+            let connection = root.connect(root.own_gate(), badge).await;
+            assert!(!old.contains(&connection));
+            root.close(connection).await;
+            assert_eq!(user.call(connection).poll().await.error(), Some(Error::BadHandle));
+            old.push(connection);
+        }
+        // Each last close was told, the notices coalesce by nothing: one for every badge.
+        let mut badges = Vec::new();
+        loop {
+            let notice = user.receive(root.own_gate()).poll().await;
+            if notice.error().is_some() {
+                break;
+            }
+            assert!(notice.status().is_notice() && notice.label == abi::notice::CLOSED, "{notice:?}");
+            badges.push(notice.badge);
+        }
+        badges.sort_unstable();
+        assert_eq!(badges, (0..50).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn destroying_an_object_kills_every_handle_to_it_at_once() {
+    scenario(|root| async move {
+        let pair = Pair::new(&root).await;
+        let user = root.user.clone();
+        let copies: Vec<Handle> = {
+            let mut copies = Vec::new();
+            for _ in 0..5 {
+                copies.push(user.method(Handle::SELF_PROCESS, process::DUPLICATE, [pair.gate.0, u64::from(Rights::ALL.0), 0, 0]).ok().await.handle());
+            }
+            copies
+        };
+        let connection = root.connect(pair.gate, 9).await;
+        root.destroy(pair.gate).await;
+        for copy in copies {
+            assert!(matches!(user.receive(copy).poll().await.error(), Some(Error::BadHandle | Error::Gone)));
+            root.close(copy).await;
+        }
+        assert_eq!(user.call(connection).await.error(), Some(Error::Gone));
+        root.close(connection).await;
+    });
+}
+
+#[test]
+fn a_table_grows_only_when_asked_and_a_full_one_is_an_error() {
+    scenario(|root| async move {
+        let child = root.process().await;
+        let user = root.user.clone();
+        let mut count = 0;
+        let full = loop {
+            let given = user.method(child.handle, process::GIVE, [root.own_gate().0, u64::from(Rights::SEND.0), 0, 0]).await;
+            if let Some(error) = given.error() {
+                break error;
+            }
+            count += 1;
+            assert!(count < 5000);
+        };
+        assert_eq!(full, Error::TableFull);
+        let before = root.usage(child.handle).await.used.pages;
+        user.method(child.handle, process::GROW_HANDLES, [count + 3 + 64, 0, 0, 0]).ok().await;
+        assert!(root.usage(child.handle).await.used.pages > before);
+        for _ in 0..64 {
+            user.method(child.handle, process::GIVE, [root.own_gate().0, u64::from(Rights::SEND.0), 0, 0]).ok().await;
+        }
+        // As many as the design promises.
+        user.method(child.handle, process::GROW_HANDLES, [1 << 17, 0, 0, 0]).fails(Error::BadArgument).await;
+    });
+}
+
+#[test]
+fn copy_table_duplicates_what_is_marked_at_the_same_index_and_generation() {
+    scenario(|root| async move {
+        let parent = root.process().await;
+        let child = root.process().await;
+        let gate = root.gate(&parent).await;
+        let mut connections = Vec::new();
+        for badge in 0..40 {
+            connections.push(root.give_connection(&parent, gate, badge).await);
+        }
+        let user = root.user.clone();
+        for (index, connection) in connections.iter().enumerate() {
+            if index % 3 == 0 {
+                user.method(parent.handle, process::SET_INHERIT, [connection.0, 1, 0, 0]).ok().await;
+            }
+        }
+        let mut from = 0;
+        loop {
+            let answer = user.method(child.handle, process::COPY_TABLE, [parent.handle.0, from, 0, 0]).await;
+            match answer.error() {
+                None => break,
+                Some(Error::More) => from = answer.words[0],
+                Some(error) => panic!("{error:?}"),
+            }
+        }
+        let log = Log::new();
+        let noted = log.clone();
+        root.start(Plan::new(&child, "child").priority(10), |user| async move {
+            for (index, connection) in connections.iter().enumerate() {
+                let what = user.method(Handle::SELF_PROCESS, process::HANDLE_INFORMATION, [connection.0, 0, 0, 0]).await;
+                if index % 3 == 0 {
+                    assert_eq!(what.error(), None);
+                    assert_eq!(what.words[2], index as u64);
+                } else {
+                    assert_eq!(what.error(), Some(Error::BadHandle));
+                }
+            }
+            noted.note("compared");
+        })
+        .await;
+        root.until_noted(&log, 1).await;
+        // A connection held by both is closed only when both are gone.
+        let first = user.method(gate, gate_method::NEXT_CONNECTION, [0; 4]).option(1).ok().await;
+        assert_eq!(first.words[..2], [0, 2]);
+    });
+}
+
+#[test]
+fn a_successor_can_list_the_live_connections_of_a_gate() {
+    scenario(|root| async move {
+        let pair = Pair::new(&root).await;
+        let user = root.user.clone();
+        for badge in [500, 3, 90] {
+            root.give_connection(&pair.client, pair.gate, badge).await;
+        }
+        let mut seen = Vec::new();
+        let mut answer = user.method(pair.gate, gate_method::NEXT_CONNECTION, [0; 4]).option(1).await;
+        while answer.error().is_none() {
+            seen.push(answer.words[0]);
+            assert_eq!(answer.words[1], 1);
+            answer = user.method(pair.gate, gate_method::NEXT_CONNECTION, [answer.words[0], 0, 0, 0]).await;
+        }
+        assert_eq!(answer.error(), Some(Error::NotFound));
+        seen.sort_unstable();
+        assert_eq!(seen, [3, 77, 90, 500]);
+    });
+}

@@ -1,0 +1,44 @@
+//! What must hold of the kernel (DESIGN §2), scenario by scenario, on the simulated processor.
+
+mod death;
+mod handles;
+mod interrupt;
+mod memory;
+mod message;
+mod priority;
+mod pulse;
+mod quota;
+mod thread;
+mod time;
+
+use abi::Handle;
+use simulator::scenario::{Process, Root};
+
+/// A server's process, its gate, and a client's process with a connection to it.
+struct Pair {
+    server: Process,
+    client: Process,
+    /// In root's table.
+    gate: Handle,
+    /// In the server's table.
+    receiving: Handle,
+    /// In the client's table, badge 77.
+    sending: Handle,
+}
+
+impl Pair {
+    async fn new(root: &Root) -> Self {
+        Self::with_gate(root, 0, 0).await
+    }
+
+    /// With a reserve baton of this priority (0: none) and this grace time.
+    async fn with_gate(root: &Root, reserve: u8, grace_ns: u64) -> Self {
+        let server = root.process().await;
+        let client = root.process().await;
+        let baton = if reserve == 0 { Handle::NONE } else { root.baton(&server, reserve).await };
+        let gate = root.gate_with(&server, baton, grace_ns).await;
+        let receiving = root.give_gate(&server, gate).await;
+        let sending = root.give_connection(&client, gate, 77).await;
+        Self { server, client, gate, receiving, sending }
+    }
+}

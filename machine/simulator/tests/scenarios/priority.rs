@@ -1,0 +1,346 @@
+//! Scheduling and messages are one thing: order, inheritance, fairness, reserve batons, budgets.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use abi::Handle;
+use abi::object::baton as baton_method;
+use abi::thread::{Policy, State};
+use simulator::scenario;
+use simulator::scenario::{Log, Plan};
+
+use crate::Pair;
+
+#[test]
+fn waiting_callers_and_pulses_are_taken_by_priority_then_arrival() {
+    scenario(|root| async move {
+        let pair = Pair::new(&root).await;
+        let user = root.user.clone();
+        for (badge, priority) in [(1, 10), (2, 30), (3, 20), (4, 30), (5, 10), (6, 25)] {
+            let connection = root.give_connection(&pair.client, pair.gate, badge).await;
+            let thread = root
+                .start(Plan::new(&pair.client, "caller").priority(priority), |user| async move {
+                    user.call(connection).ok().await;
+                })
+                .await;
+            root.until_state(thread, State::Send).await;
+        }
+        for (badge, priority) in [(101, 20), (102, 30), (103, 5), (104, 40)] {
+            let pulse = root.pulse(&pair.server, pair.gate, badge, priority, false, Handle::NONE).await;
+            user.raise(pulse, 1).ok().await;
+        }
+        let mut order = Vec::new();
+        for _ in 0..10 {
+            let message = user.receive(pair.gate).ok().await;
+            order.push(message.badge);
+            if message.request != 0 {
+                user.reply(message.request).ok().await;
+            }
+        }
+        assert_eq!(order, [104, 2, 4, 102, 6, 3, 101, 1, 5, 103]);
+    });
+}
+
+#[test]
+fn a_stronger_one_preempts_at_once_and_equals_in_fifo_do_not() {
+    scenario(|root| async move {
+        let process = root.process().await;
+        let log = Log::new();
+        for (name, priority) in [("first", 10), ("second", 10), ("strong", 20)] {
+            let noted = log.clone();
+            root.start(Plan::new(&process, name).priority(priority), |user| async move {
+                noted.note(format!("{name} begins"));
+                let _ = user.compute(3_000_000).await;
+                noted.note(format!("{name} ends"));
+            })
+            .await;
+            root.sleep(100_000).await;
+        }
+        root.until_noted(&log, 6).await;
+        log.assert(&["first begins", "strong begins", "strong ends", "first ends", "second begins", "second ends"]);
+    });
+}
+
+/// Where a busy server's thread is when a strong caller comes: a weak thread of middle priority must not delay it.
+#[test]
+fn a_busy_server_runs_on_the_strongest_waiting_baton() {
+    scenario(|root| async move {
+        let pair = Pair::new(&root).await;
+        let log = Log::new();
+        let gate = pair.receiving;
+        let noted = log.clone();
+        let server = root
+            .start(Plan::new(&pair.server, "server").priority(60), |user| async move {
+                let mut message = user.receive(gate).ok().await;
+                loop {
+                    noted.note(format!("serves {}", message.badge));
+                    let _ = user.compute(1_000_000).await;
+                    message = user.reply_and_receive(message.request, gate).ok().await;
+                }
+            })
+            .await;
+        root.until_state(server, State::Receive).await;
+        for (name, badge, priority) in [("weak", 1, 10), ("middle", 0, 20), ("strong", 2, 30)] {
+            let connection = root.give_connection(&pair.client, pair.gate, badge).await;
+            let noted = log.clone();
+            root.start(Plan::new(&pair.client, name).priority(priority), |user| async move {
+                if badge == 0 {
+                    let _ = user.compute(10_000_000).await;
+                } else {
+                    user.call(connection).ok().await;
+                }
+                noted.note(format!("{name} is done"));
+            })
+            .await;
+            root.sleep(100_000).await;
+        }
+        root.until_noted(&log, 5).await;
+        log.assert(&["serves 1", "serves 2", "strong is done", "middle is done", "weak is done"]);
+    });
+}
+
+#[test]
+fn help_goes_through_a_chain_of_gates() {
+    scenario(|root| async move {
+        let log = Log::new();
+        let client = root.process().await;
+        let mut servers = Vec::new();
+        let mut next: Option<Handle> = None;
+        // The last one computes; each of the others forwards.
+        for depth in 0..5 {
+            let server = root.process().await;
+            let gate = root.gate(&server).await;
+            let receiving = root.give_gate(&server, gate).await;
+            let forward = match next {
+                Some(gate) => Some(root.give_connection(&server, gate, 1).await),
+                None => None,
+            };
+            let thread = root
+                .start(Plan::new(&server, "chain").priority(60), |user| async move {
+                    let mut message = user.receive(receiving).ok().await;
+                    loop {
+                        match forward {
+                            Some(connection) => drop(user.call(connection).ok().await),
+                            None => drop(user.compute(1_000_000).await),
+                        }
+                        message = user.reply_and_receive(message.request, receiving).ok().await;
+                    }
+                })
+                .await;
+            root.until_state(thread, State::Receive).await;
+            servers.push((depth, thread));
+            next = Some(gate);
+        }
+        let entry = next.expect("five servers");
+        for (name, priority) in [("weak", 10), ("hog", 20), ("strong", 30)] {
+            let connection = root.give_connection(&client, entry, 7).await;
+            let noted = log.clone();
+            root.start(Plan::new(&client, name).priority(priority), |user| async move {
+                if name == "hog" {
+                    let _ = user.compute(20_000_000).await;
+                } else {
+                    user.call(connection).ok().await;
+                }
+                noted.note(name);
+            })
+            .await;
+            root.sleep(100_000).await;
+        }
+        root.until_noted(&log, 3).await;
+        log.assert(&["strong", "hog", "weak"]);
+    });
+}
+
+/// The field's acceptance test: a message benchmark beside a processor-bound program of equal priority.
+#[test]
+fn a_message_pair_beside_a_hog_gets_an_equal_share() {
+    scenario(|root| async move {
+        for hogs in [0_u64, 1, 2] {
+            let pair = Pair::new(&root).await;
+            let gate = pair.receiving;
+            let server = root
+                .start(Plan::new(&pair.server, "server").round_robin(10, 1_000_000), |user| async move {
+                    let mut message = user.receive(gate).ok().await;
+                    loop {
+                        let _ = user.compute(2000).await;
+                        message = user.reply_and_receive(message.request, gate).ok().await;
+                    }
+                })
+                .await;
+            root.until_state(server, State::Receive).await;
+            let connection = pair.sending;
+            let rounds = Rc::new(Cell::new(0_u64));
+            let counted = Rc::clone(&rounds);
+            let mut threads = vec![
+                root.start(Plan::new(&pair.client, "client").round_robin(10, 1_000_000), |user| async move {
+                    loop {
+                        user.call(connection).ok().await;
+                        counted.set(counted.get() + 1);
+                    }
+                })
+                .await,
+            ];
+            for _ in 0..hogs {
+                threads.push(
+                    root.start(Plan::new(&pair.client, "hog").round_robin(10, 1_000_000), |user| async move {
+                        user.hog().await;
+                    })
+                    .await,
+                );
+            }
+            let span = 120_000_000;
+            let mut before = Vec::new();
+            for thread in &threads {
+                before.push(root.user.method(thread.baton, baton_method::INFORMATION, [0; 4]).ok().await.words[0]);
+            }
+            root.sleep(span).await;
+            for (thread, before) in threads.iter().zip(before) {
+                let billed = root.user.method(thread.baton, baton_method::INFORMATION, [0; 4]).ok().await.words[0] - before;
+                let share = span / (hogs + 1);
+                assert!(billed.abs_diff(share) <= share / 50, "beside {hogs} hogs: {billed} ns of {share}");
+            }
+            assert!(rounds.get() > 1000 / (hogs + 1), "{}", rounds.get());
+            for thread in threads {
+                root.destroy(thread.handle).await;
+            }
+            root.destroy(server.handle).await;
+        }
+    });
+}
+
+#[test]
+fn round_robin_equals_take_turns() {
+    scenario(|root| async move {
+        let process = root.process().await;
+        let mut batons = Vec::new();
+        for _ in 0..3 {
+            let thread = root
+                .start(Plan::new(&process, "spinner").round_robin(10, 500_000), |user| async move {
+                    user.hog().await;
+                })
+                .await;
+            batons.push(thread.baton);
+        }
+        root.sleep(90_000_000).await;
+        for baton in batons {
+            let billed = root.user.method(baton, baton_method::INFORMATION, [0; 4]).ok().await.words[0];
+            assert!(billed.abs_diff(30_000_000) < 1_000_000, "{billed}");
+        }
+    });
+}
+
+#[test]
+fn a_sporadic_budget_holds_through_a_server() {
+    scenario(|root| async move {
+        let pair = Pair::new(&root).await;
+        let gate = pair.receiving;
+        let server = root
+            .start(Plan::new(&pair.server, "server").priority(60), |user| async move {
+                let mut message = user.receive(gate).ok().await;
+                loop {
+                    let _ = user.compute(100_000).await;
+                    message = user.reply_and_receive(message.request, gate).ok().await;
+                }
+            })
+            .await;
+        root.until_state(server, State::Receive).await;
+        // 1 ms in every 10, then below the hog.
+        let sporadic = root.baton_with(&pair.client, 30, Policy::Sporadic, 1_000_000, 10_000_000, 5).await;
+        let hog = root
+            .start(Plan::new(&pair.client, "hog").priority(20), |user| async move {
+                user.hog().await;
+            })
+            .await;
+        let connection = pair.sending;
+        root.start(Plan::new(&pair.client, "client").baton(sporadic), |user| async move {
+            loop {
+                user.call(connection).ok().await;
+            }
+        })
+        .await;
+        let start = root.user.method(hog.baton, baton_method::INFORMATION, [0; 4]).ok().await.words[0];
+        root.sleep(100_000_000).await;
+        let billed = root.user.method(sporadic, baton_method::INFORMATION, [0; 4]).ok().await.words[0];
+        assert!((9_000_000..=12_500_000).contains(&billed), "{billed}");
+        let rest = root.user.method(hog.baton, baton_method::INFORMATION, [0; 4]).ok().await.words[0] - start;
+        assert!(rest > 85_000_000, "{rest}");
+    });
+}
+
+#[test]
+fn a_passive_server_that_lost_its_caller_goes_on_by_the_reserve_baton() {
+    scenario(|root| async move {
+        let pair = Pair::with_gate(&root, 40, 0).await;
+        let log = Log::new();
+        let gate = pair.receiving;
+        let noted = log.clone();
+        let server = root
+            .start(Plan::new(&pair.server, "passive").priority(50), |user| async move {
+                let message = user.receive(gate).ok().await;
+                noted.note("serving");
+                let _ = user.compute(1_000_000).await;
+                let late = user.reply(message.request).await;
+                noted.note(format!("{:?}", late.error()));
+                let message = user.receive(gate).ok().await;
+                user.reply(message.request).ok().await;
+                // Replied without receiving: the caller's baton is gone.
+                let _ = user.compute(10_000).await;
+                noted.note("goes on");
+            })
+            .await;
+        root.until_state(server, State::Receive).await;
+        root.user.method(server.handle, abi::object::thread::SET_BATON, [0; 4]).ok().await;
+        let connection = pair.sending;
+        let victim = root
+            .start(Plan::new(&pair.client, "victim").priority(10), |user| async move {
+                let _ = user.call(connection).await;
+            })
+            .await;
+        root.until_noted(&log, 1).await;
+        root.destroy(victim.handle).await;
+        root.until_noted(&log, 2).await;
+        let again = root.give_connection(&pair.client, pair.gate, 9).await;
+        let noted = log.clone();
+        root.start(Plan::new(&pair.client, "second").priority(10), |user| async move {
+            user.call(again).ok().await;
+            noted.note("second answered");
+        })
+        .await;
+        root.until_noted(&log, 4).await;
+        log.assert(&["serving", "Some(Gone)", "goes on", "second answered"]);
+    });
+}
+
+#[test]
+fn yield_lets_equals_run() {
+    scenario(|root| async move {
+        let process = root.process().await;
+        let log = Log::new();
+        for name in ["a", "b"] {
+            let noted = log.clone();
+            root.start(Plan::new(&process, name).priority(10), |user| async move {
+                let _ = user.compute(200_000).await;
+                for _ in 0..2 {
+                    noted.note(name);
+                    user.method(Handle::CURRENT_THREAD, abi::object::thread::YIELD, [0; 4]).ok().await;
+                }
+            })
+            .await;
+        }
+        root.until_noted(&log, 4).await;
+        log.assert(&["a", "b", "a", "b"]);
+    });
+}
+
+#[test]
+fn priorities_are_capped_by_quota() {
+    scenario(|root| async move {
+        let process = root.process().await;
+        let high = u64::from(simulator::scenario::QUOTA.priority) + 1;
+        let refused = root.user.method(process.handle, abi::object::process::CREATE_BATON, [high, 0, 0, 0]).await;
+        assert!(matches!(refused.error(), Some(abi::Error::QuotaExceeded)), "{refused:?}");
+        let baton = root.baton(&process, 10).await;
+        let refused = root.user.method(baton, baton_method::SET, [high, 0, 0, 0]).await;
+        assert!(matches!(refused.error(), Some(abi::Error::QuotaExceeded)), "{refused:?}");
+    });
+}

@@ -1,0 +1,141 @@
+//! Pulses and alarms: they coalesce in their fixed slot and never block.
+
+use abi::call::flags;
+use abi::object::pulse;
+use abi::thread::State;
+use abi::{Error, Handle};
+use simulator::scenario;
+use simulator::scenario::{Log, Plan};
+
+use crate::Pair;
+
+#[test]
+fn a_pulse_ors_or_counts_while_it_is_pending() {
+    scenario(|root| async move {
+        let pair = Pair::new(&root).await;
+        let user = root.user.clone();
+        let bits = root.pulse(&pair.server, pair.gate, 11, 10, false, Handle::NONE).await;
+        let count = root.pulse(&pair.server, pair.gate, 12, 20, true, Handle::NONE).await;
+        for value in [1, 4, 4, 8] {
+            user.raise(bits, value).ok().await;
+            user.raise(count, value).ok().await;
+        }
+        // The stronger one first.
+        let second = user.receive(pair.gate).ok().await;
+        assert!(second.status().is_pulse() && !second.status().is_notice());
+        assert_eq!((second.badge, second.words[0], second.request), (12, 17, 0));
+        let first = user.receive(pair.gate).ok().await;
+        assert_eq!((first.badge, first.words[0]), (11, 13));
+        assert_eq!(user.receive(pair.gate).poll().await.error(), Some(Error::TimedOut));
+        user.raise(bits, 2).ok().await;
+        assert_eq!(user.receive(pair.gate).ok().await.words[0], 2);
+        let gate_figures = user.method(pair.gate, abi::object::gate::INFORMATION, [0; 4]).ok().await;
+        assert_eq!(gate_figures.words[..3], [0, 0, 0]);
+    });
+}
+
+#[test]
+fn a_parked_receiver_takes_a_pulse_on_its_own_baton_or_the_pulses_or_the_reserve() {
+    scenario(|root| async move {
+        let pair = Pair::with_gate(&root, 30, 0).await;
+        let log = Log::new();
+        let gate = pair.receiving;
+        for (name, own) in [("active", true), ("passive", false)] {
+            let noted = log.clone();
+            let plan = Plan::new(&pair.server, name).priority(40);
+            let thread = root
+                .start(plan, |user| async move {
+                    let message = user.receive(gate).ok().await;
+                    noted.note(format!("{name} got {}", message.words[0]));
+                })
+                .await;
+            root.until_state(thread, State::Receive).await;
+            if !own {
+                root.user.method(thread.handle, abi::object::thread::SET_BATON, [0; 4]).ok().await;
+            }
+            let plain = root.pulse(&pair.server, pair.gate, 1, 10, false, Handle::NONE).await;
+            root.user.raise(plain, 3).ok().await;
+            root.until_state(thread, State::Dead).await;
+        }
+        let carried = root.baton(&pair.server, 35).await;
+        let with_baton = root.pulse(&pair.server, pair.gate, 2, 35, false, carried).await;
+        let noted = log.clone();
+        let thread = root
+            .start(Plan::new(&pair.server, "carried").priority(40), |user| async move {
+                user.receive(gate).ok().await;
+                let _ = user.compute(5000).await;
+                noted.note("carried");
+            })
+            .await;
+        root.until_state(thread, State::Receive).await;
+        root.user.method(thread.handle, abi::object::thread::SET_BATON, [0; 4]).ok().await;
+        root.user.raise(with_baton, 1).ok().await;
+        root.until_noted(&log, 3).await;
+        log.assert(&["active got 3", "passive got 3", "carried"]);
+    });
+}
+
+#[test]
+fn alarms_come_once_or_again_and_again_and_coalesce() {
+    scenario(|root| async move {
+        let user = root.user.clone();
+        let child = root.process().await;
+        let gate = root.gate(&child).await;
+        let once = root.pulse(&child, gate, 1, 10, true, Handle::NONE).await;
+        let often = root.pulse(&child, gate, 2, 20, true, Handle::NONE).await;
+        let start = user.now();
+        root.alarm(once, start + 100_000, 0).await;
+        root.alarm(often, start + 50_000, 50_000).await;
+        let first = user.receive(gate).ok().await;
+        assert_eq!((first.badge, first.words[0]), (2, 1));
+        assert!(user.now() >= start + 50_000 && user.now() < start + 70_000);
+        root.sleep(300_000).await;
+        // 100, 150 … 350 have passed: six times in one slot, however late they are taken.
+        let many = user.receive(gate).ok().await;
+        assert_eq!(many.badge, 2);
+        assert!((6..=7).contains(&many.words[0]), "{many:?}");
+        let single = user.receive(gate).ok().await;
+        assert_eq!((single.badge, single.words[0]), (1, 1));
+        root.alarm(often, u64::MAX, 0).await;
+        let _ = user.receive(gate).poll().await;
+        root.sleep(200_000).await;
+        assert_eq!(user.receive(gate).poll().await.error(), Some(Error::TimedOut));
+        // An alarm in the past comes at once.
+        root.alarm(once, 1, 0).await;
+        let late = user.receive(gate).deadline(user.now() + 10_000, flags::DEADLINE_RECEIVE).ok().await;
+        assert_eq!(late.badge, 1);
+        // One that is replaced does not come.
+        root.alarm(once, user.now() + 30_000, 0).await;
+        root.alarm(once, user.now() + 90_000, 0).await;
+        let until = user.now() + 60_000;
+        assert_eq!(user.receive(gate).deadline(until, flags::DEADLINE_RECEIVE).await.error(), Some(Error::TimedOut));
+        assert_eq!(user.receive(gate).ok().await.badge, 1);
+    });
+}
+
+#[test]
+fn an_idle_pulse_comes_when_the_processor_has_nothing_else_to_do() {
+    scenario(|root| async move {
+        let pair = Pair::with_gate(&root, 5, 0).await;
+        let log = Log::new();
+        let idle = root.pulse(&pair.server, pair.gate, 9, 1, false, Handle::NONE).await;
+        let gate = pair.receiving;
+        let noted = log.clone();
+        root.start(Plan::new(&pair.server, "idler").priority(5), |user| async move {
+            let message = user.receive(gate).ok().await;
+            assert_eq!(message.badge, 9);
+            noted.note("idle");
+        })
+        .await;
+        let noted = log.clone();
+        root.start(Plan::new(&pair.client, "worker").priority(10), |user| async move {
+            let _ = user.compute(500_000).await;
+            noted.note("worked");
+        })
+        .await;
+        root.user.method(idle, pulse::BIND_IDLE, [1, 0, 0, 0]).ok().await;
+        root.until_noted(&log, 2).await;
+        log.assert(&["worked", "idle"]);
+        root.user.method(idle, pulse::BIND_IDLE, [0; 4]).ok().await;
+    });
+}

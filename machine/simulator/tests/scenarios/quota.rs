@@ -1,0 +1,218 @@
+//! Quotas: exact, carved out of the parent's, and a full one is an answer.
+
+use abi::object::{access, process};
+use abi::{Error, Handle, Quota, Rights};
+use simulator::scenario;
+use simulator::scenario::{DATA_PAGES, Log, Plan, QUOTA, Root, quota_bytes};
+
+const PLACE: u64 = 0x60_0000_0000;
+const SCRATCH: u64 = abi::boot::STACK_TOP - 3000;
+
+async fn create(root: &Root, parent: Handle, quota: &Quota) -> simulator::Answer {
+    root.user.store(SCRATCH, &quota_bytes(quota)).await.unwrap();
+    root.user.method(parent, process::CREATE_PROCESS, [5, 0, 0, 0]).send(SCRATCH, 40).await
+}
+
+#[test]
+fn each_kind_is_counted_exactly_and_refused_when_it_is_full() {
+    scenario(|root| async move {
+        let quota = Quota { processes: 1, threads: 3, batons: 4, gates: 2, connections: 5, pulses: 6, memories: 7, mappings: 8, pages: 60, priority: 99 };
+        let process = root.process_with(quota).await;
+        let user = root.user.clone();
+        let usage = root.usage(process.handle).await;
+        assert_eq!(usage.limit, quota);
+        assert_eq!(Quota { pages: 0, ..usage.used }, Quota { mappings: 1, ..Quota::default() });
+        let gate = root.gate(&process).await;
+        let memory = root.memory(1).await;
+        let methods: [(u16, [u64; 4], u32, fn(&Quota) -> u32); 5] = [
+            (process::CREATE_THREAD, [0; 4], 3, |quota| quota.threads),
+            (process::CREATE_BATON, [5, 0, 0, 0], 4, |quota| quota.batons),
+            (process::CREATE_GATE, [0; 4], 2, |quota| quota.gates),
+            (process::CREATE_PULSE, [gate.0, 1, 0, 0], 6, |quota| quota.pulses),
+            (process::MAP, [memory.0, PLACE | access::READ, 0, abi::PAGE_SIZE], 8, |quota| quota.mappings),
+        ];
+        for (method, mut words, limit, counted) in methods {
+            let mut made = Vec::new();
+            loop {
+                let used = counted(&root.usage(process.handle).await.used);
+                if method == process::MAP {
+                    words[1] += 2 * abi::PAGE_SIZE;
+                }
+                let answer = user.method(process.handle, method, words).repeat().await;
+                if used == limit {
+                    assert_eq!(answer.error(), Some(Error::QuotaExceeded), "method {method:#x}");
+                    assert_eq!(counted(&root.usage(process.handle).await.used), limit);
+                    break;
+                }
+                assert_eq!(answer.error(), None, "method {method:#x} at {used} of {limit}");
+                assert_eq!(counted(&root.usage(process.handle).await.used), used + 1);
+                made.push(answer.handle());
+            }
+            if method == process::MAP {
+                user.method(process.handle, process::UNMAP, [PLACE, 64 * abi::PAGE_SIZE, 0, 0]).ok().await;
+                assert_eq!(root.usage(process.handle).await.used.mappings, 1);
+                continue;
+            }
+            for handle in made {
+                root.destroy(handle).await;
+            }
+        }
+        let mut connections = Vec::new();
+        for badge in 0..5 {
+            connections.push(root.connect(gate, badge).await);
+        }
+        user.method(gate, abi::object::gate::CONNECT, [9, 0, 0, 0]).fails(Error::QuotaExceeded).await;
+        // The slot comes back when the server has taken the notice of the last close, at the latest.
+        root.close(connections[0]).await;
+        user.receive(gate).ok().await;
+        let _ = user.receive(gate).poll().await;
+        root.connect(gate, 10).await;
+    });
+}
+
+#[test]
+fn a_child_is_carved_out_of_its_parent() {
+    scenario(|root| async move {
+        let parent = root.process_with(Quota { processes: 3, threads: 10, batons: 10, priority: 50, ..QUOTA }).await;
+        let share = Quota { processes: 0, threads: 6, batons: 2, gates: 1, connections: 1, pulses: 1, memories: 1, mappings: 1, pages: 20, priority: 50 };
+        let before = root.usage(parent.handle).await.used;
+        let child = create(&root, parent.handle, &share).await;
+        assert_eq!(child.error(), None);
+        let used = root.usage(parent.handle).await.used;
+        assert_eq!((used.threads - before.threads, used.processes - before.processes, used.pages - before.pages), (6, 1, 20));
+        // What is left is 4.
+        assert_eq!(create(&root, parent.handle, &share).await.error(), Some(Error::QuotaExceeded));
+        assert_eq!(root.usage(parent.handle).await.used, used);
+        assert!(create(&root, parent.handle, &Quota { threads: 1, priority: 51, ..share }).await.error().is_some());
+        // Resize: growth from the parent, what is used must fit.
+        let user = root.user.clone();
+        user.store(SCRATCH, &quota_bytes(&Quota { threads: 10, ..share })).await.unwrap();
+        user.method(child.handle(), process::SET_QUOTA, [0; 4]).send(SCRATCH, 40).ok().await;
+        assert_eq!(root.usage(parent.handle).await.used.threads, 10);
+        user.store(SCRATCH, &quota_bytes(&Quota { threads: 11, ..share })).await.unwrap();
+        user.method(child.handle(), process::SET_QUOTA, [0; 4]).send(SCRATCH, 40).fails(Error::QuotaExceeded).await;
+        user.method(child.handle(), process::CREATE_THREAD, [0; 4]).ok().await;
+        user.store(SCRATCH, &quota_bytes(&Quota { threads: 0, ..share })).await.unwrap();
+        assert!(user.method(child.handle(), process::SET_QUOTA, [0; 4]).send(SCRATCH, 40).await.error().is_some());
+        user.store(SCRATCH, &quota_bytes(&Quota { threads: 1, ..share })).await.unwrap();
+        user.method(child.handle(), process::SET_QUOTA, [0; 4]).send(SCRATCH, 40).ok().await;
+        assert_eq!(root.usage(parent.handle).await.used.threads, 1);
+        root.destroy(child.handle()).await;
+        assert_eq!(root.usage(parent.handle).await.used, before);
+    });
+}
+
+/// Every allocation that a little system needs is refused in turn: the asker is told, nothing leaks, nobody else notices.
+#[test]
+fn each_allocation_refused_in_turn_is_an_error_to_the_asker_only() {
+    scenario(|root| async move {
+        let full = Quota { processes: 2, threads: 2, batons: 2, gates: 1, connections: 2, pulses: 1, memories: 2, mappings: 4, pages: 40, priority: 50 };
+        let lessened: [fn(&mut Quota) -> &mut u32; 9] = [
+            |quota| &mut quota.processes,
+            |quota| &mut quota.threads,
+            |quota| &mut quota.batons,
+            |quota| &mut quota.gates,
+            |quota| &mut quota.connections,
+            |quota| &mut quota.pulses,
+            |quota| &mut quota.memories,
+            |quota| &mut quota.mappings,
+            |quota| &mut quota.pages,
+        ];
+        let before = root.usage(Handle::SELF_PROCESS).await.used;
+        let user = root.user.clone();
+        let mut refusals = 0;
+        for kind in lessened {
+            let mut quota = full;
+            let most = *kind(&mut quota);
+            for limit in 0..=most {
+                let mut quota = full;
+                *kind(&mut quota) = limit;
+                let created = create(&root, Handle::SELF_PROCESS, &quota).await;
+                if created.error().is_some() {
+                    assert_eq!(created.error(), Some(Error::QuotaExceeded));
+                    refusals += 1;
+                    continue;
+                }
+                let process = created.handle();
+                let mut handles = Vec::new();
+                let gate = user.method(process, process::CREATE_GATE, [0; 4]).await;
+                let mut answers = vec![gate];
+                for _ in 0..2 {
+                    answers.push(user.method(process, process::CREATE_THREAD, [0; 4]).await);
+                    answers.push(user.method(process, process::CREATE_BATON, [10, 0, 0, 0]).await);
+                    if gate.error().is_none() {
+                        answers.push(user.method(gate.handle(), abi::object::gate::CONNECT, [1, 0, 0, 0]).await);
+                    }
+                    answers.push(create(&root, process, &Quota { threads: 0, pages: 10, priority: 5, ..Quota::default() }).await);
+                    let ram = root.record().ram[0];
+                    answers.push(user.method(ram, abi::object::memory::DERIVE, [process.0, 0, 600 * abi::PAGE_SIZE, u64::from(Rights::ALL.0)]).await);
+                    let memory = answers.last().expect("just pushed");
+                    if memory.error().is_none() {
+                        let memory = memory.handle();
+                        let place = PLACE + (answers.len() as u64) * 0x4000_0000;
+                        let mapped = user.method(process, process::MAP, [memory.0, place | access::READ, 0, 600 * abi::PAGE_SIZE]).repeat().await;
+                        let after = root.usage(process).await.used.mappings;
+                        if let Some(error) = mapped.error() {
+                            assert_eq!(error, Error::QuotaExceeded);
+                            refusals += 1;
+                            let again = root.usage(process).await.used.mappings;
+                            assert_eq!(after, again);
+                        }
+                    }
+                }
+                for answer in answers {
+                    match answer.error() {
+                        None => handles.push(answer.handle()),
+                        Some(error) => {
+                            assert_eq!(error, Error::QuotaExceeded);
+                            refusals += 1;
+                        }
+                    }
+                }
+                root.destroy(process).await;
+                for handle in handles {
+                    let _ = user.method(Handle::SELF_PROCESS, process::CLOSE, [handle.0, 0, 0, 0]).await;
+                }
+                let after = root.usage(Handle::SELF_PROCESS).await.used;
+                assert_eq!(after, before, "quota {quota:?}");
+            }
+        }
+        assert!(refusals > 50, "{refusals}");
+    });
+}
+
+#[test]
+fn a_connection_made_for_a_caller_is_charged_to_it_if_it_allowed_it() {
+    scenario(|root| async move {
+        let pair = crate::Pair::new(&root).await;
+        let log = Log::new();
+        let gate = pair.receiving;
+        let noted = log.clone();
+        root.start(Plan::new(&pair.server, "server").priority(20), |user| async move {
+            for round in 0..2 {
+                let message = user.receive(gate).ok().await;
+                let made = user.method(gate, abi::object::gate::CONNECT, [100 + round, message.request, 0, 0]).await;
+                noted.note(format!("{:?}", made.error()));
+                let reply = user.reply(message.request);
+                let reply = if made.error().is_none() { reply.give(made.handle(), Rights::SEND) } else { reply };
+                reply.ok().await;
+            }
+        })
+        .await;
+        let before = (root.usage(pair.server.handle).await.used.connections, root.usage(pair.client.handle).await.used.connections);
+        let connection = pair.sending;
+        let noted = log.clone();
+        root.start(Plan::new(&pair.client, "client").priority(10), |user| async move {
+            let slot = user.method(Handle::SELF_PROCESS, process::RESERVE, [0; 4]).ok().await.handle();
+            user.call(connection).flags(abi::call::flags::CHARGE_ME).take(slot).ok().await;
+            user.call(connection).ok().await;
+            noted.note("done");
+        })
+        .await;
+        root.until_noted(&log, 3).await;
+        let after = (root.usage(pair.server.handle).await.used.connections, root.usage(pair.client.handle).await.used.connections);
+        assert_eq!((after.0 - before.0, after.1 - before.1), (0, 1));
+        log.assert(&["None", "Some(NoRight)", "done"]);
+        let _ = DATA_PAGES;
+    });
+}
