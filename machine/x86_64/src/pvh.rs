@@ -21,8 +21,9 @@ unsafe impl Sync for Early {}
 #[unsafe(link_section = ".bss.boot")]
 static EARLY: Early = Early(UnsafeCell::new([[0; ENTRIES]; 7]));
 
-/// Bytes of the kernel's stack. Nothing recurses; the deepest path is a kernel panic's message.
-const STACK: usize = 32 * 1024;
+/// Bytes of the kernel's stack. Nothing recurses; most of it is the kernel itself, which lives in the first frame, and the
+/// copies that were made on its way there.
+const STACK: usize = 128 * 1024;
 
 /// The kernel's stack, with a page below it that the final tables leave out.
 #[repr(C, align(4096))]
