@@ -20,7 +20,8 @@ pub(crate) struct Line {
     takers: Cell<u32>,
     unarmed: Cell<u32>,
     edge: Cell<bool>,
-    limit: Cell<u64>,
+    /// When it was masked.
+    since: Cell<u64>,
     pub(crate) alarm: Node,
 }
 
@@ -42,8 +43,24 @@ impl<M: Machine> Kernel<M> {
             self.raise(at, 1 << pulse.line_bit.get());
             at = pulse.line_next.get();
         }
-        if line.limit.get() != 0 && line.unarmed.get() != 0 {
-            self.set_alarm(AlarmOf::Line(number), self.machine.now().saturating_add(line.limit.get()));
+        line.since.set(self.machine.now());
+        self.watch_line(number);
+    }
+
+    /// Set the alarm for the next taker that will have taken too long.
+    fn watch_line(&self, number: u32) {
+        let line = self.line(number);
+        let (mut at, mut next) = (line.takers.get(), u64::MAX);
+        // Bound: TAKERS.
+        while at != 0 {
+            let pulse = self.tables.pulse(at);
+            if pulse.unarmed.get() && pulse.line_limit.get() != 0 {
+                next = next.min(pulse.line_limit.get());
+            }
+            at = pulse.line_next.get();
+        }
+        if next != u64::MAX {
+            self.set_alarm(AlarmOf::Line(number), line.since.get().saturating_add(next));
         }
     }
 
@@ -62,18 +79,24 @@ impl<M: Machine> Kernel<M> {
         }
     }
 
-    /// Its takers took too long: the line is unmasked nevertheless.
+    /// Some takers took longer than they asked for: the line does not wait for them any more.
     pub(crate) fn line_overdue(&self, number: u32) {
         let line = self.line(number);
+        let masked = self.machine.now().saturating_sub(line.since.get());
         let mut at = line.takers.get();
         // Bound: TAKERS.
         while at != 0 {
             let pulse = self.tables.pulse(at);
-            pulse.unarmed.set(false);
             at = pulse.line_next.get();
+            if pulse.line_limit.get() != 0 && pulse.line_limit.get() <= masked && pulse.unarmed.replace(false) {
+                line.unarmed.set(line.unarmed.get() - 1);
+            }
         }
-        line.unarmed.set(0);
-        self.machine.unmask(number, line.edge.get());
+        if line.unarmed.get() == 0 {
+            self.machine.unmask(number, line.edge.get());
+        } else {
+            self.watch_line(number);
+        }
     }
 
     /// Bind a pulse to a line.
@@ -96,9 +119,7 @@ impl<M: Machine> Kernel<M> {
         pulse.unarmed.set(false);
         pulse.line_next.set(line.takers.replace(index));
         line.edge.set(edge);
-        if limit != 0 && (line.limit.get() == 0 || limit < line.limit.get()) {
-            line.limit.set(limit);
-        }
+        pulse.line_limit.set(limit);
         if line.unarmed.get() == 0 {
             self.machine.unmask(number, edge);
         }
@@ -123,7 +144,6 @@ impl<M: Machine> Kernel<M> {
             self.machine.mask(bound - 1);
             self.clear_alarm(AlarmOf::Line(bound - 1));
             line.unarmed.set(0);
-            line.limit.set(0);
             pulse.unarmed.set(false);
         } else {
             self.rearm(index);

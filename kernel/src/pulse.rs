@@ -35,6 +35,8 @@ pub(crate) struct Pulse {
     /// Interrupt line + 1, 0: none; the bit it raises; the next taker of the line.
     pub(crate) line: Cell<u32>,
     pub(crate) line_bit: Cell<u32>,
+    /// How long the line may stay masked on its account, ns; 0: no bound.
+    pub(crate) line_limit: Cell<u64>,
     pub(crate) line_next: Cell<u32>,
     /// Whose death it tells: tagged process or thread; the next such pulse.
     pub(crate) death_of: Cell<u32>,
