@@ -70,7 +70,7 @@ fn without_a_slot_the_whole_message_fails_and_the_server_sees_nothing() {
         })
         .await;
         root.until_noted(&log, 3).await;
-        log.assert(&["Some(BadHandle)", "got 3", "answered"]);
+        log.assert(&["Some(BadGift)", "got 3", "answered"]);
     });
 }
 

@@ -43,7 +43,7 @@ fn what_is_mapped_can_be_used_as_permitted_and_not_otherwise() {
             let noted = log.clone();
             let thread = root
                 .start(Plan::new(&process, "toucher").priority(10), |user| async move {
-                    if write { user.store_word(address, 1).await } else { drop(user.load_word(address).await) }
+                    if write { user.store_word(address, 1).await } else { let _ = user.load_word(address).await; }
                     noted.note(format!("{number}"));
                 })
                 .await;
@@ -187,7 +187,16 @@ fn a_pager_that_dies_does_not_leave_its_threads_hanging() {
         for thread in &threads {
             root.until_state(*thread, State::Fault).await;
         }
-        root.user.receive(gate).ok().await;
+        let receiving = root.give_gate(&pager, gate).await;
+        let log = Log::new();
+        let noted = log.clone();
+        root.start(Plan::new(&pager, "pager").priority(20), |user| async move {
+            user.receive(receiving).ok().await;
+            noted.note("took one");
+            user.hog().await;
+        })
+        .await;
+        root.until_noted(&log, 1).await;
         root.destroy(pager.handle).await;
         for thread in &threads {
             root.until_state(*thread, State::Dead).await;
@@ -235,6 +244,10 @@ fn share_range_is_copy_on_write_unless_shared() {
             assert_eq!(root.map(process.handle, copy, PLACE + 7 * PAGE, RW, 1).await.error(), None);
             user.reply(fault.request).ok().await;
             root.until_noted(&log, 1).await;
+            // The program's end is an exception, too.
+            let end = user.receive(gate).ok().await;
+            assert_eq!(end.label, notice::FAULT_EXCEPTION);
+            user.reply(end.request).label(1).ok().await;
         }
         // Kept shared, on request.
         let third = root.process().await;
