@@ -211,7 +211,7 @@ impl<M: Machine> Kernel<M> {
         let gate = self.tables.gate(index);
         // Bound: PIECE.
         for _ in 0..PIECE {
-            if let Some(waiter) = self.tables.strongest(gate) {
+            if let Some(waiter) = self.tables.any_waiter(gate) {
                 match waiter {
                     Waiter::Caller(caller) => self.leave(caller, Error::Gone),
                     Waiter::Pulse(pulse) => {

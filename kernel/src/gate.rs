@@ -28,8 +28,9 @@ const INDEX: u64 = 0xffff;
 pub(crate) struct Gate {
     pub(crate) word: Cell<u64>,
     pub(crate) header: Header,
-    /// Waiting callers, pulses and notices, strongest first.
-    pub(crate) waiting: Cell<u32>,
+    /// Waiting callers, strongest first; pulses and notices, strongest first. Served in one order, but only callers help.
+    pub(crate) callers: Cell<u32>,
+    pub(crate) notices: Cell<u32>,
     /// How many receivers it has.
     pub(crate) receivers: Cell<u32>,
     /// The one receiver, if there is one only.
@@ -65,6 +66,11 @@ impl Gate {
 
     pub(crate) fn has(&self, flag: u64) -> bool {
         self.word.get() & flag != 0
+    }
+
+    /// Where this kind waits.
+    fn queue(&self, waiter: Waiter) -> &Cell<u32> {
+        if matches!(waiter, Waiter::Caller(_)) { &self.callers } else { &self.notices }
     }
 
     /// The thread that must get on for a waiting caller to be served: of several, the one that received earliest.
@@ -129,8 +135,8 @@ impl<M: Machine> Forest for Queue<'_, M> {
 impl<M: Machine> Tables<M> {
     /// Let something wait at a gate, behind what is as strong. `arrival` orders equals.
     pub(crate) fn enqueue(&self, gate: &Gate, waiter: Waiter, priority: u8, arrival: u64) {
-        let key = u64::from(255 - priority) << 56 | arrival & ((1 << 56) - 1);
-        tree::insert(&Queue(self), &gate.waiting, waiter.id(), key);
+        let key = u64::from(255 - priority) << 56 | arrival & (1 << 56) - 1;
+        tree::insert(&Queue(self), gate.queue(waiter), waiter.id(), key);
         gate.count.set(gate.count.get() + 1);
         gate.flag(WAITING, true);
     }
@@ -139,20 +145,38 @@ impl<M: Machine> Tables<M> {
     pub(crate) fn dequeue(&self, gate: &Gate, waiter: Waiter) {
         let forest = Queue(self);
         if forest.node(waiter.id()).linked() {
-            tree::remove(&forest, &gate.waiting, waiter.id());
+            tree::remove(&forest, gate.queue(waiter), waiter.id());
             gate.count.set(gate.count.get() - 1);
-            gate.flag(WAITING, gate.waiting.get() != 0);
+            gate.flag(WAITING, gate.count.get() != 0);
         }
     }
 
     /// Who is served next.
     pub(crate) fn strongest(&self, gate: &Gate) -> Option<Waiter> {
-        Waiter::from_id(tree::first(&Queue(self), &gate.waiting))
+        let forest = Queue(self);
+        let (caller, notice) = (tree::first(&forest, &gate.callers), tree::first(&forest, &gate.notices));
+        let callers_turn = notice == 0 || (caller != 0 && forest.node(caller).key() < forest.node(notice).key());
+        Waiter::from_id(if callers_turn { caller } else { notice })
     }
 
-    /// Who is served after that one.
-    pub(crate) fn following(&self, waiter: Waiter) -> Option<Waiter> {
-        Waiter::from_id(tree::next(&Queue(self), waiter.id()))
+    /// The caller that is served next, whose baton helps until then; 0: none waits.
+    pub(crate) fn strongest_caller(&self, gate: &Gate) -> u32 {
+        tree::first(&Queue(self), &gate.callers)
+    }
+
+    /// All that wait, callers before notices, for checkers and teardown: the first, and what follows one.
+    pub(crate) fn any_waiter(&self, gate: &Gate) -> Option<Waiter> {
+        let forest = Queue(self);
+        let caller = tree::first(&forest, &gate.callers);
+        Waiter::from_id(if caller == 0 { tree::first(&forest, &gate.notices) } else { caller })
+    }
+
+    /// See [`Tables::any_waiter`].
+    pub(crate) fn following(&self, gate: &Gate, waiter: Waiter) -> Option<Waiter> {
+        let forest = Queue(self);
+        let next = tree::next(&forest, waiter.id());
+        let last_caller = next == 0 && matches!(waiter, Waiter::Caller(_));
+        Waiter::from_id(if last_caller { tree::first(&forest, &gate.notices) } else { next })
     }
 
     /// Make a thread a receiver of this gate, busy. It must not be a receiver of any.

@@ -336,7 +336,7 @@ impl<M: Machine + 'static> Kernel<M> {
 
     /// All that waits at a gate, in order.
     pub fn waiters(&self, gate: u32, mut each: impl FnMut(WaiterView)) {
-        let mut at = self.tables.strongest(self.tables.gate(gate));
+        let mut at = self.tables.any_waiter(self.tables.gate(gate));
         while let Some(waiter) = at {
             each(match waiter {
                 Waiter::Caller(index) => WaiterView::Caller(index),
@@ -344,7 +344,7 @@ impl<M: Machine + 'static> Kernel<M> {
                 Waiter::Closed(index) => WaiterView::Closed(index),
                 Waiter::Unblock(index) => WaiterView::Unblock(index),
             });
-            at = self.tables.following(waiter);
+            at = self.tables.following(self.tables.gate(gate), waiter);
         }
     }
 

@@ -94,13 +94,16 @@ impl<M: Machine> Kernel<M> {
         // The caller's baton goes back to it; the server goes on with its own, or its gate's reserve.
         let receives = thread.operation.get() as u8 == Operation::ReplyAndReceive as u8;
         let current = thread.current.get();
-        if current == caller.current.get() && current != 0 {
+        if thread.serving.get() == caller.request.get() && current == caller.current.get() && current != 0 {
             let spare = if receives { thread.own.get() } else { self.spare(index) };
             thread.current.set(0);
             self.give(index, spare);
             if !receives {
                 self.make_ready(spare);
             }
+        } else {
+            // Another thread received it, or it was put off.
+            self.take_baton_back(caller_index);
         }
         if thread.serving.get() == caller.request.get() {
             thread.serving.set(0);
@@ -157,7 +160,7 @@ impl<M: Machine> Kernel<M> {
         if thread.current.get() != thread.own.get() {
             self.give(index, thread.own.get());
         }
-        if gate.waiting.get() == 0 {
+        if gate.count.get() == 0 {
             // Before it blocks, not before it takes what is there.
             self.take_interrupt(thread)?;
         }
@@ -178,6 +181,7 @@ impl<M: Machine> Kernel<M> {
             self.tables.dequeue(gate, waiter);
             if gate.has(SEVERAL) {
                 self.tables.to_busy_end(gate, index);
+                self.wake_helpers(gate.busy());
             }
             let Waiter::Caller(caller) = waiter else {
                 self.deliver_notice(index, waiter);

@@ -10,7 +10,6 @@
 
 use crate::alarm::AlarmOf;
 use crate::baton::{Baton, Place};
-use crate::gate::Waiter;
 use crate::kernel::Kernel;
 use crate::machine::Machine;
 use crate::thread::{CODE, READY, REPLY, SEND, STOPPED};
@@ -251,11 +250,11 @@ impl<M: Machine> Kernel<M> {
                 length += 1;
             }
             let gate = self.tables.gate(thread.gate.get());
-            if thread.gate.get() != 0
-                && gate.waiting.get() != 0
-                && gate.busy() == here
-                && let Some(Waiter::Caller(waiter)) = self.tables.strongest(gate)
-            {
+            if thread.gate.get() == 0 || gate.busy() != here {
+                continue;
+            }
+            let waiter = self.tables.strongest_caller(gate);
+            if waiter != 0 {
                 let current = self.tables.thread(waiter).current.get();
                 if current != 0 && self.tables.baton(current).holder.get() == waiter {
                     self.make_ready(current);
@@ -286,7 +285,7 @@ impl<M: Machine> Kernel<M> {
                 }
                 SEND => {
                     let Some((_, gate)) = tables.gate_of(thread.target.get()) else { return 0 };
-                    if tables.strongest(gate) != Some(Waiter::Caller(at)) {
+                    if tables.strongest_caller(gate) != at {
                         return 0;
                     }
                     gate.busy()

@@ -11,8 +11,8 @@ use abi::call::flags;
 use abi::object::{Kind, gate as method};
 use abi::{Error, Rights};
 
-/// Waiters counted one by one.
-const COUNT_LIMIT: u32 = 64;
+/// Waiters counted at most.
+const COUNT_LIMIT: u64 = 256;
 
 impl<M: Machine> Kernel<M> {
     pub(super) fn create_gate(&self, request: &Request<'_, M>) -> Answer {
@@ -22,7 +22,8 @@ impl<M: Machine> Kernel<M> {
         let gate = self.tables.gate(index);
         gate.word.set(u64::from(gate.header.generation.get()) << 32);
         for cell in [
-            &gate.waiting,
+            &gate.callers,
+            &gate.notices,
             &gate.receivers,
             &gate.only,
             &gate.busy_first,
@@ -78,16 +79,18 @@ impl<M: Machine> Kernel<M> {
                 Ok([connection.badge.get(), u64::from(connection.count.get()), 0, 0])
             }
             method::INFORMATION => {
-                // Bound: COUNT_LIMIT pulses and notices in front; callers are the rest.
-                let (mut pulses, mut at, mut steps) = (0_u64, self.tables.strongest(gate), 0);
+                // Bound: COUNT_LIMIT; what is beyond is not counted.
+                let (mut pulses, mut callers, mut at) = (0_u64, 0_u64, self.tables.any_waiter(gate));
                 while let Some(waiter) = at
-                    && steps < COUNT_LIMIT
+                    && pulses + callers < COUNT_LIMIT
                 {
-                    pulses += u64::from(!matches!(waiter, Waiter::Caller(_)));
-                    at = self.tables.following(waiter);
-                    steps += 1;
+                    if matches!(waiter, Waiter::Caller(_)) {
+                        callers += 1
+                    } else {
+                        pulses += 1
+                    }
+                    at = self.tables.following(gate, waiter);
                 }
-                let callers = u64::from(gate.count.get()) - pulses;
                 Ok([callers, u64::from(gate.parked() != 0), pulses, 0])
             }
             method::REQUEST_INFORMATION => {
