@@ -16,9 +16,9 @@ fn next_request(id: u64, index: u32) -> u64 {
 
 impl<M: Machine> Kernel<M> {
     /// A plain call to a gate whose one receiver is parked: the receiver runs at once on the caller's baton. False:
-    /// nothing was changed, go the general way.
+    /// nothing was changed, go the general way. `CARRY`: label and words go from context to context.
     #[inline(always)]
-    pub(crate) fn fast_call(&self, thread: &Thread<M>) -> bool {
+    pub(crate) fn fast_call<const CARRY: bool>(&self, thread: &Thread<M>) -> bool {
         let tables = self.tables;
         let context = &thread.context;
         let handle = context.target();
@@ -53,7 +53,9 @@ impl<M: Machine> Kernel<M> {
         receiver.state.set(READY);
         let baton = tables.baton(baton);
         baton.holder.set(u32::from(parked));
-        receiver.context.take_message(context);
+        if CARRY {
+            receiver.context.take_message(context);
+        }
         receiver.context.set_outcome(Outcome {
             status: u64::from(baton.priority.get()) << 32,
             request,

@@ -40,8 +40,9 @@ impl<M: Machine> Kernel<M> {
             return;
         }
         let operation = context.operation();
-        if operation <= 1 && context.envelope() == 0 {
-            let done = if operation == 0 { self.fast_call(thread) } else { self.fast_reply(index, thread) };
+        if !M::PASSES_MESSAGES && operation <= 1 && context.envelope() == 0 {
+            let done =
+                if operation == 0 { self.fast_call::<true>(thread) } else { self.fast_reply::<true>(index, thread) };
             if done {
                 return;
             }
@@ -50,6 +51,22 @@ impl<M: Machine> Kernel<M> {
             self.fail(index, error, 0);
             self.keep_running(index);
         }
+    }
+
+    /// The message path alone, for a machine's entry code: a plain call (operation 0) or reply-and-receive (1), without an
+    /// envelope, of the thread that runs and whose context is saved. Who runs now; `None`: nothing was changed, go the
+    /// general way. Label and words are left to the machine: they stay in registers.
+    #[inline(always)]
+    pub fn pass_message(&self, operation: u64) -> Option<(M::Space, &M::Context)> {
+        if self.cpu.attention.get() != 0 {
+            return None;
+        }
+        let index = self.cpu.thread.get();
+        let thread = self.tables.thread(index);
+        let done =
+            if operation == 0 { self.fast_call::<false>(thread) } else { self.fast_reply::<false>(index, thread) };
+        let thread = self.tables.thread(self.cpu.thread.get());
+        done.then(|| (thread.space.get(), &thread.context))
     }
 
     fn exchange(&self, index: u32, thread: &Thread<M>, operation: u64) -> Result<(), Error> {

@@ -100,11 +100,11 @@ impl<M: Machine> Kernel<M> {
         if self.cpu.attention.get() != 0 && !self.attend_to_all() {
             return;
         }
-        let index = self.cpu.thread.get();
-        let thread = self.tables.thread(index);
+        let thread = self.tables.thread(self.cpu.thread.get());
+        // It may be another thread that stops: messages are passed without a return from here.
         match self.machine.enter(thread.space.get(), &thread.context) {
-            Trap::Call => self.system_call(index),
-            trap => self.trapped(index, trap),
+            Trap::Call => self.system_call(self.cpu.thread.get()),
+            trap => self.trapped(self.cpu.thread.get(), trap),
         }
     }
 

@@ -82,13 +82,14 @@ pub trait Context: Default + 'static {
     fn take_message(&self, from: &Self) {
         self.set_message(from.label(), from.words());
     }
-    /// Prepare a new thread: instruction pointer, stack pointer, first argument; all else zero.
+    /// Prepare a new thread: instruction pointer, stack pointer, first argument; all else zero, but for what `set_bases`
+    /// and `set_foreign` have set.
     fn start(&self, instruction_pointer: u64, stack_pointer: u64, argument: u64);
     /// Go on elsewhere, with nothing else changed.
     fn set_instruction_pointer(&self, instruction_pointer: u64);
     /// From now on, a system call from an address that has none of the bits of `native_mask` goes on at `entry` in the same
     /// space. A machine that can do this without the kernel does, and then such calls never come back as [`Trap::Call`];
-    /// the others leave it to the kernel and [`Context::foreign_call`]. [`Context::start`] makes everything native.
+    /// the others leave it to the kernel and [`Context::foreign_call`].
     fn set_foreign(&self, native_mask: u64, entry: u64) {
         let _ = (native_mask, entry);
     }
@@ -127,6 +128,10 @@ pub trait Machine: 'static {
     type Context: Context;
     /// An address space: names its root page table. `Default` (all zero) is no space.
     type Space: Copy + Default + PartialEq + fmt::Debug + 'static;
+
+    /// Whether its entry code tries [`Kernel::pass_message`](crate::Kernel::pass_message) before [`Machine::enter`] returns:
+    /// then `enter` may return for another thread than it was called for.
+    const PASSES_MESSAGES: bool = false;
 
     /// Run user code of a thread until it stops.
     fn enter(&self, space: Self::Space, context: &Self::Context) -> Trap;

@@ -16,7 +16,7 @@ impl<M: Machine> Kernel<M> {
     /// A plain reply to a plain caller on the same baton, and parking at a gate where nothing waits: the caller runs at
     /// once. False: nothing was changed, go the general way.
     #[inline(always)]
-    pub(crate) fn fast_reply(&self, index: u32, thread: &Thread<M>) -> bool {
+    pub(crate) fn fast_reply<const CARRY: bool>(&self, index: u32, thread: &Thread<M>) -> bool {
         let tables = self.tables;
         let context = &thread.context;
         let (request, handle) = (context.target(), context.gate());
@@ -42,7 +42,9 @@ impl<M: Machine> Kernel<M> {
         }
         gate.word.set(word | u64::from(index));
         caller.state.set(READY);
-        caller.context.take_message(context);
+        if CARRY {
+            caller.context.take_message(context);
+        }
         caller.context.set_outcome(Outcome::default());
         tables.baton(baton).holder.set(caller_index);
         thread.state.set(RECEIVE);

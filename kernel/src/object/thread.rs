@@ -21,6 +21,7 @@ impl<M: Machine> Kernel<M> {
         thread.request.set(thread.request.get() & !0xffff | u64::from(index));
         thread.identity.set(process.identity.get());
         thread.native_mask.set(u64::MAX);
+        thread.context.set_foreign(u64::MAX, 0);
         thread.state.set(DEAD);
         thread.reply_key.set(owner << 16 | REPLY);
         thread.serving.set(0);
@@ -84,7 +85,8 @@ impl<M: Machine> Kernel<M> {
 
     fn free_baton(&self, request: &Request<'_, M>, word: u64) -> Result<u32, Error> {
         let baton = self.named_or_none(request, word, Kind::Baton, Rights::MANAGE)?;
-        if baton != 0 && self.tables.baton(baton).owned.get() { Err(Error::Busy) } else { Ok(baton) }
+        let object = self.tables.baton(baton);
+        if baton != 0 && (object.owned.get() || self.in_use(baton, 0)) { Err(Error::Busy) } else { Ok(baton) }
     }
 
     pub(super) fn thread_method(&self, request: &Request<'_, M>) -> Answer {
@@ -154,14 +156,14 @@ impl<M: Machine> Kernel<M> {
             }
             method::SET_BATON => {
                 let baton = self.free_baton(request, first)?;
-                let runs_on_own = thread.current.get() == thread.own.get();
+                let old = thread.own.get();
                 self.own_baton(index, baton);
-                // Without a new one, it keeps the old one until it next waits.
-                if runs_on_own && baton != 0 && matches!(thread.code(), READY | RECEIVE) {
-                    self.give(index, baton);
-                    if thread.code() == READY {
-                        self.wake(index);
-                    }
+                // Without a new one, a thread that runs keeps the old one until it next waits.
+                if old != 0 && (baton != 0 || thread.code() != READY) {
+                    self.strip(index, old);
+                }
+                if thread.code() == READY {
+                    self.wake(index);
                 }
             }
             _ => return Err(Error::Unsupported),
@@ -187,6 +189,7 @@ impl<M: Machine> Kernel<M> {
         for (at, cell) in cells.into_iter().enumerate() {
             cell.set(word(&bytes, at));
         }
+        thread.context.set_foreign(word(&bytes, 0), word(&bytes, 1));
         thread.context.set_bases(word(&bytes, 8), word(&bytes, 9));
         Ok(())
     }

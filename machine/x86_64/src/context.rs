@@ -154,12 +154,10 @@ impl Context for X86Context {
     }
 
     fn start(&self, instruction_pointer: u64, stack_pointer: u64, argument: u64) {
-        let fresh = Registers { rip: instruction_pointer, ..Registers::default() };
-        self.set_registers(&fresh);
+        let (fs_base, gs_base) = self.bases();
+        self.set_registers(&Registers { rip: instruction_pointer, fs_base, gs_base, ..Registers::default() });
         self.set(RSP, stack_pointer);
         self.set(RDI, argument);
-        self.native_mask.set(u64::MAX);
-        self.foreign_entry.set(0);
         vector::reset(self);
     }
 

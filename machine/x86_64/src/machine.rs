@@ -48,6 +48,23 @@ impl X86 {
         Self { stubs, spaces, pic, clock }
     }
 
+    /// Load a thread's space and whatever of its registers the entry code does not.
+    #[inline(always)]
+    pub(crate) fn prepare(&self, space: Space, context: &X86Context) {
+        self.spaces.load(space);
+        if !vector::is_loaded(context) {
+            vector::switch_to(context);
+        }
+        if !self.stubs.bases {
+            let (fs, gs) = context.bases();
+            // SAFETY: every processor with long mode has the register; the kernel does not use FS, and contexts hold
+            // canonical addresses only.
+            unsafe { processor::write_model_register(FS_BASE_REGISTER, fs) };
+            // SAFETY: likewise GS.
+            unsafe { processor::write_model_register(GS_BASE_REGISTER, gs) };
+        }
+    }
+
     /// What an exception or interrupt is to the kernel.
     #[cold]
     fn trap(&self, vector: u64) -> Trap {
@@ -99,21 +116,11 @@ const fn fault_access(code: u64) -> u64 {
 impl Machine for X86 {
     type Context = X86Context;
     type Space = Space;
+    const PASSES_MESSAGES: bool = true;
 
     #[inline(always)]
     fn enter(&self, space: Space, context: &X86Context) -> Trap {
-        self.spaces.load(space);
-        if !vector::is_loaded(context) {
-            vector::switch_to(context);
-        }
-        if !self.stubs.bases {
-            let (fs, gs) = context.bases();
-            // SAFETY: every processor with long mode has the register; the kernel does not use FS, and contexts hold
-            // canonical addresses only.
-            unsafe { processor::write_model_register(FS_BASE_REGISTER, fs) };
-            // SAFETY: likewise GS.
-            unsafe { processor::write_model_register(GS_BASE_REGISTER, gs) };
-        }
+        self.prepare(space, context);
         match trap::enter(self.stubs, context) {
             trap::CALL => Trap::Call,
             vector => self.trap(vector),

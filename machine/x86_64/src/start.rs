@@ -6,6 +6,7 @@ use kernel::{Boot, KEPT_PORTS, Kernel, PortRange, Tables};
 use crate::boot::Handoff;
 use crate::layout;
 use crate::machine::X86;
+use crate::message;
 use crate::pic;
 use crate::range::Range;
 use crate::space::Spaces;
@@ -20,7 +21,7 @@ pub(crate) fn start(handoff: Handoff) -> ! {
     // SAFETY: the window is mapped for the whole type (memory or the read-only zeros that its documentation asks for);
     // all bytes zero is its valid initial content; nobody else has a reference.
     let tables = unsafe { &*tables };
-    Kernel::new(machine, tables, &boot).run()
+    message::run(&Kernel::new(machine, tables, &boot))
 }
 
 /// The handoff in the kernel's words.

@@ -2,7 +2,8 @@
 //!
 //! * [`enter`] saves the kernel's stack pointer, loads the whole context and leaves by `sysretq` (the thread is inside a plain
 //!   system call) or `iretq`.
-//! * `syscall` comes back at `syscall_*`, which stores the context and returns from `enter`. Outside the thread's native range
+//! * `syscall` comes back at `syscall_*`, which stores the context. A plain message may go straight to another thread
+//!   ([`message`](crate::message)), with the kernel's stack as [`enter`] left it; anything else returns from `enter`. Outside the thread's native range
 //!   it is an upcall instead: the program goes on at its personality's entry after ten instructions, and the kernel never
 //!   hears of it ([`abi::upcall`]: nothing is written to memory; flags are reset, so the entry runs with DF and TF clear).
 //! * An exception or interrupt in user mode comes back at `trap_common`, which does the same with the frame that the
@@ -20,6 +21,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use crate::context::{
     FLAGS, FOREIGN_ENTRY, FRESH_FLAGS, FS_BASE, GS_BASE, INSTRUCTION_POINTER, NATIVE_MASK, WHOLE, X86Context,
 };
+use crate::message;
 use crate::segments::{USER_CODE, USER_DATA};
 use kernel::machine::Context;
 
@@ -86,6 +88,7 @@ global_asm!(
     enter_\name:                   // rdi: context
         push rbx
         push rbp
+        sub rsp, 8                 // aligned, as function calls want it
         mov [rip + {kernel_stack}], rsp
         mov [rip + {current}], rdi
     .if \bases
@@ -113,26 +116,67 @@ global_asm!(
         mov [rsp + 8 * 5], rdi
         mov [rsp + {ip}], rcx
         mov [rsp + {flags}], r11
-        mov rax, [rip + {upcall} + 24]
-        mov [rsp + 8 * 7], rax
+        mov rcx, [rip + {upcall} + 24]
+        mov [rsp + 8 * 7], rcx
     .if \bases
-        rdfsbase rax
-        mov [rsp + {fs}], rax
-        rdgsbase rax
-        mov [rsp + {gs}], rax
+        rdfsbase rcx
+        mov [rsp + {fs}], rcx
+        rdgsbase rcx
+        mov [rsp + {gs}], rcx
     .endif
         mov dword ptr [rsp + {whole}], 0
         mov rsp, [rip + {kernel_stack}]
-        mov eax, {call}
-        pop rbp
-        pop rbx
-        ret
+        cmp rax, 1                 // a plain call or reply-and-receive?
+        ja general_call
+        test rdx, rdx              // without an envelope?
+        jnz general_call
+        mov rdi, rax
+        mov rbx, r10               // the label; the words stay where they are
+        call {exchange}
+        test rax, rax
+        jz general_call
+        mov rdi, rax
+        mov [rip + {current}], rax
+    .if \bases
+        mov rax, [rdi + {fs}]
+        wrfsbase rax
+        mov rax, [rdi + {gs}]
+        wrgsbase rax
+    .endif
+        cmp dword ptr [rdi + {whole}], 0
+        jne message_to_whole
+        mov r10, rbx
+        mov rax, [rdi + 8 * 0]
+        mov rbx, [rdi + 8 * 1]
+        mov rdx, [rdi + 8 * 3]
+        mov rsi, [rdi + 8 * 4]
+        mov rbp, [rdi + 8 * 6]
+        mov r8,  [rdi + 8 * 8]
+        mov r9,  [rdi + 8 * 9]
+        mov rcx, [rdi + {ip}]
+        mov r11, [rdi + {flags}]
+        mov rsp, [rdi + 8 * 7]
+        mov rdi, [rdi + 8 * 5]
+        sysretq
     .endm
 
     ENTRY with_bases, 1
     ENTRY without_bases, 0
 
-    .balign 16
+    general_call:
+        mov eax, {call}
+        add rsp, 8
+        pop rbp
+        pop rbx
+        ret
+
+    message_to_whole:              // somebody has set this thread's registers: all of them must be loaded
+        mov [rdi + 8 * 10], rbx
+        mov [rdi + 8 * 12], r12
+        mov [rdi + 8 * 13], r13
+        mov [rdi + 8 * 14], r14
+        mov [rdi + 8 * 15], r15
+
     enter_whole:
         push {user_data}
         push [rdi + 8 * 7]
@@ -197,6 +241,7 @@ global_asm!(
         lea rcx, [rip + vector_entries]
         sub rax, rcx
         shr rax, 3
+        add rsp, 8
         pop rbp
         pop rbx
         ret
@@ -229,11 +274,13 @@ global_asm!(
     idle_wait:
         push rbx
         push rbp
+        sub rsp, 8                 // aligned, as function calls want it
         mov [rip + {kernel_stack}], rsp
         sti
         hlt
         cli
         mov eax, {nothing}
+        add rsp, 8
         pop rbp
         pop rbx
         ret
@@ -242,11 +289,13 @@ global_asm!(
     idle_poll:
         push rbx
         push rbp
+        sub rsp, 8                 // aligned, as function calls want it
         mov [rip + {kernel_stack}], rsp
         sti
         nop                            // a pending interrupt is taken after this one
         cli
         mov eax, {nothing}
+        add rsp, 8
         pop rbp
         pop rbx
         ret
@@ -259,6 +308,7 @@ global_asm!(
     error = sym ERROR_CODE,
     has_bases = sym HAS_BASE_INSTRUCTIONS,
     kernel_fault = sym kernel_fault,
+    exchange = sym message::exchange,
     fs = const FS_BASE,
     gs = const GS_BASE,
     ip = const INSTRUCTION_POINTER,
