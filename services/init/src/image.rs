@@ -61,7 +61,7 @@ impl Image {
             if file_end > file.len() as u64 || header.p_filesz > header.p_memsz {
                 return Err("a segment is larger than its file");
             }
-            if header.p_vaddr % PAGE_SIZE != 0 || header.p_offset % PAGE_SIZE != 0 {
+            if header.p_vaddr % PAGE_SIZE != 0 {
                 return Err("a segment is not page-aligned");
             }
             let bit = |flag: u32, access: u64| if header.p_flags & flag == 0 { 0 } else { access };
@@ -74,6 +74,9 @@ impl Image {
             };
             if segment.access & access::EXECUTE != 0 && segment.is_private() {
                 return Err("a segment is writable and executable");
+            }
+            if !segment.is_private() && header.p_offset % PAGE_SIZE != 0 {
+                return Err("a read-only segment is not page-aligned in the file");
             }
             if !segment.is_private() && header.p_filesz != header.p_memsz {
                 return Err("a read-only segment is larger than its file");

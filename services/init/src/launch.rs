@@ -202,7 +202,7 @@ impl Init {
             Grant::Ports(base, length) => part("ports", boot.ports, base, length, record),
             Grant::DebugPort => part("debug-port", boot.ports, runtime::log::DEBUG_PORT, 1, record),
             Grant::Interrupts(base, length) => {
-                record.add("line", 0);
+                record.add("line", base);
                 part("interrupts", boot.interrupts, base, length, record)
             }
             Grant::Devices => {

@@ -14,7 +14,7 @@ pub(crate) enum Grant {
     Ports(u64, u64),
     /// A 16-byte-a-call output port for the log. `debug-port`.
     DebugPort,
-    /// Interrupt lines: base and how many. `interrupts`, and the number `line` (the first, counted within them).
+    /// Interrupt lines: base and how many. `interrupts`, and the number `line`: the first.
     Interrupts(u64, u64),
     /// Device memory. `devices`.
     Devices,
@@ -161,7 +161,7 @@ pub(crate) const PROGRAMS: &[Program] = &[
     Program {
         name: "virtio-serial",
         priority: 190,
-        grants: &[Grant::Ports(0xcf8, 8), Grant::Interrupts(0, 24), Grant::Devices, Grant::Registry],
+        grants: &[Grant::Ports(0xcf8, 8), Grant::Interrupts(0, 16), Grant::Devices, Grant::Registry],
         mounts: &[Mount { prefix: "/dev/virtio", badge: 0 }],
         stack: 128 * 1024,
         ..PROGRAM
