@@ -71,7 +71,8 @@ impl<M: Machine> Kernel<M> {
                 let carried = self.tables.baton(baton);
                 if baton != 0
                     && carried.header.generation.get() == pulse.baton_generation.get()
-                    && (carried.holder.get() == 0 || self.tables.thread(carried.holder.get()).current.get() != baton)
+                    && !carried.owned.get()
+                    && !self.in_use(baton, 0)
                 {
                     carried.root.set(index);
                     self.give(index, baton);

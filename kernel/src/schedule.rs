@@ -193,6 +193,14 @@ impl<M: Machine> Kernel<M> {
         self.cpu.attend(SCHEDULE);
     }
 
+    /// Whether another thread than this one uses a baton: it holds it, or it was given it and lent it.
+    pub(crate) fn in_use(&self, index: u32, by_other_than: u32) -> bool {
+        let baton = self.tables.baton(index);
+        let uses =
+            |thread: u32| thread != 0 && thread != by_other_than && self.tables.thread(thread).current.get() == index;
+        uses(baton.holder.get()) || uses(baton.root.get())
+    }
+
     /// The baton for a thread without one from a message: its own, else its gate's reserve, if that is free.
     pub(crate) fn spare(&self, index: u32) -> u32 {
         let thread = self.tables.thread(index);
@@ -207,11 +215,8 @@ impl<M: Machine> Kernel<M> {
             return 0;
         }
         let baton = self.tables.baton(reserve);
-        if baton.header.generation.get() != gate.reserve_generation.get() {
-            return 0;
-        }
-        let holder = baton.holder.get();
-        if holder != 0 && holder != index && self.tables.thread(holder).current.get() == reserve {
+        let alive = baton.header.generation.get() == gate.reserve_generation.get();
+        if !alive || baton.owned.get() || self.in_use(reserve, index) {
             return 0;
         }
         baton.root.set(index);
