@@ -184,7 +184,7 @@ impl<M: Machine> Kernel<M> {
         // Bound: idle pulses (each needs the right to bind one).
         while at != 0 {
             let pulse = self.tables.pulse(at);
-            if !pulse.pending.get() {
+            if !pulse.pending.get() && self.tables.gate_of(pulse.gate.get()).is_some() {
                 self.raise(at, 1);
                 return true;
             }
