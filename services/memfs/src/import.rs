@@ -44,10 +44,13 @@ fn place<'a>(tree: &Tree, path: &'a [u8]) -> Result<Place<'a, NodeId>, Errno> {
     resolve(tree, path, false).map_err(|_| Errno::ENOTDIR)
 }
 
-/// Make the usual directories.
+/// Make the usual directories, where nothing (such as a link) took their place.
 pub(crate) fn directories(tree: &mut Tree, now: Time) -> Result<(), Errno> {
     for (path, mode) in DIRECTORIES {
         let place = place(tree, path.as_bytes())?;
+        if place.node.is_some() {
+            continue;
+        }
         let (directory, name) = (place.directory, place.name);
         tree.make_directory(directory, name, mode, 0, 0, now)?;
     }

@@ -33,11 +33,11 @@ fn run() {
     let gate = start::handle("gate");
     let now = Time::from_ns(runtime::clock::realtime_ns());
     let mut tree = Tree::new(now);
+    let bytes = import(&mut tree, start::handle("archive"), start::number("archive-length"));
     if let Err(errno) = import::directories(&mut tree, now) {
         runtime::log!(Error, "cannot make directories: {}", errno.text());
         return;
     }
-    let bytes = import(&mut tree, start::handle("archive"), start::number("archive-length"));
     let pages = Pages::new(process, bytes);
     let error = Server::new(gate, Files::new(gate, process, tree, pages)).serve();
     runtime::log!(Error, "cannot receive: {}", error.text());
