@@ -58,7 +58,7 @@ impl Image {
             let end = header.p_vaddr.checked_add(header.p_memsz).filter(|&end| end <= IMAGE_END);
             let end = end.ok_or("a segment lies outside the program's range")?.next_multiple_of(PAGE_SIZE);
             let file_end = header.p_offset.checked_add(header.p_filesz).ok_or("a segment's size overflows")?;
-            if file_end > file.len() as u64 || header.p_filesz > header.p_memsz {
+            if (header.p_filesz > 0 && file_end > file.len() as u64) || header.p_filesz > header.p_memsz {
                 return Err("a segment is larger than its file");
             }
             if header.p_vaddr % PAGE_SIZE != 0 {

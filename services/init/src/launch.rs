@@ -296,9 +296,11 @@ fn fill(private: &Private, record: &StartRecord, stack: u64, image: &Image, file
     window.write(0, record.bytes());
     let mut offset = PAGE_SIZE + stack;
     for segment in image.segments().iter().filter(|segment| segment.is_private()) {
-        let start = segment.file_offset as usize;
-        // `Image::parse` checked that the file has these bytes.
-        window.write(offset, &file[start..start + segment.file_length as usize]);
+        if segment.file_length > 0 {
+            let start = segment.file_offset as usize;
+            // `Image::parse` checked that the file has these bytes.
+            window.write(offset, &file[start..start + segment.file_length as usize]);
+        }
         offset += segment.length;
     }
     Ok(())
