@@ -339,7 +339,8 @@ pub trait ResourceManager {
         Err(Errno::EINVAL.into())
     }
 
-    /// The caller has got `count` bytes of what `read` answered. Only for files without [`features::SEEK`].
+    /// The caller has got `count` bytes of what `read` answered. Only for files without [`features::SEEK`]. It comes at once, unless the data
+    /// was answered [lazily](Data::lazily).
     fn delivered(&mut self, file: &mut OpenFile<Self::File>, count: usize) {}
 
     /// Write `call.sent` bytes at `offset` (0 if the file has no position): answer how many were taken. EINVAL.
@@ -563,8 +564,8 @@ enum Then {
     Nothing,
     /// The position moves on.
     Advance { badge: u64, position: u64 },
-    /// The manager is told.
-    Deliver { badge: u64, count: usize },
+    /// The manager is told: at once, or before the next message.
+    Deliver { badge: u64, count: usize, lazily: bool },
     /// Our copies of given handles are closed, so that the last close is seen.
     CloseGifts,
 }
@@ -718,7 +719,7 @@ impl<M: ResourceManager> Server<M> {
                     file.position = position;
                 }
             }
-            Then::Deliver { badge, count } => {
+            Then::Deliver { badge, count, .. } => {
                 if let Some(file) = self.files.find(badge) {
                     self.manager.delivered(file, count);
                 }
@@ -784,11 +785,21 @@ impl<M: ResourceManager> Server<M> {
                 Outcome::with(Reply::redirect(data.len() as u64, which), data)
             }
         };
-        if outcome.then == Then::CloseGifts {
-            self.answer_with_gifts(received.request, &outcome);
-            return None;
+        match outcome.then {
+            Then::CloseGifts => self.answer_with_gifts(received.request, &outcome),
+            Then::Deliver { lazily: false, .. } => self.answer_now(received.request, &outcome),
+            _ => return Some((received.request, outcome)),
         }
-        Some((received.request, outcome))
+        None
+    }
+
+    /// Answer before receiving, as somebody may wait for what follows.
+    fn answer_now(&mut self, request: u64, outcome: &Outcome) {
+        let message = Message::new(outcome.reply.label, outcome.reply.words);
+        match runtime::reply(request, message, &outcome.buffers()) {
+            Ok(_) => self.answered(outcome.then),
+            Err(error) => refuse(request, error),
+        }
     }
 
     /// Answer before receiving: as long as we hold a handle to a connection too, its last close cannot be seen.
@@ -966,6 +977,7 @@ impl<M: ResourceManager> Server<M> {
                     (false, _) if !data.is_empty() => Then::Deliver {
                         badge: call.badge,
                         count: data.len(),
+                        lazily: data.lazy,
                     },
                     _ => Then::Nothing,
                 };

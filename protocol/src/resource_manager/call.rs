@@ -136,6 +136,7 @@ pub struct Data {
     segments: [Segment; SEGMENTS],
     count: usize,
     length: usize,
+    pub(super) lazy: bool,
 }
 
 impl Data {
@@ -143,6 +144,7 @@ impl Data {
         segments: [Segment { address: 0, length: 0 }; SEGMENTS],
         count: 0,
         length: 0,
+        lazy: false,
     };
 
     /// None: end of file.
@@ -172,6 +174,14 @@ impl Data {
     #[must_use]
     pub fn for_call(call: &Call<'_>, bytes: &[u8]) -> Self {
         Self::of(&bytes[..bytes.len().min(call.room)])
+    }
+
+    /// Nobody waits for these bytes to be gone: [`delivered`](super::ResourceManager::delivered) may come as late as before the next message,
+    /// which saves a trap.
+    #[must_use]
+    pub const fn lazily(mut self) -> Self {
+        self.lazy = true;
+        self
     }
 
     /// Further bytes. False if there is no room for another piece.

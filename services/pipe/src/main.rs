@@ -1,5 +1,22 @@
-//! Pipes and FIFOs.
+//! Pipes, FIFOs and event counters; see [`protocol::pipe`].
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
-#[cfg(not(target_os = "none"))]
-fn main() {}
+extern crate alloc;
+
+mod callers;
+mod ends;
+mod event;
+mod pipe;
+mod ring;
+
+use protocol::resource_manager::Server;
+use runtime::start;
+
+runtime::main!(run);
+runtime::heap!();
+
+fn run() {
+    let gate = start::handle("gate");
+    let error = Server::new(gate, ends::Ends::new(gate)).serve();
+    runtime::log!(Error, "cannot receive: {}", error.text());
+}
