@@ -530,10 +530,8 @@ mod tests {
         assert_eq!(write(&mut pipe, &mut world, 1, &[1; 2000], true), Told::Count(2000));
         assert_eq!(write(&mut pipe, &mut world, 2, &[2; 9000], true), Told::Later);
         world.faulty = vec![2];
-        let mut got = read(&mut pipe, &mut world, 9999);
+        assert_eq!(read(&mut pipe, &mut world, 9999).len(), 8192);
         assert_eq!(world.take()[0].1, count(6192));
-        got.extend(read(&mut pipe, &mut world, 9999));
-        assert_eq!(got.len(), 8192);
     }
 
     #[test]
