@@ -13,25 +13,26 @@ use core::cell::Cell;
 /// Kinds of objects, and one more for index 0.
 const KINDS: usize = 8;
 
-/// The kernel of one machine.
+/// The kernel of one machine. What is used everywhere comes first, what is long last: near fields have short instructions.
+#[repr(C)]
 pub struct Kernel<M: Machine> {
-    pub(crate) machine: M,
     pub(crate) tables: &'static Tables<M>,
     pub(crate) cpu: Cpu,
-    /// Free slots by [`Kind`].
-    pub(crate) pools: [Pool; KINDS],
-    pub(crate) handle_pool: Pool,
-    pub(crate) mapping_pool: Pool,
-    pub(crate) frames: Pool,
     pub(crate) frame_base: Cell<u64>,
     /// Counts what starts to wait at gates: the order of equals.
     pub(crate) arrivals: Cell<u64>,
     /// Processes that are dead but still have threads.
     pub(crate) dying: Cell<u32>,
-    pub(crate) lines: [Line; crate::interrupt::LINES],
+    pub(crate) handle_pool: Pool,
+    pub(crate) mapping_pool: Pool,
+    pub(crate) frames: Pool,
+    /// Free slots by [`Kind`].
+    pub(crate) pools: [Pool; KINDS],
     pub(crate) kept_ports: [PortRange; KEPT_PORTS],
     pub(crate) ram_total: u64,
     pub(crate) arena_total: u64,
+    pub(crate) machine: M,
+    pub(crate) lines: [Line; crate::interrupt::LINES],
 }
 
 impl<M: Machine> core::fmt::Debug for Kernel<M> {

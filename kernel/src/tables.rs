@@ -120,6 +120,9 @@ impl Capacities {
 }
 
 impl<M: Machine> Tables<M> {
+    /// Where the context is in a slot of the first table, the threads.
+    pub const CONTEXT_OFFSET: usize = offset_of!(Thread<M>, context);
+
     /// What needs memory, in ascending order of offset.
     #[must_use]
     pub fn regions(capacities: &Capacities) -> [Region; TABLES] {

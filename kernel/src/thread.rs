@@ -65,7 +65,6 @@ pub(crate) struct FaultMessage {
 /// Saved registers and a state.
 #[repr(C)]
 pub(crate) struct Thread<M: Machine> {
-    pub(crate) context: M::Context,
     /// Id of its present (or last) request: generation << 16 | own index. It never repeats, whoever uses the slot.
     pub(crate) request: Cell<u64>,
     /// Its process's identity.
@@ -127,6 +126,8 @@ pub(crate) struct Thread<M: Machine> {
     pub(crate) name: Cell<[u64; 2]>,
     /// First pulse to raise when it dies.
     pub(crate) death_pulses: Cell<u32>,
+    /// Last, so that the fields above are near.
+    pub(crate) context: M::Context,
 }
 
 impl<M: Machine> Default for Thread<M> {

@@ -40,6 +40,8 @@ pub(crate) struct X86Context {
     whole: Cell<u64>,
     /// Where the vector registers are saved, or an image of fresh ones. Not valid while they are loaded.
     pub(crate) vector: Cell<u64>,
+    /// Where they will be saved: the thread's own area.
+    pub(crate) area: Cell<u64>,
     /// Instructions whose address has one of these bits use [`abi::Operation`]s; system calls from elsewhere go to `foreign_entry`.
     native_mask: Cell<u64>,
     foreign_entry: Cell<u64>,
@@ -53,7 +55,7 @@ pub(crate) const WHOLE: usize = core::mem::offset_of!(X86Context, whole);
 pub(crate) const NATIVE_MASK: usize = core::mem::offset_of!(X86Context, native_mask);
 pub(crate) const FOREIGN_ENTRY: usize = core::mem::offset_of!(X86Context, foreign_entry);
 
-const _: () = assert!(size_of::<X86Context>() == 192);
+const _: () = assert!(size_of::<X86Context>() == 200);
 
 impl Default for X86Context {
     fn default() -> Self {
@@ -65,6 +67,7 @@ impl Default for X86Context {
             gs_base: Cell::new(0),
             whole: Cell::new(1),
             vector: Cell::new(0),
+            area: Cell::new(0),
             native_mask: Cell::new(u64::MAX),
             foreign_entry: Cell::new(0),
         }

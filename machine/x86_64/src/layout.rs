@@ -34,10 +34,12 @@ pub(crate) const fn direct(physical: u64) -> u64 {
     DIRECT + physical
 }
 
+/// The context of thread 0, the dummy.
+pub(crate) const DUMMY_CONTEXT: u64 = TABLES + Tables::<X86>::CONTEXT_OFFSET as u64;
+
 /// Where the vector registers of a thread are saved, found by the address of its context: the areas lie side by side like
 /// the threads. (The compiler folds the size of a thread.)
-pub(crate) fn vector_area(context: usize) -> u64 {
+pub(crate) fn vector_area(context: u64) -> u64 {
     let [threads, ..] = Tables::<X86>::regions(&Capacities { threads: 1, ..Capacities::default() });
-    let number = (context as u64 - TABLES - threads.offset as u64) / threads.length as u64;
-    VECTORS + number * vector::AREA as u64
+    VECTORS + (context - DUMMY_CONTEXT) / threads.length as u64 * vector::AREA as u64
 }

@@ -18,7 +18,7 @@ pub(crate) const AREA: usize = 1024;
 /// Address of the context whose registers are loaded. Nobody's belong to the dummy, thread 0, whose area takes what is
 /// saved for nobody; so the switch needs no branch. One per CPU, when there are more.
 static LOADED: AtomicUsize = AtomicUsize::new(NOBODY);
-const NOBODY: usize = layout::TABLES as usize;
+const NOBODY: usize = layout::DUMMY_CONTEXT as usize;
 /// The components that are switched (XCR0), or 0 on processors without XSAVE.
 static COMPONENTS: AtomicU32 = AtomicU32::new(0);
 /// Whether XSAVEOPT exists.
@@ -44,6 +44,9 @@ const X87_SSE_AVX: u64 = 7;
 
 /// Switch the feature on, with as many components as fit into [`AREA`].
 pub(crate) fn initialize() {
+    let nobody = NOBODY as *const X86Context;
+    // SAFETY: the kernel's tables are mapped; the dummy's context is in their first slot.
+    reset(unsafe { &*nobody });
     const XSAVE: u32 = 1 << 26;
     const OSXSAVE: u64 = 1 << 18;
     if processor::cpuid(1, 0)[2] & XSAVE == 0 {
@@ -70,6 +73,7 @@ pub(crate) fn is_loaded(context: &X86Context) -> bool {
 /// Forget a context's registers: it starts with fresh ones.
 pub(crate) fn reset(context: &X86Context) {
     context.vector.set(FRESH.0.as_ptr() as u64);
+    context.area.set(layout::vector_area(address(context) as u64));
     if is_loaded(context) {
         LOADED.store(NOBODY, Ordering::Relaxed);
     }
@@ -82,7 +86,7 @@ pub(crate) fn switch_to(context: &X86Context) {
     // SAFETY: `LOADED` holds the address of the dummy's context or of one that was passed here as a reference; contexts live
     // in the kernel's tables, which are never unmapped, and consist of cells.
     let old = unsafe { &*(loaded as *const X86Context) };
-    let area = layout::vector_area(loaded);
+    let area = old.area.get();
     if OPTIMISED.load(Ordering::Relaxed) != 0 {
         let components = COMPONENTS.load(Ordering::Relaxed);
         // SAFETY: `area` is a thread's own place in the vector window: mapped, 1 KiB, 64-byte aligned, used by nobody else.
