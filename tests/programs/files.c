@@ -1,0 +1,525 @@
+#include "check.h"
+
+static char root[64];
+
+static void make_root(void) {
+    strcpy(root, "/tmp/files-XXXXXX");
+    if (!mkdtemp(root) || chdir(root)) failed(__FILE__, __LINE__, "no directory to work in");
+}
+
+static int put(const char *path, const char *text) {
+    int file = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
+    if (file < 0) return -1;
+    int written = write(file, text, strlen(text));
+    close(file);
+    return written;
+}
+
+static int holds(const char *path, const char *text) {
+    char bytes[4096];
+    int file = open(path, O_RDONLY);
+    if (file < 0) return 0;
+    int count = read(file, bytes, sizeof bytes);
+    close(file);
+    return count == (int)strlen(text) && memcmp(bytes, text, count) == 0;
+}
+
+static void reading_and_writing(void) {
+    make_root();
+    char bytes[64] = "";
+    int file = open("a", O_RDWR | O_CREAT | O_EXCL, 0640);
+    NEED(file >= 0);
+    FAILS(EEXIST, open("a", O_RDWR | O_CREAT | O_EXCL, 0640));
+    CHECK(write(file, "hello, world", 12) == 12);
+    CHECK(lseek(file, 0, SEEK_CUR) == 12);
+    CHECK(lseek(file, -5, SEEK_END) == 7);
+    CHECK(read(file, bytes, 64) == 5 && memcmp(bytes, "world", 5) == 0);
+    CHECK(read(file, bytes, 64) == 0);
+    CHECK(pread(file, bytes, 4, 1) == 4 && memcmp(bytes, "ello", 4) == 0);
+    CHECK(pwrite(file, "J", 1, 0) == 1);
+    CHECK(lseek(file, 0, SEEK_CUR) == 12);
+    FAILS(EINVAL, lseek(file, -1, SEEK_SET));
+    // A hole reads as zeros.
+    CHECK(pwrite(file, "end", 3, 10000) == 3);
+    CHECK(pread(file, bytes, 3, 5000) == 3 && bytes[0] == 0);
+    struct stat status;
+    CHECK(fstat(file, &status) == 0 && status.st_size == 10003 && (status.st_mode & 07777) == 0640);
+    CHECK(S_ISREG(status.st_mode) && status.st_nlink == 1);
+    struct iovec parts[3] = {{bytes, 2}, {bytes + 8, 3}, {bytes + 16, 20}};
+    CHECK(lseek(file, 0, SEEK_SET) == 0);
+    CHECK(readv(file, parts, 3) == 25 && memcmp(bytes, "Je", 2) == 0 && memcmp(bytes + 8, "llo", 3) == 0);
+    CHECK(ftruncate(file, 5) == 0 && holds("a", "Jello"));
+    CHECK(lseek(file, 0, SEEK_SET) == 0);
+    struct iovec texts[2] = {{"ab", 2}, {"cd", 2}};
+    CHECK(writev(file, texts, 2) == 4 && holds("a", "abcdo"));
+    int append = open("a", O_WRONLY | O_APPEND);
+    CHECK(append >= 0 && lseek(append, 0, SEEK_SET) == 0 && write(append, "!", 1) == 1 && holds("a", "abcdo!"));
+    FAILS(EBADF, read(append, bytes, 1));
+    CHECK(fcntl(append, F_GETFL) == (O_WRONLY | O_APPEND | (fcntl(append, F_GETFL) & 0100000)));
+    close(append);
+    close(file);
+    FAILS(EBADF, read(file, bytes, 1));
+    FAILS(EBADF, close(file));
+    CHECK(truncate("a", 2) == 0 && holds("a", "ab"));
+    CHECK(put("a", "") == 0 && holds("a", ""));
+    file = open(".", O_RDONLY);
+    FAILS(EISDIR, read(file, bytes, 1));
+    close(file);
+    FAILS(EISDIR, open(".", O_WRONLY));
+    FAILS(ENOENT, open("missing", O_RDONLY));
+    FAILS(ENOENT, open("", O_RDONLY));
+    FAILS(ENOTDIR, open("a/b", O_RDONLY));
+    FAILS(ENOTDIR, open("a/", O_RDONLY));
+    FAILS(ENOTDIR, open("a", O_RDONLY | O_DIRECTORY));
+}
+
+static void large_files(void) {
+    make_root();
+    static char block[65536];
+    int file = open("large", O_RDWR | O_CREAT, 0600);
+    for (int i = 0; i < 128; i++) {
+        memset(block, i, sizeof block);
+        NEED(write(file, block, sizeof block) == sizeof block);
+    }
+    lseek(file, 0, SEEK_SET);
+    int good = 1;
+    for (int i = 0; i < 128; i++) {
+        if (read(file, block, sizeof block) != sizeof block) good = 0;
+        for (unsigned j = 0; j < sizeof block; j += 999) good &= block[j] == (char)i;
+    }
+    CHECK(good);
+    struct stat status;
+    CHECK(fstat(file, &status) == 0 && status.st_size == 8 << 20 && status.st_blocks >= (8 << 20) / 512);
+    int copy = open("copy", O_RDWR | O_CREAT, 0600);
+    off_t from = 100;
+    CHECK(sendfile(copy, file, &from, 1 << 20) == 1 << 20 && from == 100 + (1 << 20));
+    CHECK(lseek(copy, 0, SEEK_END) == 1 << 20);
+    CHECK(posix_fallocate(copy, 2 << 20, 4096) == 0 && lseek(copy, 0, SEEK_END) == (2 << 20) + 4096);
+    close(copy);
+    close(file);
+}
+
+static void names(void) {
+    make_root();
+    struct stat first, second;
+    CHECK(put("a", "a") == 1);
+    CHECK(link("a", "b") == 0 && stat("a", &first) == 0 && stat("b", &second) == 0);
+    CHECK(first.st_ino == second.st_ino && first.st_dev == second.st_dev && first.st_nlink == 2);
+    FAILS(EEXIST, link("a", "b"));
+    CHECK(unlink("a") == 0 && stat("b", &second) == 0 && second.st_nlink == 1);
+    FAILS(ENOENT, unlink("a"));
+    CHECK(symlink("b", "s") == 0 && holds("s", "a"));
+    CHECK(lstat("s", &first) == 0 && S_ISLNK(first.st_mode) && first.st_size == 1);
+    char target[16] = "";
+    CHECK(readlink("s", target, sizeof target) == 1 && target[0] == 'b');
+    FAILS(EINVAL, readlink("b", target, sizeof target));
+    FAILS(ELOOP, open("s", O_RDONLY | O_NOFOLLOW));
+    CHECK(symlink("loop", "loop") == 0);
+    FAILS(ELOOP, open("loop", O_RDONLY));
+    CHECK(mkdir("d", 0755) == 0);
+    FAILS(EEXIST, mkdir("d", 0755));
+    CHECK(symlink("../b", "d/up") == 0 && holds("d/up", "a"));
+    CHECK(symlink("d", "e") == 0 && holds("e/up", "a") && holds("e/../b", "a"));
+    char absolute[128];
+    snprintf(absolute, sizeof absolute, "%s/b", root);
+    CHECK(symlink(absolute, "d/absolute") == 0 && holds("d/absolute", "a") && holds("e/absolute", "a"));
+    CHECK(rename("b", "c") == 0 && holds("c", "a"));
+    FAILS(ENOENT, rename("b", "x"));
+    CHECK(put("x", "x") == 1 && rename("c", "x") == 0 && holds("x", "a"));
+    CHECK(rename("x", "d/x") == 0 && holds("d/x", "a"));
+    CHECK(rename("d/x", "d/x") == 0);
+    FAILS(EINVAL, rename("d", "d/inside"));
+    CHECK(mkdir("f", 0700) == 0);
+    FAILS(ENOTEMPTY, rename("f", "d"));
+    CHECK(rename("d", "f") == 0 && holds("f/x", "a"));
+    FAILS(EISDIR, rename("loop", "f"));
+    FAILS(ENOTDIR, rename("f", "loop"));
+    FAILS(ENOTEMPTY, rmdir("f"));
+    FAILS(ENOTDIR, rmdir("loop"));
+    FAILS(EISDIR, unlink("f"));
+    CHECK(unlink("f/x") == 0 && unlink("f/up") == 0 && unlink("f/absolute") == 0 && rmdir("f") == 0);
+    // An open file outlives its name.
+    int file = open("gone", O_RDWR | O_CREAT, 0600);
+    CHECK(unlink("gone") == 0 && write(file, "still", 5) == 5 && fstat(file, &first) == 0 && first.st_nlink == 0);
+    close(file);
+    char longest[300];
+    memset(longest, 'n', sizeof longest);
+    longest[255] = 0;
+    CHECK(put(longest, "n") == 1 && unlink(longest) == 0);
+    longest[255] = 'n';
+    longest[256] = 0;
+    FAILS(ENAMETOOLONG, open(longest, O_RDONLY | O_CREAT, 0600));
+    char *path = malloc(5000);
+    memset(path, '/', 5000);
+    path[4999] = 0;
+    FAILS(ENAMETOOLONG, open(path, O_RDONLY));
+    int directory = open(".", O_RDONLY | O_DIRECTORY);
+    CHECK(mkdirat(directory, "g", 0711) == 0 && fstatat(directory, "g", &first, 0) == 0 && S_ISDIR(first.st_mode));
+    file = openat(directory, "g/file", O_CREAT | O_WRONLY, 0600);
+    CHECK(file >= 0 && close(file) == 0 && unlinkat(directory, "g/file", 0) == 0);
+    CHECK(unlinkat(directory, "g", AT_REMOVEDIR) == 0);
+    CHECK(symlinkat("q", directory, "l") == 0 && readlinkat(directory, "l", target, 16) == 1);
+    CHECK(linkat(directory, "loop", directory, "loop2", 0) == 0 && lstat("loop2", &first) == 0 && first.st_nlink == 2);
+    CHECK(renameat(directory, "loop2", directory, "loop3") == 0 && faccessat(directory, "l", F_OK, AT_SYMLINK_NOFOLLOW) == 0);
+    close(directory);
+}
+
+static void directories(void) {
+    make_root();
+    char name[32];
+    for (int i = 0; i < 300; i++) {
+        snprintf(name, sizeof name, "file-%d", i);
+        NEED(put(name, "x") == 1);
+    }
+    CHECK(mkdir("sub", 0755) == 0 && symlink("x", "link") == 0);
+    char seen[300] = "";
+    int others = 0;
+    DIR *stream = opendir(".");
+    NEED(stream);
+    for (struct dirent *entry; (entry = readdir(stream));) {
+        int number;
+        if (sscanf(entry->d_name, "file-%d", &number) == 1) {
+            CHECK(seen[number]++ == 0 && entry->d_type == DT_REG);
+        } else {
+            others++;
+            if (strcmp(entry->d_name, "sub") == 0) CHECK(entry->d_type == DT_DIR);
+            if (strcmp(entry->d_name, "link") == 0) CHECK(entry->d_type == DT_LNK);
+        }
+    }
+    CHECK(memchr(seen, 0, sizeof seen) == 0 && others == 4);
+    rewinddir(stream);
+    int count = 0;
+    // Removing while reading skips nothing that stays.
+    for (struct dirent *entry; (entry = readdir(stream));)
+        if (strncmp(entry->d_name, "file-", 5) == 0) count += unlink(entry->d_name) == 0;
+    closedir(stream);
+    CHECK(count == 300);
+    CHECK(rmdir("sub") == 0 && unlink("link") == 0);
+    char here[128];
+    CHECK(getcwd(here, sizeof here) && strcmp(here, root) == 0);
+    FAILS(ERANGE, getcwd(here, 3) ? 0 : -1);
+    CHECK(mkdir("in", 0755) == 0 && chdir("in") == 0 && getcwd(here, sizeof here) && strlen(here) == strlen(root) + 3);
+    CHECK(chdir("..") == 0 && getcwd(here, sizeof here) && strcmp(here, root) == 0);
+    int directory = open("in", O_RDONLY);
+    CHECK(fchdir(directory) == 0 && getcwd(here, sizeof here) && strcmp(here + strlen(root), "/in") == 0);
+    close(directory);
+    FAILS(ENOENT, chdir("missing"));
+    CHECK(chdir("/") == 0 && chdir("..") == 0 && getcwd(here, sizeof here) && strcmp(here, "/") == 0);
+    struct stat root_status;
+    CHECK(stat("/..", &root_status) == 0 && S_ISDIR(root_status.st_mode));
+    CHECK(realpath("/tmp/../tmp/.", here) && strcmp(here, "/tmp") == 0);
+}
+
+static void modes_and_times(void) {
+    make_root();
+    struct stat status;
+    umask(027);
+    CHECK(put("a", "") == 0 && stat("a", &status) == 0 && (status.st_mode & 0777) == 0640);
+    CHECK(umask(022) == 027);
+    CHECK(chmod("a", 0751) == 0 && stat("a", &status) == 0 && status.st_mode == (S_IFREG | 0751));
+    int file = open("a", O_RDWR);
+    CHECK(fchmod(file, 0600) == 0 && fstat(file, &status) == 0 && (status.st_mode & 07777) == 0600);
+    CHECK(chown("a", 5, 6) == 0 && stat("a", &status) == 0 && status.st_uid == 5 && status.st_gid == 6);
+    CHECK(fchown(file, -1, 7) == 0 && fstat(file, &status) == 0 && status.st_uid == 5 && status.st_gid == 7);
+    struct timespec times[2] = {{1000, 5}, {2000, 7}};
+    CHECK(utimensat(AT_FDCWD, "a", times, 0) == 0 && stat("a", &status) == 0);
+    CHECK(status.st_atim.tv_sec == 1000 && status.st_mtim.tv_sec == 2000 && status.st_mtim.tv_nsec == 7);
+    times[0].tv_nsec = UTIME_OMIT;
+    times[1].tv_nsec = UTIME_NOW;
+    CHECK(futimens(file, times) == 0 && fstat(file, &status) == 0 && status.st_atim.tv_sec == 1000);
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    CHECK(labs(status.st_mtim.tv_sec - now.tv_sec) <= 2);
+    times[1] = (struct timespec){2000, 0};
+    CHECK(futimens(file, times) == 0);
+    CHECK(write(file, "x", 1) == 1 && fstat(file, &status) == 0 && labs(status.st_mtim.tv_sec - now.tv_sec) <= 2);
+    CHECK(access("a", R_OK | W_OK) == 0 && chmod("a", 0700) == 0 && access("a", X_OK) == 0);
+    FAILS(ENOENT, access("b", F_OK));
+    CHECK(chmod("a", 04755) == 0 && stat("a", &status) == 0 && (status.st_mode & 07777) == 04755);
+    CHECK(mkdir("d", 01777) == 0 && stat("d", &status) == 0 && (status.st_mode & 0777) == 0755);
+    CHECK(fsync(file) == 0 && fdatasync(file) == 0);
+    sync();
+    struct statfs figures;
+    CHECK(statfs(".", &figures) == 0 && figures.f_bsize >= 512 && figures.f_blocks > 0 && figures.f_bfree > 0);
+    CHECK(fstatfs(file, &figures) == 0);
+    CHECK(mknod("fifo", S_IFIFO | 0600, 0) == 0 && stat("fifo", &status) == 0 && S_ISFIFO(status.st_mode));
+    close(file);
+}
+
+static void descriptors(void) {
+    make_root();
+    int file = open("a", O_RDWR | O_CREAT, 0600);
+    int copy = dup(file);
+    CHECK(copy > file && write(file, "abc", 3) == 3 && lseek(copy, 0, SEEK_CUR) == 3);
+    CHECK(dup2(file, 77) == 77 && lseek(77, 1, SEEK_SET) == 1 && lseek(file, 0, SEEK_CUR) == 1);
+    CHECK(dup2(file, file) == file);
+    FAILS(EBADF, dup2(500, 501));
+    FAILS(EBADF, dup2(file, -1));
+    FAILS(EINVAL, dup3(file, file, 0));
+    CHECK(fcntl(file, F_DUPFD, 100) == 100 && close(100) == 0);
+    CHECK(fcntl(file, F_DUPFD_CLOEXEC, 100) == 100 && fcntl(100, F_GETFD) == FD_CLOEXEC);
+    CHECK(fcntl(file, F_GETFD) == 0 && fcntl(file, F_SETFD, FD_CLOEXEC) == 0 && fcntl(file, F_GETFD) == FD_CLOEXEC);
+    CHECK(fcntl(copy, F_GETFD) == 0);
+    CHECK(fcntl(file, F_SETFL, O_NONBLOCK | O_APPEND) == 0 && (fcntl(copy, F_GETFL) & O_APPEND));
+    FAILS(EBADF, fcntl(400, F_GETFD));
+    // The offset is shared with children.
+    fcntl(file, F_SETFL, 0);
+    lseek(file, 0, SEEK_SET);
+    if (fork() == 0) _exit(lseek(file, 2, SEEK_SET) != 2);
+    int status;
+    CHECK(wait(&status) > 0 && status == 0 && lseek(file, 0, SEEK_CUR) == 2);
+    struct rlimit limit;
+    CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur >= 256);
+    limit.rlim_cur = 120;
+    CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+    int last = -1, next;
+    while ((next = dup(file)) >= 0) last = next;
+    CHECK(errno == EMFILE && last == 119);
+}
+
+static void locks(void) {
+    make_root();
+    int file = open("a", O_RDWR | O_CREAT, 0600);
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 10, .l_len = 10};
+    CHECK(fcntl(file, F_SETLK, &lock) == 0);
+    int there[2];
+    NEED(pipe(there) == 0);
+    pid_t child = fork();
+    if (child == 0) {
+        failures = 0;
+        struct flock other = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 15, .l_len = 1};
+        CHECK(fcntl(file, F_GETLK, &other) == 0 && other.l_type == F_WRLCK && other.l_pid == getppid());
+        CHECK(other.l_start == 10 && other.l_len == 10);
+        other = (struct flock){.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 15, .l_len = 1};
+        FAILS(EAGAIN, fcntl(file, F_SETLK, &other));
+        other.l_start = 20;
+        CHECK(fcntl(file, F_SETLK, &other) == 0);
+        write(there[1], "r", 1);
+        other.l_start = 15;
+        CHECK(fcntl(file, F_SETLKW, &other) == 0);
+        _exit(failures);
+    }
+    char ready;
+    CHECK(read(there[0], &ready, 1) == 1);
+    usleep(50000);
+    lock.l_type = F_UNLCK;
+    CHECK(fcntl(file, F_SETLK, &lock) == 0);
+    int status = -1;
+    CHECK(waitpid(child, &status, 0) == child && status == 0);
+    int second = open("a", O_RDWR);
+    CHECK(flock(file, LOCK_EX) == 0);
+    FAILS(EWOULDBLOCK, flock(second, LOCK_SH | LOCK_NB));
+    CHECK(flock(file, LOCK_UN) == 0 && flock(second, LOCK_SH | LOCK_NB) == 0);
+}
+
+static void mapped_files(void) {
+    make_root();
+    int file = open("a", O_RDWR | O_CREAT, 0600);
+    static char text[6000];
+    memset(text, 'x', sizeof text);
+    CHECK(write(file, text, sizeof text) == sizeof text);
+    char *private = mmap(0, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE, file, 0);
+    NEED(private != MAP_FAILED);
+    CHECK(private[0] == 'x' && private[5999] == 'x' && private[6000] == 0);
+    private[1] = 'P';
+    char byte;
+    CHECK(pread(file, &byte, 1, 1) == 1 && byte == 'x');
+    char *shared = mmap(0, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    NEED(shared != MAP_FAILED);
+    shared[2] = 'S';
+    CHECK(pread(file, &byte, 1, 2) == 1 && byte == 'S');
+    CHECK(pwrite(file, "W", 1, 3) == 1 && shared[3] == 'W');
+    shared[4097] = 'T';
+    CHECK(msync(shared, 8192, MS_SYNC) == 0 && pread(file, &byte, 1, 4097) == 1 && byte == 'T');
+    pid_t child = fork();
+    if (child == 0) {
+        shared[4] = 'C';
+        private[4] = 'C';
+        _exit(0);
+    }
+    CHECK(waitpid(child, 0, 0) == child && shared[4] == 'C' && private[4] == 'x');
+    CHECK(pread(file, &byte, 1, 4) == 1 && byte == 'C');
+    char *second = mmap(0, 4096, PROT_READ, MAP_PRIVATE, file, 4096);
+    CHECK(second != MAP_FAILED && second[1] == 'T');
+    CHECK(munmap(private, 8192) == 0 && munmap(shared, 8192) == 0 && munmap(second, 4096) == 0);
+    int reader = open("a", O_RDONLY);
+    FAILS(EACCES, mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, reader, 0));
+    FAILS(EINVAL, mmap(0, 4096, PROT_READ, MAP_PRIVATE, reader, 1));
+    FAILS(EBADF, mmap(0, 4096, PROT_READ, MAP_PRIVATE, 999, 0));
+    close(reader);
+    close(file);
+}
+
+static void pipes(void) {
+    int ends[2];
+    char bytes[200];
+    NEED(pipe(ends) == 0);
+    CHECK(write(ends[1], "abc", 3) == 3 && read(ends[0], bytes, 200) == 3);
+    FAILS(ESPIPE, lseek(ends[0], 0, SEEK_CUR));
+    FAILS(EBADF, write(ends[0], "x", 1));
+    int count = 0;
+    CHECK(write(ends[1], "abcde", 5) == 5 && ioctl(ends[0], FIONREAD, &count) == 0 && count == 5);
+    read(ends[0], bytes, 5);
+    fcntl(ends[0], F_SETFL, O_NONBLOCK);
+    FAILS(EAGAIN, read(ends[0], bytes, 1));
+    fcntl(ends[1], F_SETFL, O_NONBLOCK);
+    static char block[4096];
+    int filled = 0;
+    for (int n; (n = write(ends[1], block, sizeof block)) > 0;) filled += n;
+    CHECK(errno == EAGAIN && filled == 65536);
+    struct pollfd poller = {.fd = ends[1], .events = POLLOUT};
+    CHECK(poll(&poller, 1, 0) == 0);
+    CHECK(read(ends[0], block, 4096) == 4096 && poll(&poller, 1, 0) == 1 && poller.revents == POLLOUT);
+    close(ends[1]);
+    for (int n; (n = read(ends[0], block, sizeof block)) > 0;) filled -= n;
+    CHECK(filled == 4096);
+    poller = (struct pollfd){.fd = ends[0], .events = POLLIN};
+    CHECK(poll(&poller, 1, 0) == 1 && poller.revents == POLLHUP);
+    CHECK(read(ends[0], bytes, 1) == 0);
+    close(ends[0]);
+    NEED(pipe2(ends, O_CLOEXEC | O_NONBLOCK) == 0);
+    CHECK(fcntl(ends[0], F_GETFD) == FD_CLOEXEC && (fcntl(ends[1], F_GETFL) & O_NONBLOCK));
+    close(ends[0]);
+    signal(SIGPIPE, SIG_IGN);
+    FAILS(EPIPE, write(ends[1], "x", 1));
+    close(ends[1]);
+    // Much data between processes, in pieces that do not fit each other.
+    NEED(pipe(ends) == 0);
+    pid_t child = fork();
+    if (child == 0) {
+        close(ends[0]);
+        unsigned char piece[1000];
+        for (unsigned i = 0; i < 1000; i++) {
+            for (unsigned j = 0; j < 1000; j++) piece[j] = (i * 1000 + j) * 7;
+            if (write(ends[1], piece, 1000) != 1000) _exit(1);
+        }
+        _exit(0);
+    }
+    close(ends[1]);
+    unsigned at = 0;
+    int good = 1;
+    unsigned char piece[777];
+    for (int n; (n = read(ends[0], piece, sizeof piece)) > 0;)
+        for (int i = 0; i < n; i++) good &= piece[i] == (unsigned char)(at++ * 7);
+    CHECK(good && at == 1000000);
+    CHECK(waitpid(child, 0, 0) == child);
+}
+
+static void fifos(void) {
+    make_root();
+    NEED(mkfifo("f", 0600) == 0);
+    FAILS(ENXIO, open("f", O_WRONLY | O_NONBLOCK));
+    pid_t child = fork();
+    if (child == 0) {
+        int end = open("f", O_WRONLY);
+        write(end, "through", 7);
+        _exit(0);
+    }
+    int end = open("f", O_RDONLY);
+    char bytes[16];
+    CHECK(end >= 0 && read(end, bytes, 16) == 7 && memcmp(bytes, "through", 7) == 0 && read(end, bytes, 16) == 0);
+    CHECK(waitpid(child, 0, 0) == child);
+    close(end);
+}
+
+static void waiting_for_files(void) {
+    int first[2], second[2];
+    NEED(pipe(first) == 0 && pipe(second) == 0);
+    struct pollfd both[3] = {{first[0], POLLIN, 0}, {second[0], POLLIN, 0}, {-1, POLLIN, 0}};
+    struct timespec start, end;
+    clock_gettime(CLOCK_MONOTONIC, &start);
+    CHECK(poll(both, 3, 50) == 0);
+    clock_gettime(CLOCK_MONOTONIC, &end);
+    long waited = (end.tv_sec - start.tv_sec) * 1000 + (end.tv_nsec - start.tv_nsec) / 1000000;
+    CHECK(waited >= 49 && waited < 2000);
+    pid_t child = fork();
+    if (child == 0) {
+        usleep(50000);
+        write(second[1], "x", 1);
+        _exit(0);
+    }
+    CHECK(poll(both, 2, 10000) == 1 && both[1].revents == POLLIN && both[0].revents == 0);
+    fd_set set;
+    FD_ZERO(&set);
+    FD_SET(first[0], &set);
+    FD_SET(second[0], &set);
+    struct timeval limit = {10, 0};
+    CHECK(select(second[0] + 1, &set, 0, 0, &limit) == 1 && FD_ISSET(second[0], &set) && !FD_ISSET(first[0], &set));
+    waitpid(child, 0, 0);
+    struct pollfd wrong = {999, POLLIN, 0};
+    CHECK(poll(&wrong, 1, 0) == 1 && wrong.revents == POLLNVAL);
+    int counter = eventfd(3, 0);
+    uint64_t value;
+    CHECK(counter >= 0 && read(counter, &value, 8) == 8 && value == 3);
+    value = 5;
+    struct pollfd event = {counter, POLLIN, 0};
+    CHECK(poll(&event, 1, 0) == 0 && write(counter, &value, 8) == 8 && poll(&event, 1, 0) == 1);
+    CHECK(write(counter, &value, 8) == 8 && read(counter, &value, 8) == 8 && value == 10);
+    FAILS(EINVAL, read(counter, &value, 4));
+}
+
+static void devices(void) {
+    char bytes[64];
+    memset(bytes, 1, sizeof bytes);
+    int file = open("/dev/null", O_RDWR);
+    CHECK(write(file, bytes, 64) == 64 && read(file, bytes, 64) == 0);
+    close(file);
+    file = open("/dev/zero", O_RDONLY);
+    CHECK(read(file, bytes, 64) == 64 && bytes[0] == 0 && bytes[63] == 0);
+    char *zero = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE, file, 0);
+    CHECK(zero != MAP_FAILED && zero[5] == 0);
+    close(file);
+    char other[64];
+    file = open("/dev/urandom", O_RDONLY);
+    CHECK(read(file, bytes, 64) == 64 && read(file, other, 64) == 64 && memcmp(bytes, other, 64) != 0);
+    close(file);
+    CHECK(syscall(SYS_getrandom, other, 64, 0) == 64 && memcmp(bytes, other, 64) != 0);
+    struct stat status;
+    CHECK(stat("/dev/null", &status) == 0 && S_ISCHR(status.st_mode) && status.st_rdev == 0x103);
+    CHECK(isatty(0) == 0 || isatty(0) == 1);
+    file = open("/proc/self/status", O_RDONLY);
+    CHECK(file >= 0 && read(file, bytes, 64) > 10);
+    char path[64] = "";
+    CHECK(readlink("/proc/self/exe", path, sizeof path) > 1 && path[0] == '/');
+    CHECK(readlink("/proc/self/fd/0", path, sizeof path) > 0);
+    char name[32];
+    snprintf(name, sizeof name, "/proc/%d/stat", getpid());
+    FILE *stat_file = fopen(name, "r");
+    int pid = 0;
+    CHECK(stat_file && fscanf(stat_file, "%d", &pid) == 1 && pid == getpid());
+}
+
+static void streams(void) {
+    make_root();
+    FILE *file = fopen("text", "w+");
+    NEED(file);
+    for (int i = 0; i < 1000; i++) fprintf(file, "line %d\n", i);
+    CHECK(fseek(file, 0, SEEK_SET) == 0);
+    char line[64];
+    int count = 0;
+    while (fgets(line, sizeof line, file)) count++;
+    CHECK(count == 1000 && feof(file) && fclose(file) == 0);
+    FILE *command = popen("wc -l < text", "r");
+    CHECK(command && fgets(line, sizeof line, command) && atoi(line) == 1000 && pclose(command) == 0);
+    CHECK(system("exit 3") == 3 << 8);
+    file = tmpfile();
+    CHECK(file && fputs("x", file) >= 0 && fclose(file) == 0);
+}
+
+static void nothing_here(void) {
+    FAILS(EAFNOSUPPORT, socket(AF_INET, SOCK_STREAM, 0));
+    FAILS(EPERM, syscall(SYS_mount, "a", "/tmp", "b", 0, 0));
+    FAILS(EPERM, syscall(SYS_unshare, CLONE_NEWNS));
+    FAILS(ENOSYS, syscall(999));
+}
+
+int main(int argc, char **argv) {
+    static const struct test tests[] = {
+        TEST(reading_and_writing), TEST(large_files), TEST(names), TEST(directories), TEST(modes_and_times), TEST(descriptors),
+        TEST(locks), TEST(mapped_files), TEST(pipes), TEST(fifos), TEST(waiting_for_files), TEST(devices), TEST(streams),
+#ifndef ON_LINUX
+        TEST(nothing_here),
+#endif
+    };
+    return RUN_TESTS(tests);
+}
