@@ -118,6 +118,11 @@ impl<M: Machine> Kernel<M> {
             }
             let priority = self.tables.baton(thread.current.get()).priority.get();
             self.tables.enqueue(gate, Waiter::Caller(index), priority, self.arrival());
+            // It may be waited for itself, and whom it waits for may wait.
+            self.reorder(index);
+            if gate.busy() != 0 {
+                self.reorder(gate.busy());
+            }
             self.cpu.attend(SCHEDULE);
         } else {
             self.stop_timer(parked);

@@ -10,6 +10,7 @@
 
 use crate::alarm::AlarmOf;
 use crate::baton::{Baton, Place};
+use crate::gate::{SEVERAL, Waiter};
 use crate::kernel::Kernel;
 use crate::machine::Machine;
 use crate::thread::{CODE, READY, REPLY, SEND, STOPPED};
@@ -186,6 +187,7 @@ impl<M: Machine> Kernel<M> {
         let old = self.tables.thread(thread).current.replace(baton);
         if old != 0 && old != baton && self.tables.baton(old).holder.get() == thread {
             self.rest(old);
+            self.pass_reserve_on(thread, old);
         }
         if baton != 0 {
             self.tables.baton(baton).holder.set(thread);
@@ -221,6 +223,27 @@ impl<M: Machine> Kernel<M> {
         }
         baton.root.set(index);
         reserve
+    }
+
+    /// A thread gave a baton up: if it is its gate's reserve, another receiver may be stuck for want of it.
+    fn pass_reserve_on(&self, thread: u32, baton: u32) {
+        let gate = self.tables.gate(self.tables.thread(thread).gate.get());
+        if gate.reserve.get() != baton || !gate.has(SEVERAL) {
+            return;
+        }
+        let mut at = gate.busy_first.get();
+        // Bound: CHAIN receivers; one further down gets it from one of those.
+        for _ in 0..CHAIN {
+            if at == 0 {
+                break;
+            }
+            let receiver = self.tables.thread(at);
+            if at != thread && receiver.state.get() == READY && receiver.current.get() == 0 {
+                self.wake(at);
+                break;
+            }
+            at = receiver.receiver_next.get();
+        }
     }
 
     /// A thread can run again: so do its current baton and those that help it.
@@ -371,7 +394,55 @@ impl<M: Machine> Kernel<M> {
         if active {
             self.push(index, false);
         }
+        let holder = baton.holder.get();
+        if self.tables.thread(holder).current.get() == index {
+            self.reorder(holder);
+        }
         self.cpu.attend(SCHEDULE);
+    }
+
+    /// Whoever waits behind a thread changed, or its baton: wherever it waits itself, and those that it waits for, it
+    /// waits with the strongest priority of all that wait for it.
+    pub(crate) fn reorder(&self, index: u32) {
+        let tables = self.tables;
+        let (mut at, mut inherited) = (index, 0);
+        // Bound: CHAIN gates.
+        for _ in 0..CHAIN {
+            let thread = tables.thread(at);
+            let own = tables.baton(thread.current.get()).priority.get();
+            let gate = tables.gate(thread.gate.get());
+            let behind = match tables.strongest_caller(gate) {
+                caller if caller != 0 && thread.gate.get() != 0 && gate.busy() == at => {
+                    255 - (tables.thread(caller).queue.key() >> 56) as u8
+                }
+                _ => 0,
+            };
+            inherited = own.max(behind).max(inherited);
+            at = match thread.code() {
+                SEND => {
+                    let gate = tables.gate(thread.target.get() as u32 & 0xffff);
+                    let key = thread.queue.key();
+                    if key >> 56 == u64::from(255 - inherited) {
+                        return;
+                    }
+                    tables.dequeue(gate, Waiter::Caller(at));
+                    tables.enqueue(gate, Waiter::Caller(at), inherited, key);
+                    let busy = gate.busy();
+                    if busy != 0 {
+                        self.wake_helpers(busy);
+                    }
+                    inherited = 0;
+                    busy
+                }
+                REPLY if tables.thread(thread.server.get()).serving.get() == thread.request.get() => {
+                    thread.server.get()
+                }
+                _ => 0,
+            };
+            if at == 0 {
+                return;
+            }
+        }
     }
 
     /// Put a baton on the CPU.

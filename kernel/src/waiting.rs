@@ -73,6 +73,7 @@ impl<M: Machine> Kernel<M> {
                 let busy = gate.busy();
                 if busy != 0 {
                     thread.enter_state(READY);
+                    self.reorder(busy);
                     self.wake_helpers(busy);
                 }
             }
