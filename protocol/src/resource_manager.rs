@@ -952,7 +952,8 @@ impl<M: ResourceManager> Server<M> {
 
     fn dispatch_open(&mut self, call: &Call<'_>, request: Request) -> Result<Outcome, Refusal> {
         let Self { manager, files, scratch, .. } = self;
-        let open = files.find(call.badge).ok_or(Errno::EBADF)?;
+        // Opened before this program was started again: what it named is lost.
+        let open = files.find(call.badge).ok_or(Errno::EIO)?;
         if open.flags & open_flags::PATH != 0
             && !matches!(request, Request::StatOpen {} | Request::Flags {} | Request::FileSystemOpen {})
         {
