@@ -528,7 +528,7 @@ pub async fn run(root: Root, steps: u64) {
     for member in members {
         take_down(&root, &spare, member).await;
     }
-    root.destroy(faults).await;
+    root.close(faults).await;
     root.destroy(field).await;
     for memory in spare.memories.take() {
         root.destroy(memory).await;
