@@ -113,12 +113,12 @@ crate::protocol! {
     /// A further task in this kernel process, with a pid of its own (`CLONE_VM` without `CLONE_THREAD`; vfork). Answer: its pid (also its tid) and, in the first taken slot, its own connection.
     /// `flags`: 1: its exit signal is none (else SIGCHLD).
     7 TaskPrepare task_prepare(block, flags) -> (pid);
-    /// Start it. `wait`: 1: answer only when it has called `ExecCommit` or ended. `argument` in `rdi`.
+    /// Start it, with `argument` in `rdi` (for vfork: then `TaskWait`).
     8 TaskStart task_start(pid, entry, stack, argument) -> ();
     /// Wait until task or child `pid` has replaced its image or ended (vfork).
     9 TaskWait task_wait(pid) -> ();
     /// wait4/waitid (natives wait for what they `Spawn`ed). `selector`: pid > 0 this one, 0 own group, −1 any, < −1 group. `options`: WNOHANG 1, WUNTRACED (WSTOPPED) 2, WEXITED 4, WCONTINUED 8,
-    /// WNOWAIT 0x0100_0000. Answer: pid (0 with WNOHANG if none), the wait status as `wait4` gives it, and a [`Resources`] in the receive bytes.
+    /// WNOWAIT 0x0100_0000 (wait4 passes WEXITED too). Answer: pid (0 with WNOHANG if none), the wait status as `wait4` gives it, and a [`Resources`] in the receive bytes.
     10 Wait wait(selector, options) -> (pid, status);
 
     /// Begin to replace the caller's image: an empty address space with library, system page and handles.

@@ -1,0 +1,76 @@
+//! The service's own heap: grows out of frames that the server put aside beforehand.
+//!
+//! The allocator may be called while the server's state is being changed, so it must not touch it: it takes from a small pool of runs, which
+//! the server fills up between messages.
+
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use abi::object::access;
+use abi::{Error, Handle, PAGE_SIZE};
+
+use crate::ram::Ram;
+
+/// A run of frames: Memory, offset there, bytes left.
+struct Run {
+    memory: AtomicU64,
+    offset: AtomicU64,
+    length: AtomicU64,
+}
+
+const RUNS: usize = 64;
+/// What the pool holds between messages, at least.
+const LEAST: u64 = 1 << 20;
+
+static POOL: [Run; RUNS] =
+    [const { Run { memory: AtomicU64::new(0), offset: AtomicU64::new(0), length: AtomicU64::new(0) } }; RUNS];
+static TAKEN: AtomicU64 = AtomicU64::new(0);
+
+fn held() -> u64 {
+    POOL.iter().map(|run| run.length.load(Relaxed)).sum()
+}
+
+/// Make `length` more bytes of heap at `address`.
+///
+/// # Errors
+/// [`Error::QuotaExceeded`] when the pool is too small.
+pub(crate) fn grow(mut address: u64, length: u64) -> Result<(), Error> {
+    if held() < length {
+        return Err(Error::QuotaExceeded);
+    }
+    let mut rest = length;
+    for run in &POOL {
+        let part = run.length.load(Relaxed).min(rest);
+        if part == 0 {
+            continue;
+        }
+        let (memory, offset) = (Handle(run.memory.load(Relaxed)), run.offset.load(Relaxed));
+        crate::kernel::map(Handle::SELF_PROCESS, memory, address, access::READ | access::WRITE, offset, part)?;
+        run.offset.store(offset + part, Relaxed);
+        run.length.store(run.length.load(Relaxed) - part, Relaxed);
+        address += part;
+        rest -= part;
+    }
+    TAKEN.fetch_add(length, Relaxed);
+    Ok(())
+}
+
+/// Fill the pool up, to a quarter of the heap at least, and `besides`.
+pub(crate) fn top_up(ram: &mut Ram, besides: u64) {
+    let wanted = LEAST.max(TAKEN.load(Relaxed) / 4) + besides;
+    let mut held = held();
+    for run in &POOL {
+        if held >= wanted {
+            return;
+        }
+        if run.length.load(Relaxed) > 0 {
+            continue;
+        }
+        let pages = ((wanted - held) / PAGE_SIZE).clamp(64, 1024).next_power_of_two() as u32;
+        let Some((frame, count)) = ram.frames.allocate_up_to(pages) else { return };
+        let (memory, offset) = ram.frames.memory(frame);
+        run.memory.store(memory.0, Relaxed);
+        run.offset.store(offset, Relaxed);
+        run.length.store(u64::from(count) * PAGE_SIZE, Relaxed);
+        held += u64::from(count) * PAGE_SIZE;
+    }
+}
