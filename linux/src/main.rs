@@ -1,5 +1,31 @@
 //! The Linux personality: unmodified static Linux binaries on Baton.
+//!
+//! A library that is mapped into every POSIX process, at a fixed address in the native range. The kernel enters it at one of
+//! the [`entry`] points when the program makes a system call, when a signal is posted, and when the program faults; it turns what
+//! is asked into messages to the services and goes back. [`table`] names every call and its handler: one file per area.
+//!
+//! What must hold: no state of a task is a static (a process may hold several tasks, see [`task`]); the program's memory is
+//! touched only through [`user_memory`]; vector registers are never touched but by [`vector`]; nothing panics.
 #![cfg_attr(target_os = "none", no_std, no_main)]
+#![cfg_attr(not(target_os = "none"), allow(dead_code))]
+#![allow(unsafe_code)]
+
+extern crate alloc;
+
+mod frame;
+mod numbered;
+mod numbers;
+mod paths;
+mod table;
+
+macro_rules! modules {
+    ($($name:ident)*) => { $(#[cfg(target_os = "none")] mod $name;)* };
+}
+
+modules! {
+    descriptor directory dispatch entry exec fault files futex heap identity locks memory message path pipe poll process
+    record_locks signal signal_frame start status system task thread time user_memory vector
+}
 
 #[cfg(not(target_os = "none"))]
 fn main() {}

@@ -87,7 +87,7 @@ crate::protocol! {
     41 Poll poll(events) -> (ready);
     /// `ioctl`: `command`, `argument` (a plain number); structures go in the send bytes and come back in the receive bytes. ENOTTY if unknown. Answer: the result.
     42 Control control(command, argument) -> (result);
-    /// Record locks. `operation`: F_GETLK 5, F_SETLK 6, F_SETLKW 7; `owner`: the pid. Send: a [`Lock`]; `F_GETLK` answers one. flock: operation 100 | LOCK_*, owned by the open file.
+    /// Record locks. `operation`: F_GETLK 5, F_SETLK 6, F_SETLKW 7; `owner`: the pid. Send: a [`Lock`]; `F_GETLK` answers one. flock: operation 100 + LOCK_* bits, owned by the open file.
     43 Lock lock(operation, owner) -> ();
     /// Drop every record lock of this pid on the file (it closed one of its descriptors of it).
     44 Unlock unlock(owner) -> ();

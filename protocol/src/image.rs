@@ -251,6 +251,8 @@ pub struct Start {
     pub umask: u32,
     /// Who it is.
     pub user: User,
+    /// Descriptors stay below this (RLIMIT_NOFILE); 0: the system's default.
+    pub descriptor_limit: u64,
     /// Blocked signals.
     pub mask: u64,
     /// Ignored signals.
@@ -302,7 +304,15 @@ impl Start {
         let mut out = Vec::new();
         put(&mut out, BLOB_MAGIC);
         put(&mut out, 0);
-        for value in [self.entry, self.stack, self.program_break, u64::from(self.umask), self.mask, self.ignored] {
+        for value in [
+            self.entry,
+            self.stack,
+            self.program_break,
+            u64::from(self.umask),
+            self.descriptor_limit,
+            self.mask,
+            self.ignored,
+        ] {
             put(&mut out, value);
         }
         for id in self.user.user.iter().chain(&self.user.group) {
@@ -343,6 +353,7 @@ impl Start {
             stack: reader.number()?,
             program_break: reader.number()?,
             umask: reader.small()?,
+            descriptor_limit: reader.number()?,
             mask: reader.number()?,
             ignored: reader.number()?,
             ..Self::default()

@@ -1,0 +1,241 @@
+//! Descriptors: numbers for open files. An [`OpenFile`] is a connection; `dup` shares it within the process, `fork` by inheritance of
+//! its handle. The last reference closes the handle, and the kernel tells the server when it was the last anywhere.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use abi::Handle;
+use protocol::{Errno, file};
+use runtime::{Buffers, OwnedHandle};
+
+use crate::message::{PROMPT, ask, kernel};
+use crate::numbered::Numbered;
+use crate::numbers::{Outcome, int, mode, open};
+use crate::process::is_own_limit;
+use crate::task::Task;
+
+/// An open file.
+pub(crate) struct OpenFile {
+    handle: OwnedHandle,
+    /// Absolute, without links; empty if it has no place in the tree.
+    pub(crate) path: Vec<u8>,
+    /// st_mode.
+    pub(crate) mode: u32,
+    /// [`file::features`] bits.
+    pub(crate) features: u64,
+    /// The O_* flags it was opened with.
+    pub(crate) flags: AtomicU64,
+}
+
+/// A process's descriptors.
+pub(crate) type Files = Numbered<Arc<OpenFile>>;
+
+impl OpenFile {
+    /// Take charge of a connection, which a forked child shall have, too.
+    pub(crate) fn new(handle: OwnedHandle, path: Vec<u8>, mode: u32, features: u64, flags: u64) -> Result<Self, Errno> {
+        runtime::object::process::set_inherit(Handle::SELF_PROCESS, handle.handle(), true).map_err(kernel)?;
+        Ok(Self { handle, path, mode, features, flags: AtomicU64::new(flags) })
+    }
+
+    /// As [`OpenFile::new`], of a handle that is marked already.
+    pub(crate) const fn inherited(handle: Handle, path: Vec<u8>, mode: u32, features: u64, flags: u64) -> Self {
+        Self { handle: OwnedHandle::new(handle), path, mode, features, flags: AtomicU64::new(flags) }
+    }
+
+    /// The connection.
+    pub(crate) const fn handle(&self) -> Handle {
+        self.handle.handle()
+    }
+
+    /// Whether it is a directory.
+    pub(crate) const fn is_directory(&self) -> bool {
+        self.mode & mode::TYPE == mode::DIRECTORY
+    }
+
+    /// Whether it is a plain file.
+    pub(crate) const fn is_regular(&self) -> bool {
+        self.mode & mode::TYPE == mode::REGULAR
+    }
+
+    /// Flags it was opened with.
+    pub(crate) fn opened(&self) -> u64 {
+        self.flags.load(Ordering::Relaxed)
+    }
+}
+
+/// The open file of a descriptor (not one of O_PATH).
+pub(crate) fn get(task: &Task, number: u64) -> Result<Arc<OpenFile>, Errno> {
+    let file = get_any(task, number)?;
+    if file.opened() & open::PATH != 0 { Err(Errno::EBADF) } else { Ok(file) }
+}
+
+/// The open file of a descriptor.
+pub(crate) fn get_any(task: &Task, number: u64) -> Result<Arc<OpenFile>, Errno> {
+    task.files.lock().get(number as u32).map(|entry| Arc::clone(&entry.value))
+}
+
+/// A number for an open file.
+pub(crate) fn install(task: &Task, file: OpenFile, close_on_exec: bool) -> Outcome {
+    let file = Arc::new(file);
+    task.files.lock().insert(0, file, close_on_exec).map(u64::from)
+}
+
+/// What a closed descriptor leaves to be done: POSIX drops all of a process's record locks on a file with any descriptor of it.
+fn let_go(task: &Task, file: &OpenFile) {
+    if task.process.record_locks.load(Ordering::Relaxed) && file.is_regular() {
+        let owner = u64::from(task.process.pid);
+        // A server that is gone holds no locks.
+        let _ = ask(Buffers::new(), |buffers| file::unlock(file.handle(), owner, buffers, PROMPT));
+    }
+}
+
+/// Drop all record locks, at the process's end.
+pub(crate) fn let_all_go(task: &Task) {
+    if task.process.record_locks.load(Ordering::Relaxed) {
+        let files: Vec<Arc<OpenFile>> = task.files.lock().iter().map(|(_, entry)| Arc::clone(&entry.value)).collect();
+        files.iter().for_each(|file| let_go(task, file));
+    }
+}
+
+/// `close`.
+pub(crate) fn close(task: &mut Task, [number, ..]: [u64; 6]) -> Outcome {
+    let file = task.files.lock().remove(number as u32)?;
+    let_go(task, &file);
+    Ok(0)
+}
+
+/// `close_range`.
+pub(crate) fn close_range(task: &mut Task, [first, last, flags, ..]: [u64; 6]) -> Outcome {
+    const UNSHARE: u64 = 2;
+    const CLOSE_ON_EXEC: u64 = 4;
+    let (mut first, last) = (first as u32, last as u32);
+    if first > last || flags & !(UNSHARE | CLOSE_ON_EXEC) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    loop {
+        let mut files = task.files.lock();
+        let Some(number) = files.first_in(first..=last) else { return Ok(0) };
+        if flags & CLOSE_ON_EXEC != 0 {
+            files.get_mut(number)?.close_on_exec = true;
+        } else {
+            let file = files.remove(number)?;
+            drop(files);
+            let_go(task, &file);
+        }
+        let Some(next) = number.checked_add(1) else { return Ok(0) };
+        first = next;
+    }
+}
+
+/// `dup`.
+pub(crate) fn dup(task: &mut Task, [number, ..]: [u64; 6]) -> Outcome {
+    duplicate(task, number, 0, false)
+}
+
+fn duplicate(task: &Task, number: u64, lowest: usize, close_on_exec: bool) -> Outcome {
+    let file = get_any(task, number)?;
+    task.files.lock().insert(lowest, file, close_on_exec).map(u64::from)
+}
+
+fn duplicate_to(task: &Task, old: u64, new: u64, close_on_exec: bool) -> Outcome {
+    let file = get_any(task, old)?;
+    let replaced = task.files.lock().replace(new as u32, file, close_on_exec)?;
+    if let Some(replaced) = replaced {
+        let_go(task, &replaced);
+    }
+    Ok(u64::from(new as u32))
+}
+
+/// `dup2`.
+pub(crate) fn dup2(task: &mut Task, [old, new, ..]: [u64; 6]) -> Outcome {
+    if old as u32 == new as u32 {
+        return get_any(task, old).map(|_| u64::from(new as u32));
+    }
+    duplicate_to(task, old, new, false)
+}
+
+/// `dup3`.
+pub(crate) fn dup3(task: &mut Task, [old, new, flags, ..]: [u64; 6]) -> Outcome {
+    if old as u32 == new as u32 || flags & !open::CLOSE_ON_EXEC != 0 {
+        return Err(Errno::EINVAL);
+    }
+    duplicate_to(task, old, new, flags != 0)
+}
+
+mod command {
+    pub(super) const DUPLICATE: i32 = 0;
+    pub(super) const DESCRIPTOR_FLAGS: i32 = 1;
+    pub(super) const SET_DESCRIPTOR_FLAGS: i32 = 2;
+    pub(super) const FLAGS: i32 = 3;
+    pub(super) const SET_FLAGS: i32 = 4;
+    pub(super) const LOCKS: [i32; 3] = [5, 6, 7];
+    pub(super) const SET_OWNER: i32 = 8;
+    pub(super) const OWNER: i32 = 9;
+    pub(super) const OPEN_FILE_LOCKS: [i32; 3] = [36, 37, 38];
+    pub(super) const DUPLICATE_CLOSE_ON_EXEC: i32 = 1030;
+    pub(super) const SET_PIPE_SIZE: i32 = 1031;
+    pub(super) const PIPE_SIZE: i32 = 1032;
+}
+
+/// `fcntl`.
+pub(crate) fn fcntl(task: &mut Task, [number, code, argument, ..]: [u64; 6]) -> Outcome {
+    let file = get_any(task, number)?;
+    match int(code) {
+        command::DUPLICATE | command::DUPLICATE_CLOSE_ON_EXEC => {
+            let lowest = usize::try_from(int(argument)).map_err(|_| Errno::EINVAL)?;
+            if lowest >= task.files.lock().limit() {
+                return Err(Errno::EINVAL);
+            }
+            duplicate(task, number, lowest, int(code) == command::DUPLICATE_CLOSE_ON_EXEC)
+        }
+        command::DESCRIPTOR_FLAGS => {
+            task.files.lock().get(number as u32).map(|entry| u64::from(entry.close_on_exec))
+        }
+        command::SET_DESCRIPTOR_FLAGS => {
+            task.files.lock().get_mut(number as u32)?.close_on_exec = argument & 1 != 0;
+            Ok(0)
+        }
+        command::FLAGS => flags(&file),
+        command::SET_FLAGS => set_flags(&*get(task, number)?, argument),
+        code if command::LOCKS.contains(&code) => {
+            crate::record_locks::control(task, &*get(task, number)?, code as u64, argument)
+        }
+        code if command::OPEN_FILE_LOCKS.contains(&code) => Err(Errno::EINVAL),
+        command::SET_OWNER | command::OWNER => Ok(0),
+        command::PIPE_SIZE | command::SET_PIPE_SIZE if file.mode & mode::TYPE == 0o1_0000 => Ok(65_536),
+        command::PIPE_SIZE | command::SET_PIPE_SIZE => Err(Errno::EBADF),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+/// Flags of F_GETFL: those of the server, and what only the library knows.
+fn flags(file: &OpenFile) -> Outcome {
+    const KEPT: u64 = open::DIRECTORY | open::NO_FOLLOW | open::PATH;
+    let opened = file.opened();
+    if opened & open::PATH != 0 {
+        return Ok(opened & KEPT);
+    }
+    let answer = ask(Buffers::new(), |buffers| file::flags(file.handle(), buffers, PROMPT))?;
+    Ok(answer.flags & !(open::CREATE | open::EXCLUSIVE | open::TRUNCATE | open::CLOSE_ON_EXEC) | opened & KEPT | 0o10_0000)
+}
+
+/// F_SETFL, and FIONBIO by way of it.
+pub(crate) fn set_flags(file: &OpenFile, flags: u64) -> Outcome {
+    let changeable = flags & (open::APPEND | open::NONBLOCK);
+    ask(Buffers::new(), |buffers| file::set_flags(file.handle(), changeable, buffers, PROMPT))?;
+    Ok(0)
+}
+
+/// FIONBIO.
+pub(crate) fn set_nonblocking(file: &OpenFile, on: bool) -> Outcome {
+    let now = flags(file)?;
+    set_flags(file, if on { now | open::NONBLOCK } else { now & !open::NONBLOCK })
+}
+
+/// RLIMIT_NOFILE of this process changed.
+pub(crate) fn limit_changed(task: &Task, resource: u64, soft: u64) {
+    if is_own_limit(resource) {
+        task.files.lock().set_limit(usize::try_from(soft).unwrap_or(usize::MAX));
+    }
+}

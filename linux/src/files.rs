@@ -1,0 +1,623 @@
+//! Opening, reading and writing, directories, links and names.
+
+use alloc::vec::Vec;
+
+use protocol::file::{self, AT_POSITION, features};
+use protocol::Errno;
+use runtime::{Buffers, Options};
+
+use crate::descriptor::{self, OpenFile};
+use crate::message::{PROMPT, WAIT, ask, insist, slot};
+use crate::numbers::{AT_FDCWD, Outcome, int, mode, open};
+use crate::path::{self, Follow};
+use crate::paths::{self, Own};
+use crate::task::Task;
+use crate::user_memory;
+use crate::signal;
+
+/// Most bytes that one call moves, as on Linux; and what one message may carry.
+const TRANSFER_MAXIMUM: u64 = 1 << 30;
+/// Most buffers of `readv` and `writev`.
+const VECTOR_MAXIMUM: u64 = 1024;
+
+const AT_SYMLINK_NOFOLLOW: u64 = 0x100;
+const AT_REMOVEDIR: u64 = 0x200;
+const AT_SYMLINK_FOLLOW: u64 = 0x400;
+const AT_EMPTY_PATH: u64 = 0x1000;
+
+/// uid | gid << 32 for new files.
+pub(crate) fn owner(task: &Task) -> u64 {
+    let user = task.process.user.lock();
+    u64::from(user.user[1]) | u64::from(user.group[1]) << 32
+}
+
+/// `open`.
+pub(crate) fn open(task: &mut Task, [path, flags, mode, ..]: [u64; 6]) -> Outcome {
+    openat(task, [AT_FDCWD as u64, path, flags, mode, 0, 0])
+}
+
+/// `creat`.
+pub(crate) fn creat(task: &mut Task, [path, mode, ..]: [u64; 6]) -> Outcome {
+    open(task, [path, open::CREATE | open::WRITE_ONLY | open::TRUNCATE, mode, 0, 0, 0])
+}
+
+/// `openat`.
+pub(crate) fn openat(task: &mut Task, [directory, path, flags, mode, ..]: [u64; 6]) -> Outcome {
+    let whole = path::from_user(task, int(directory), path)?;
+    let flags = flags & 0xffff_ffff;
+    let close_on_exec = flags & open::CLOSE_ON_EXEC != 0;
+    if let Some(own) = path::own_file(task, &whole) {
+        if !own.is_regular() && flags & open::NO_FOLLOW == 0 {
+            return task.files.lock().insert(0, own, close_on_exec).map(u64::from);
+        }
+    }
+    // A number must be free before a file is made or truncated.
+    let opened = open_path(task, whole, flags, mode)?;
+    descriptor::install(task, opened, close_on_exec)
+}
+
+/// Open a path.
+pub(crate) fn open_path(task: &Task, whole: Vec<u8>, flags: u64, mode: u64) -> Result<OpenFile, Errno> {
+    let mask = task.directory.lock().umask;
+    let mode = mode & 0o7777 & !u64::from(mask);
+    let owner = owner(task);
+    let slot = slot()?;
+    let follow = if flags & open::NO_FOLLOW != 0 || flags & (open::CREATE | open::EXCLUSIVE) == open::CREATE | open::EXCLUSIVE {
+        Follow::No
+    } else {
+        Follow::Yes
+    };
+    let (answer, place) = path::walk(task, whole, follow, |mount, rest, room| {
+        insist(Buffers::new().send(rest).receive(room).take(slot.handle()), |buffers| {
+            file::open(mount, flags, mode, owner, buffers, CHARGED)
+        })
+    })?;
+    if answer.handles == 0 {
+        return Err(Errno::EIO);
+    }
+    OpenFile::new(slot, place, answer.mode as u32, answer.features, flags)
+}
+
+/// An open file is charged to who opens it; a FIFO may wait.
+pub(crate) const CHARGED: Options = Options::flags(abi::call::flags::INTERRUPTIBLE | abi::call::flags::CHARGE_ME);
+
+/// How reads and writes of a file wait: what never waits is not broken off.
+fn options(opened: &OpenFile) -> Options {
+    if opened.features & features::WAITS != 0 { WAIT } else { PROMPT }
+}
+
+/// Read into a buffer of the program's.
+fn read_segments(opened: &OpenFile, segments: &[[u64; 2]], offset: u64) -> Outcome {
+    let buffers = segments.iter().fold(Buffers::new(), |buffers, [address, length]| buffers.receive_raw(*address, *length));
+    ask(buffers, |buffers| file::read(opened.handle(), offset, 0, buffers, options(opened))).map(|answer| answer.count)
+}
+
+fn write_segments(task: &Task, opened: &OpenFile, segments: &[[u64; 2]], offset: u64) -> Outcome {
+    let buffers = segments.iter().fold(Buffers::new(), |buffers, [address, length]| buffers.send_raw(*address, *length));
+    let written = ask(buffers, |buffers| file::write(opened.handle(), offset, 0, buffers, options(opened)));
+    if written == Err(Errno::EPIPE).map(|()| file::answer::Write::default()) {
+        signal::send_to_self(task, crate::numbers::signals::PIPE);
+    }
+    written.map(|answer| answer.count)
+}
+
+/// One buffer, checked and cut to what a message carries.
+fn segment(address: u64, length: u64) -> Result<[u64; 2], Errno> {
+    if length > i64::MAX as u64 {
+        return Err(Errno::EINVAL);
+    }
+    let length = length.min(TRANSFER_MAXIMUM);
+    user_memory::check(address, length)?;
+    Ok([address, length])
+}
+
+/// Whether it was opened for reading, and is nothing that cannot be read.
+fn readable(task: &Task, number: u64) -> Result<alloc::sync::Arc<OpenFile>, Errno> {
+    let opened = descriptor::get(task, number)?;
+    if opened.is_directory() {
+        return Err(Errno::EISDIR);
+    }
+    if opened.opened() & open::ACCESS == open::WRITE_ONLY { Err(Errno::EBADF) } else { Ok(opened) }
+}
+
+fn writable(task: &Task, number: u64) -> Result<alloc::sync::Arc<OpenFile>, Errno> {
+    let opened = descriptor::get(task, number)?;
+    if opened.opened() & open::ACCESS == 0 { Err(Errno::EBADF) } else { Ok(opened) }
+}
+
+/// `read`.
+pub(crate) fn read(task: &mut Task, [number, address, length, ..]: [u64; 6]) -> Outcome {
+    let opened = readable(task, number)?;
+    read_segments(&opened, &[segment(address, length)?], AT_POSITION)
+}
+
+/// `write`.
+pub(crate) fn write(task: &mut Task, [number, address, length, ..]: [u64; 6]) -> Outcome {
+    let opened = writable(task, number)?;
+    write_segments(task, &opened, &[segment(address, length)?], AT_POSITION)
+}
+
+/// Where `pread` and `pwrite` read and write.
+fn position(opened: &OpenFile, offset: u64) -> Outcome {
+    if offset > i64::MAX as u64 {
+        return Err(Errno::EINVAL);
+    }
+    if opened.features & features::SEEK == 0 { Err(Errno::ESPIPE) } else { Ok(offset) }
+}
+
+/// `pread64`.
+pub(crate) fn pread64(task: &mut Task, [number, address, length, offset, ..]: [u64; 6]) -> Outcome {
+    let opened = readable(task, number)?;
+    read_segments(&opened, &[segment(address, length)?], position(&opened, offset)?)
+}
+
+/// `pwrite64`.
+pub(crate) fn pwrite64(task: &mut Task, [number, address, length, offset, ..]: [u64; 6]) -> Outcome {
+    let opened = writable(task, number)?;
+    write_segments(task, &opened, &[segment(address, length)?], position(&opened, offset)?)
+}
+
+/// The buffers of `readv` and `writev`.
+fn vector(address: u64, count: u64) -> Result<Vec<[u64; 2]>, Errno> {
+    if count > VECTOR_MAXIMUM {
+        return Err(Errno::EINVAL);
+    }
+    let mut left = TRANSFER_MAXIMUM;
+    let mut out = Vec::new();
+    for [base, length] in user_memory::read_array::<[u64; 2]>(address, count as usize)? {
+        let [base, length] = segment(base, length)?;
+        let length = length.min(left);
+        left -= length;
+        if length > 0 {
+            out.push([base, length]);
+        }
+    }
+    Ok(out)
+}
+
+/// Move several buffers, as many as a message takes at a time; stop at the first that is not moved whole.
+fn move_vector(
+    segments: &[[u64; 2]],
+    mut offset: Option<u64>,
+    mut transfer: impl FnMut(&[[u64; 2]], u64) -> Outcome,
+) -> Outcome {
+    let mut total = 0;
+    if segments.is_empty() {
+        return transfer(&[], offset.unwrap_or(AT_POSITION));
+    }
+    for part in segments.chunks(abi::envelope::SEGMENTS) {
+        let wanted: u64 = part.iter().map(|[_, length]| length).sum();
+        let moved = match transfer(part, offset.unwrap_or(AT_POSITION)) {
+            Ok(moved) => moved,
+            Err(_) if total > 0 => return Ok(total),
+            Err(error) => return Err(error),
+        };
+        total += moved;
+        offset = offset.map(|offset| offset + moved);
+        if moved < wanted {
+            break;
+        }
+    }
+    Ok(total)
+}
+
+/// `readv`. (A wait for more after the first buffers would be wrong: only the first message may wait.)
+pub(crate) fn readv(task: &mut Task, [number, address, count, ..]: [u64; 6]) -> Outcome {
+    let opened = readable(task, number)?;
+    let segments = vector(address, count)?;
+    let mut first = true;
+    move_vector(&segments, None, |part, offset| {
+        if !core::mem::take(&mut first) && opened.features & features::WAITS != 0 {
+            return Ok(0);
+        }
+        read_segments(&opened, part, offset)
+    })
+}
+
+/// `writev`.
+pub(crate) fn writev(task: &mut Task, [number, address, count, ..]: [u64; 6]) -> Outcome {
+    let opened = writable(task, number)?;
+    move_vector(&vector(address, count)?, None, |part, offset| write_segments(task, &opened, part, offset))
+}
+
+/// `preadv`; the offset is one register on x86_64.
+pub(crate) fn preadv(task: &mut Task, [number, address, count, offset, ..]: [u64; 6]) -> Outcome {
+    let opened = readable(task, number)?;
+    let offset = position(&opened, offset)?;
+    move_vector(&vector(address, count)?, Some(offset), |part, offset| read_segments(&opened, part, offset))
+}
+
+/// `pwritev`.
+pub(crate) fn pwritev(task: &mut Task, [number, address, count, offset, ..]: [u64; 6]) -> Outcome {
+    let opened = writable(task, number)?;
+    let offset = position(&opened, offset)?;
+    move_vector(&vector(address, count)?, Some(offset), |part, offset| write_segments(task, &opened, part, offset))
+}
+
+/// `lseek`.
+pub(crate) fn lseek(task: &mut Task, [number, offset, whence, ..]: [u64; 6]) -> Outcome {
+    let opened = descriptor::get(task, number)?;
+    if whence > 4 {
+        return Err(Errno::EINVAL);
+    }
+    ask(Buffers::new(), |buffers| file::seek(opened.handle(), offset, whence, buffers, PROMPT))
+        .map(|answer| answer.position)
+}
+
+/// `getdents64`.
+pub(crate) fn getdents64(task: &mut Task, [number, address, length, ..]: [u64; 6]) -> Outcome {
+    let opened = descriptor::get(task, number)?;
+    if !opened.is_directory() {
+        return Err(Errno::ENOTDIR);
+    }
+    let [address, length] = segment(address, length & 0xffff_ffff)?;
+    ask(Buffers::new().receive_raw(address, length), |buffers| file::read_directory(opened.handle(), buffers, PROMPT))
+        .map(|answer| answer.count)
+}
+
+/// `fsync`.
+pub(crate) fn fsync(task: &mut Task, [number, ..]: [u64; 6]) -> Outcome {
+    sync_file(task, number, 0)
+}
+
+/// `fdatasync`.
+pub(crate) fn fdatasync(task: &mut Task, [number, ..]: [u64; 6]) -> Outcome {
+    sync_file(task, number, 1)
+}
+
+fn sync_file(task: &Task, number: u64, data_only: u64) -> Outcome {
+    let opened = descriptor::get(task, number)?;
+    ask(Buffers::new(), |buffers| file::sync(opened.handle(), data_only, buffers, PROMPT)).map(|_| 0)
+}
+
+/// `sync`, and `syncfs` of a good descriptor: our file systems hold nothing back.
+pub(crate) fn sync(_: &mut Task, _: [u64; 6]) -> Outcome {
+    Ok(0)
+}
+
+/// `truncate`.
+pub(crate) fn truncate(task: &mut Task, [path, length, ..]: [u64; 6]) -> Outcome {
+    if length > i64::MAX as u64 {
+        return Err(Errno::EINVAL);
+    }
+    let whole = path::from_user(task, AT_FDCWD, path)?;
+    path::change(task, whole, Follow::Yes, |mount, buffers| file::truncate(mount, length, buffers, PROMPT).map(drop))
+}
+
+/// `ftruncate`.
+pub(crate) fn ftruncate(task: &mut Task, [number, length, ..]: [u64; 6]) -> Outcome {
+    let opened = descriptor::get(task, number)?;
+    if length > i64::MAX as u64 || opened.opened() & open::ACCESS == 0 {
+        return Err(Errno::EINVAL);
+    }
+    ask(Buffers::new(), |buffers| file::truncate_open(opened.handle(), length, buffers, PROMPT)).map(|_| 0)
+}
+
+/// `fallocate`.
+pub(crate) fn fallocate(task: &mut Task, [number, how, offset, length, ..]: [u64; 6]) -> Outcome {
+    let opened = writable(task, number)?;
+    if offset > i64::MAX as u64 || length == 0 || length > i64::MAX as u64 {
+        return Err(Errno::EINVAL);
+    }
+    ask(Buffers::new(), |buffers| file::allocate(opened.handle(), how, offset, length, buffers, PROMPT)).map(|_| 0)
+}
+
+/// `fadvise64`, `readahead`: advice is heard and not needed.
+pub(crate) fn advice(task: &mut Task, [number, ..]: [u64; 6]) -> Outcome {
+    let opened = descriptor::get(task, number)?;
+    if opened.features & features::SEEK == 0 { Err(Errno::ESPIPE) } else { Ok(0) }
+}
+
+/// `sendfile`.
+pub(crate) fn sendfile(task: &mut Task, [to, from, offset, count, ..]: [u64; 6]) -> Outcome {
+    let (target, source) = (writable(task, to)?, readable(task, from)?);
+    let mut at = user_memory::read_optional::<u64>(offset)?;
+    let moved = pump(task, &source, at.as_mut(), &target, None, count)?;
+    if let Some(at) = at {
+        user_memory::write(offset, &at)?;
+    }
+    Ok(moved)
+}
+
+/// `copy_file_range`.
+pub(crate) fn copy_file_range(task: &mut Task, [from, at_from, to, at_to, count, flags]: [u64; 6]) -> Outcome {
+    let (source, target) = (readable(task, from)?, writable(task, to)?);
+    if flags != 0 || !source.is_regular() || !target.is_regular() {
+        return Err(Errno::EINVAL);
+    }
+    let mut read_at = user_memory::read_optional::<u64>(at_from)?;
+    let mut write_at = user_memory::read_optional::<u64>(at_to)?;
+    let moved = pump(task, &source, read_at.as_mut(), &target, write_at.as_mut(), count)?;
+    if let Some(at) = read_at {
+        user_memory::write(at_from, &at)?;
+    }
+    if let Some(at) = write_at {
+        user_memory::write(at_to, &at)?;
+    }
+    Ok(moved)
+}
+
+/// Move bytes from one file to another through a buffer of the library's.
+fn pump(
+    task: &Task,
+    source: &OpenFile,
+    mut read_at: Option<&mut u64>,
+    target: &OpenFile,
+    mut write_at: Option<&mut u64>,
+    count: u64,
+) -> Outcome {
+    let mut room = user_memory::buffer(64 << 10)?;
+    let address = room.as_mut_ptr() as u64;
+    let mut total = 0;
+    while total < count {
+        let part = (count - total).min(room.len() as u64);
+        let offset = read_at.as_deref().copied().unwrap_or(AT_POSITION);
+        let got = match read_segments(source, &[[address, part]], offset) {
+            Ok(0) => break,
+            Ok(got) => got,
+            Err(_) if total > 0 => break,
+            Err(error) => return Err(error),
+        };
+        let offset = write_at.as_deref().copied().unwrap_or(AT_POSITION);
+        let put = write_segments(task, target, &[[address, got]], offset);
+        let moved = *put.as_ref().unwrap_or(&0);
+        if let Some(at) = read_at.as_deref_mut() {
+            *at += moved;
+        } else if moved < got {
+            // What was read and not written goes back.
+            let back = (got - moved).wrapping_neg();
+            let _ = ask(Buffers::new(), |buffers| file::seek(source.handle(), back, 1, buffers, PROMPT));
+        }
+        if let Some(at) = write_at.as_deref_mut() {
+            *at += moved;
+        }
+        total += moved;
+        if moved < got {
+            return if total > 0 { Ok(total) } else { put };
+        }
+    }
+    Ok(total)
+}
+
+/// `mkdir`.
+pub(crate) fn mkdir(task: &mut Task, [path, mode, ..]: [u64; 6]) -> Outcome {
+    mkdirat(task, [AT_FDCWD as u64, path, mode, 0, 0, 0])
+}
+
+/// `mkdirat`.
+pub(crate) fn mkdirat(task: &mut Task, [directory, path, mode, ..]: [u64; 6]) -> Outcome {
+    let whole = path::from_user(task, int(directory), path)?;
+    let (mode, owner) = (masked(task, mode), owner(task));
+    path::change(task, paths::trimmed(&whole).to_vec(), Follow::No, |mount, buffers| {
+        file::make_directory(mount, mode, owner, buffers, PROMPT).map(drop)
+    })
+}
+
+fn masked(task: &Task, mode: u64) -> u64 {
+    mode & 0o7777 & !u64::from(task.directory.lock().umask)
+}
+
+/// `mknod`.
+pub(crate) fn mknod(task: &mut Task, [path, mode, device, ..]: [u64; 6]) -> Outcome {
+    mknodat(task, [AT_FDCWD as u64, path, mode, device, 0, 0])
+}
+
+/// `mknodat`.
+pub(crate) fn mknodat(task: &mut Task, [directory, path, kind, device, ..]: [u64; 6]) -> Outcome {
+    let whole = path::from_user(task, int(directory), path)?;
+    let kind_bits = kind as u32 & mode::TYPE;
+    let mode = u64::from(if kind_bits == 0 { mode::REGULAR } else { kind_bits }) | masked(task, kind);
+    let owner = owner(task);
+    path::change(task, whole, Follow::No, |mount, buffers| {
+        file::make_node(mount, mode, owner, device, buffers, PROMPT).map(drop)
+    })
+}
+
+/// `rmdir`.
+pub(crate) fn rmdir(task: &mut Task, [path, ..]: [u64; 6]) -> Outcome {
+    unlinkat(task, [AT_FDCWD as u64, path, AT_REMOVEDIR, 0, 0, 0])
+}
+
+/// `unlink`.
+pub(crate) fn unlink(task: &mut Task, [path, ..]: [u64; 6]) -> Outcome {
+    unlinkat(task, [AT_FDCWD as u64, path, 0, 0, 0, 0])
+}
+
+/// `unlinkat`.
+pub(crate) fn unlinkat(task: &mut Task, [directory, path, flags, ..]: [u64; 6]) -> Outcome {
+    if flags & !AT_REMOVEDIR != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let name = user_memory::read_path(path)?;
+    let whole = path::from(task, int(directory), &name)?;
+    let is_directory = flags & AT_REMOVEDIR != 0;
+    if is_directory && (name == b"." || name.ends_with(b"/.")) {
+        return Err(Errno::EINVAL);
+    }
+    let whole = if is_directory { paths::trimmed(&whole).to_vec() } else { whole };
+    path::change(task, whole, Follow::No, |mount, buffers| {
+        file::unlink(mount, u64::from(is_directory), buffers, PROMPT).map(drop)
+    })
+}
+
+/// `symlink`.
+pub(crate) fn symlink(task: &mut Task, [target, path, ..]: [u64; 6]) -> Outcome {
+    symlinkat(task, [target, AT_FDCWD as u64, path, 0, 0, 0])
+}
+
+/// `symlinkat`.
+pub(crate) fn symlinkat(task: &mut Task, [target, directory, path, ..]: [u64; 6]) -> Outcome {
+    let target = user_memory::read_path(target)?;
+    if target.is_empty() {
+        return Err(Errno::ENOENT);
+    }
+    let whole = path::from_user(task, int(directory), path)?;
+    let owner = owner(task);
+    path::walk(task, whole, Follow::No, |mount, rest, room| {
+        insist(Buffers::new().send(rest).send(&target).receive(room), |buffers| {
+            file::symbolic_link(mount, rest.len() as u64, owner, buffers, PROMPT)
+        })
+    })?;
+    Ok(0)
+}
+
+/// `readlink`.
+pub(crate) fn readlink(task: &mut Task, [path, address, length, ..]: [u64; 6]) -> Outcome {
+    readlinkat(task, [AT_FDCWD as u64, path, address, length, 0, 0])
+}
+
+/// `readlinkat`.
+pub(crate) fn readlinkat(task: &mut Task, [directory, path, address, length, ..]: [u64; 6]) -> Outcome {
+    if int(length) <= 0 {
+        return Err(Errno::EINVAL);
+    }
+    let whole = path::from_user(task, int(directory), path)?;
+    let target = match own_target(task, &whole)? {
+        Some(target) => target,
+        None => read_link(task, whole)?,
+    };
+    let count = target.len().min(length as usize);
+    user_memory::write_bytes(address, &target[..count])?;
+    Ok(count as u64)
+}
+
+fn read_link(task: &Task, whole: Vec<u8>) -> Result<Vec<u8>, Errno> {
+    let (target, _) = path::walk(task, whole, Follow::No, |mount, rest, room| {
+        let answer = insist(Buffers::new().send(rest).receive(room), |buffers| file::read_link(mount, buffers, PROMPT))?;
+        let length = room.len().min(answer.length as usize);
+        Ok(room[..length].to_vec())
+    })?;
+    Ok(target)
+}
+
+/// What a link of the process's own under `/proc` says.
+fn own_target(task: &Task, whole: &[u8]) -> Result<Option<Vec<u8>>, Errno> {
+    let Some((own, b"")) = paths::own(whole, task.process.pid) else { return Ok(None) };
+    Ok(Some(match own {
+        Own::Program => task.process.program.clone(),
+        Own::Directory => task.directory.lock().path.clone(),
+        Own::Root => b"/".to_vec(),
+        Own::Descriptor(_) if !whole.starts_with(b"/proc/") => return Ok(None),
+        Own::Descriptor(number) => {
+            let opened = descriptor::get_any(task, u64::from(number)).map_err(|_| Errno::ENOENT)?;
+            if opened.path.is_empty() { nameless(&opened)? } else { opened.path.clone() }
+        }
+    }))
+}
+
+/// As Linux shows what has no name: `pipe:[inode]`.
+fn nameless(opened: &OpenFile) -> Result<Vec<u8>, Errno> {
+    let status = path::stat_open(opened)?;
+    let mut text = if status.mode & mode::TYPE == 0o1_0000 { b"pipe:[".to_vec() } else { b"anon_inode:[".to_vec() };
+    paths::digits(&mut text, status.inode);
+    text.push(b']');
+    Ok(text)
+}
+
+/// `rename`.
+pub(crate) fn rename(task: &mut Task, [old, new, ..]: [u64; 6]) -> Outcome {
+    renameat2(task, [AT_FDCWD as u64, old, AT_FDCWD as u64, new, 0, 0])
+}
+
+/// `renameat`.
+pub(crate) fn renameat(task: &mut Task, [from, old, to, new, ..]: [u64; 6]) -> Outcome {
+    renameat2(task, [from, old, to, new, 0, 0])
+}
+
+/// `renameat2`.
+pub(crate) fn renameat2(task: &mut Task, [from, old, to, new, flags, _]: [u64; 6]) -> Outcome {
+    if flags & !3 != 0 || flags == 3 {
+        return Err(Errno::EINVAL);
+    }
+    let (first, second) = (path::from_user(task, int(from), old)?, path::from_user(task, int(to), new)?);
+    path::walk_two(task, first, second, |mount, one, two, room| {
+        insist(Buffers::new().send(one).send(two).receive(room), |buffers| {
+            file::rename(mount, one.len() as u64, flags, buffers, PROMPT).map(drop)
+        })
+    })
+}
+
+/// `link`.
+pub(crate) fn link(task: &mut Task, [old, new, ..]: [u64; 6]) -> Outcome {
+    linkat(task, [AT_FDCWD as u64, old, AT_FDCWD as u64, new, 0, 0])
+}
+
+/// `linkat`.
+pub(crate) fn linkat(task: &mut Task, [from, old, to, new, flags, _]: [u64; 6]) -> Outcome {
+    if flags & !(AT_SYMLINK_FOLLOW | AT_EMPTY_PATH) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let follow = u64::from(flags & AT_SYMLINK_FOLLOW != 0);
+    let first = path::from_user(task, int(from), old)?;
+    let second = path::from_user(task, int(to), new)?;
+    path::walk_two(task, first, second, |mount, one, two, room| {
+        insist(Buffers::new().send(one).send(two).receive(room), |buffers| {
+            file::link(mount, one.len() as u64, follow, buffers, PROMPT).map(drop)
+        })
+    })
+}
+
+mod command {
+    pub(super) const TCGETS: u64 = 0x5401;
+    pub(super) const TCSETSF: u64 = 0x5404;
+    pub(super) const TIOCGPGRP: u64 = 0x540f;
+    pub(super) const TIOCSPGRP: u64 = 0x5410;
+    pub(super) const TIOCOUTQ: u64 = 0x5411;
+    pub(super) const TIOCGWINSZ: u64 = 0x5413;
+    pub(super) const TIOCSWINSZ: u64 = 0x5414;
+    pub(super) const FIONREAD: u64 = 0x541b;
+    pub(super) const FIONBIO: u64 = 0x5421;
+    pub(super) const TIOCGSID: u64 = 0x5429;
+    pub(super) const FIONCLEX: u64 = 0x5450;
+    pub(super) const FIOCLEX: u64 = 0x5451;
+    pub(super) const TIOCGPTN: u64 = 0x8004_5430;
+    pub(super) const TIOCSPTLCK: u64 = 0x4004_5431;
+}
+
+/// How many bytes a command takes from the program, and gives it.
+const fn control_lengths(code: u64) -> (usize, usize) {
+    match code {
+        command::TCGETS => (0, 36),
+        0x5402..=command::TCSETSF => (36, 0),
+        command::TIOCGWINSZ => (0, 8),
+        command::TIOCSWINSZ => (8, 0),
+        command::TIOCGPGRP | command::TIOCOUTQ | command::FIONREAD | command::TIOCGSID | command::TIOCGPTN => (0, 4),
+        command::TIOCSPGRP | command::TIOCSPTLCK => (4, 0),
+        _ => (0, 0),
+    }
+}
+
+/// `ioctl`.
+pub(crate) fn ioctl(task: &mut Task, [number, code, argument, ..]: [u64; 6]) -> Outcome {
+    let code = code & 0xffff_ffff;
+    match code {
+        command::FIOCLEX | command::FIONCLEX => {
+            task.files.lock().get_mut(number as u32)?.close_on_exec = code == command::FIOCLEX;
+            return Ok(0);
+        }
+        command::FIONBIO => {
+            let on: u32 = user_memory::read(argument)?;
+            return descriptor::set_nonblocking(&*descriptor::get(task, number)?, on != 0);
+        }
+        _ => control(&*descriptor::get(task, number)?, code, argument),
+    }
+}
+
+fn control(opened: &OpenFile, code: u64, argument: u64) -> Outcome {
+    let (taken, given) = control_lengths(code);
+    let mut sent = [0; 64];
+    let mut back = [0; 64];
+    user_memory::read_bytes(argument, &mut sent[..taken]).or_else(|error| if taken == 0 { Ok(()) } else { Err(error) })?;
+    let buffers = Buffers::new().send(&sent[..taken]).receive(&mut back[..given]);
+    // Terminals stop background processes that ask for changes: that waits.
+    let result = ask(buffers, |buffers| file::control(opened.handle(), code, argument, buffers, WAIT))?.result;
+    if given > 0 {
+        user_memory::write_bytes(argument, &back[..given])?;
+    }
+    Ok(result)
+}
+
+/// The follow mode that `flags` of an `*at` call ask for.
+pub(crate) fn follow_unless(flags: u64) -> Follow {
+    if flags & AT_SYMLINK_NOFOLLOW != 0 { Follow::No } else { Follow::Yes }
+}

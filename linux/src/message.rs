@@ -1,0 +1,61 @@
+//! Messages to services: repeated when a buffer was not present, and their failures as error numbers.
+
+use abi::Error;
+use abi::call::flags::INTERRUPTIBLE;
+use protocol::{Errno, Failure};
+use runtime::{Buffers, Options, OwnedHandle};
+
+use crate::numbers::RESTART;
+use crate::user_memory;
+
+/// For messages that are answered soon.
+pub(crate) const PROMPT: Options = Options::NONE;
+/// For messages that may wait: a signal breaks them off.
+pub(crate) const WAIT: Options = Options::flags(INTERRUPTIBLE);
+
+/// How often a message is repeated because a buffer was not present.
+const ATTEMPTS: usize = 1000;
+
+/// Send a message; when a buffer was missing (a fork in another thread may take one away at any moment), make all buffers present and repeat.
+pub(crate) fn insist<'a, T>(
+    mut buffers: Buffers<'a>,
+    mut send: impl FnMut(&mut Buffers<'a>) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    for _ in 0..ATTEMPTS {
+        match send(&mut buffers) {
+            Err(Failure::Retry | Failure::Kernel(Error::LenderFault | Error::BadAddress)) => {
+                user_memory::touch(buffers.envelope()).map_err(Failure::Service)?;
+            }
+            result => return result,
+        }
+    }
+    Err(Failure::Service(Errno::EFAULT))
+}
+
+/// As [`insist`], with an error number.
+pub(crate) fn ask<'a, T>(
+    buffers: Buffers<'a>,
+    send: impl FnMut(&mut Buffers<'a>) -> Result<T, Failure>,
+) -> Result<T, Errno> {
+    insist(buffers, send).map_err(errno)
+}
+
+/// The error number of a failure; a wait that was broken off is [`RESTART`].
+pub(crate) fn errno(failure: Failure) -> Errno {
+    match failure {
+        Failure::Kernel(Error::Interrupted) | Failure::Service(Errno::EINTR) => RESTART,
+        // Only a server that died makes a good handle bad.
+        Failure::Kernel(Error::BadHandle | Error::Gone) => Errno::EIO,
+        other => other.errno(),
+    }
+}
+
+/// The error number of a kernel error.
+pub(crate) fn kernel(error: Error) -> Errno {
+    errno(Failure::Kernel(error))
+}
+
+/// A slot for a handle that arrives; closed if none does and nobody keeps it.
+pub(crate) fn slot() -> Result<OwnedHandle, Errno> {
+    runtime::handle::reserve().map(OwnedHandle::new).map_err(kernel)
+}

@@ -1,0 +1,222 @@
+//! From a name to its owner: the path service says whose it is, the owner does what is asked or sends us elsewhere.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use abi::Handle;
+use protocol::file::{self, REDIRECTS, Status};
+use protocol::process::NAME_SPACE;
+use protocol::{Errno, Failure};
+use runtime::{Buffers, OwnedHandle};
+
+use crate::descriptor::{self, OpenFile};
+use crate::message::{PROMPT, ask, errno, insist, slot};
+use crate::numbers::{AT_FDCWD, Outcome, mode};
+use crate::paths::{self, Own};
+use crate::task::Task;
+use crate::user_memory::{self, path_buffer};
+
+/// Whether a link at the path's end is followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Follow {
+    /// It is.
+    Yes,
+    /// The link itself is meant.
+    No,
+}
+
+impl Follow {
+    /// As a word of a message.
+    pub(crate) const fn word(self) -> u64 {
+        match self {
+            Self::Yes => 1,
+            Self::No => 0,
+        }
+    }
+}
+
+/// The absolute path for `name`, seen from directory `number` (or AT_FDCWD).
+pub(crate) fn from(task: &Task, number: i32, name: &[u8]) -> Result<Vec<u8>, Errno> {
+    if name.is_empty() {
+        return Err(Errno::ENOENT);
+    }
+    if name.starts_with(b"/") {
+        return limited(paths::absolute(b"/", name));
+    }
+    if number == AT_FDCWD {
+        return limited(paths::absolute(&task.directory.lock().path, name));
+    }
+    let directory = descriptor::get_any(task, number as u32 as u64)?;
+    if !directory.is_directory() {
+        return Err(Errno::ENOTDIR);
+    }
+    limited(paths::absolute(&directory.path, name))
+}
+
+fn limited(path: Vec<u8>) -> Result<Vec<u8>, Errno> {
+    if path.len() < file::PATH_MAXIMUM { Ok(path) } else { Err(Errno::ENAMETOOLONG) }
+}
+
+/// As [`from`], of a name in the program's memory.
+pub(crate) fn from_user(task: &Task, number: i32, address: u64) -> Result<Vec<u8>, Errno> {
+    from(task, number, &user_memory::read_path(address)?)
+}
+
+/// An owner of a path.
+struct Owner {
+    mount: OwnedHandle,
+    consumed: usize,
+    number: u64,
+    more: bool,
+}
+
+fn owner(path: &[u8], skip: u64) -> Result<Owner, Failure> {
+    let slot = slot().map_err(Failure::Service)?;
+    let answer = insist(Buffers::new().send(path).take(slot.handle()), |buffers| {
+        protocol::path::resolve(NAME_SPACE, skip, buffers, PROMPT)
+    })?;
+    let consumed = path.len().min(answer.consumed as usize);
+    Ok(Owner { mount: slot, consumed, number: answer.mount, more: answer.more != 0 })
+}
+
+/// Do something with a path: `operate` gets the owner's connection, the rest of the path, and room for an answer or a redirect.
+/// Links on the way are followed. Answers the path without links, too.
+pub(crate) fn walk<T>(
+    task: &Task,
+    mut path: Vec<u8>,
+    follow: Follow,
+    mut operate: impl FnMut(Handle, &[u8], &mut [u8]) -> Result<T, Failure>,
+) -> Result<(T, Vec<u8>), Errno> {
+    let mut room = path_buffer();
+    for _ in 0..REDIRECTS {
+        if let Some(target) = own_link(task, &path, follow) {
+            path = target;
+            continue;
+        }
+        match at_owners(&path, |owner, rest| operate(owner.mount.handle(), rest, &mut room)) {
+            Ok(value) => return Ok((value, path)),
+            Err((Failure::Redirect { length, .. }, consumed)) => {
+                let target = room.get(..length as usize).ok_or(Errno::EIO)?;
+                path = limited(paths::redirected(&path[..consumed], target))?;
+            }
+            Err((failure, _)) => return Err(errno(failure)),
+        }
+    }
+    Err(Errno::ELOOP)
+}
+
+/// Try the owners of a path in turn, as long as they say that it is not theirs. With an error comes how much of the path was the prefix.
+fn at_owners<T>(
+    path: &[u8],
+    mut operate: impl FnMut(&Owner, &[u8]) -> Result<T, Failure>,
+) -> Result<T, (Failure, usize)> {
+    let mut skip = 0;
+    loop {
+        let owner = owner(path, skip).map_err(|failure| (failure, 0))?;
+        match operate(&owner, &path[owner.consumed..]) {
+            Err(Failure::Service(Errno::ENOENT)) if owner.more => skip += 1,
+            result => return result.map_err(|failure| (failure, owner.consumed)),
+        }
+    }
+}
+
+/// Where a link of this process's own under `/proc` leads.
+fn own_link(task: &Task, path: &[u8], follow: Follow) -> Option<Vec<u8>> {
+    let (own, rest) = paths::own(path, task.process.pid)?;
+    if follow == Follow::No && rest.is_empty() && !path.ends_with(b"/") {
+        return None;
+    }
+    let target = match own {
+        Own::Program => task.process.program.clone(),
+        Own::Directory => task.directory.lock().path.clone(),
+        Own::Root => b"/".to_vec(),
+        Own::Descriptor(number) => descriptor::get_any(task, u64::from(number)).ok()?.path.clone(),
+    };
+    target.starts_with(b"/").then(|| paths::absolute(&target, rest))
+}
+
+/// The open file that a path under `/proc/self/fd` stands for.
+pub(crate) fn own_file(task: &Task, path: &[u8]) -> Option<Arc<OpenFile>> {
+    match paths::own(path, task.process.pid)? {
+        (Own::Descriptor(number), b"") => descriptor::get_any(task, u64::from(number)).ok(),
+        _ => None,
+    }
+}
+
+/// Do something with two paths of one owner: rename, link.
+pub(crate) fn walk_two(
+    task: &Task,
+    mut first: Vec<u8>,
+    mut second: Vec<u8>,
+    mut operate: impl FnMut(Handle, &[u8], &[u8], &mut [u8]) -> Result<(), Failure>,
+) -> Outcome {
+    let mut room = path_buffer();
+    for _ in 0..REDIRECTS {
+        if let Some(target) = own_link(task, &first, Follow::No) {
+            first = target;
+        }
+        let attempt = at_owners(&first, |one, rest| {
+            let two = owner(&second, 0)?;
+            if one.number != two.number {
+                return Err(Failure::Service(Errno::EXDEV));
+            }
+            let consumed = two.consumed;
+            operate(one.mount.handle(), rest, &second[consumed..], &mut room)
+        });
+        match attempt {
+            Ok(()) => return Ok(0),
+            Err((Failure::Redirect { length, which }, consumed)) => {
+                let target = room.get(..length as usize).ok_or(Errno::EIO)?;
+                if which == 0 {
+                    first = limited(paths::redirected(&first[..consumed], target))?;
+                } else {
+                    let consumed = owner(&second, 0).map_err(errno)?.consumed;
+                    second = limited(paths::redirected(&second[..consumed], target))?;
+                }
+            }
+            Err((failure, _)) => return Err(errno(failure)),
+        }
+    }
+    Err(Errno::ELOOP)
+}
+
+/// Status of a path, and the path without links.
+pub(crate) fn stat(task: &Task, path: Vec<u8>, follow: Follow) -> Result<(Status, Vec<u8>), Errno> {
+    if let Some(opened) = own_file(task, &path) {
+        if follow == Follow::Yes {
+            return Ok((stat_open(&opened)?, opened.path.clone()));
+        }
+    }
+    if follow == Follow::No && paths::own(&path, task.process.pid).is_some_and(|(_, rest)| rest.is_empty()) {
+        let link = Status { mode: mode::LINK | 0o777, links: 1, block_size: 4096, ..Status::default() };
+        return Ok((link, path));
+    }
+    walk(task, path, follow, |mount, rest, room| {
+        insist(Buffers::new().send(rest).receive(room), |buffers| file::stat(mount, follow.word(), buffers, PROMPT))?;
+        let mut status = Status::default();
+        let bytes = user_memory::bytes_of_mut(&mut status);
+        bytes.copy_from_slice(&room[..bytes.len()]);
+        Ok(status)
+    })
+}
+
+/// Status of an open file.
+pub(crate) fn stat_open(opened: &OpenFile) -> Result<Status, Errno> {
+    let mut status = Status::default();
+    let bytes = user_memory::bytes_of_mut(&mut status);
+    ask(Buffers::new().receive(bytes), |buffers| file::stat_open(opened.handle(), buffers, PROMPT))?;
+    Ok(status)
+}
+
+/// Do something with a path that answers nothing.
+pub(crate) fn change(
+    task: &Task,
+    path: Vec<u8>,
+    follow: Follow,
+    mut send: impl for<'a> FnMut(Handle, &mut Buffers<'a>) -> Result<(), Failure>,
+) -> Outcome {
+    walk(task, path, follow, |mount, rest, room| {
+        insist(Buffers::new().send(rest).receive(room), |buffers| send(mount, buffers))
+    })?;
+    Ok(0)
+}

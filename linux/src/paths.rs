@@ -1,0 +1,181 @@
+//! Paths as text: joining, tidying, and following redirects. Links and `..` are the servers' business.
+
+use alloc::vec::Vec;
+
+/// An absolute path for `path`, seen from directory `base`: no doubled slashes, no `.`; a trailing slash (or `/.`) stays a slash.
+pub(crate) fn absolute(base: &[u8], path: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(base.len() + path.len() + 2);
+    if path.first() != Some(&b'/') {
+        append(&mut out, base);
+    }
+    append(&mut out, path);
+    let wants_directory = path.ends_with(b"/") || path.ends_with(b"/.") || path == b".";
+    if out.is_empty() || wants_directory {
+        out.push(b'/');
+    }
+    out
+}
+
+fn append(out: &mut Vec<u8>, path: &[u8]) {
+    for component in path.split(|byte| *byte == b'/').filter(|component| !matches!(*component, b"" | b".")) {
+        out.push(b'/');
+        out.extend_from_slice(component);
+    }
+}
+
+/// Without a trailing slash; the root stays `/`.
+pub(crate) fn trimmed(path: &[u8]) -> &[u8] {
+    match path.strip_suffix(b"/") {
+        Some(b"") | None => path,
+        Some(shorter) => shorter,
+    }
+}
+
+/// Where a path goes on after a redirect to `target` by the owner of `prefix`.
+pub(crate) fn redirected(prefix: &[u8], target: &[u8]) -> Vec<u8> {
+    if target.starts_with(b"/") {
+        return absolute(b"/", target);
+    }
+    let mut prefix = trimmed(prefix);
+    let mut target = target;
+    while let Some(rest) = target.strip_prefix(b"..") {
+        if !matches!(rest.first(), None | Some(b'/')) {
+            break;
+        }
+        prefix = parent(prefix);
+        target = rest.strip_prefix(b"/").unwrap_or(rest);
+    }
+    absolute(prefix, target)
+}
+
+/// The directory that a path without trailing slash is in; the root's is itself.
+pub(crate) fn parent(path: &[u8]) -> &[u8] {
+    match path.iter().rposition(|byte| *byte == b'/') {
+        None | Some(0) => b"/",
+        Some(slash) => &path[..slash],
+    }
+}
+
+/// A file of this process itself, by its place under `/proc`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Own {
+    /// `exe`.
+    Program,
+    /// `cwd`.
+    Directory,
+    /// `root`.
+    Root,
+    /// `fd/N`.
+    Descriptor(u32),
+}
+
+/// What of this process a path names, and what follows it.
+pub(crate) fn own(path: &[u8], pid: u32) -> Option<(Own, &[u8])> {
+    let rest = match path.strip_prefix(b"/dev/") {
+        Some(rest) => return device(rest),
+        None => path.strip_prefix(b"/proc/")?,
+    };
+    let (owner, rest) = split(rest);
+    if owner != b"self" && decimal(owner) != Some(pid) {
+        return None;
+    }
+    let (name, rest) = split(rest);
+    Some(match name {
+        b"exe" => (Own::Program, rest),
+        b"cwd" => (Own::Directory, rest),
+        b"root" => (Own::Root, rest),
+        b"fd" => descriptor(rest)?,
+        _ => return None,
+    })
+}
+
+fn device(rest: &[u8]) -> Option<(Own, &[u8])> {
+    Some(match rest {
+        b"stdin" => (Own::Descriptor(0), b""),
+        b"stdout" => (Own::Descriptor(1), b""),
+        b"stderr" => (Own::Descriptor(2), b""),
+        _ => descriptor(rest.strip_prefix(b"fd/")?)?,
+    })
+}
+
+fn descriptor(rest: &[u8]) -> Option<(Own, &[u8])> {
+    let (number, rest) = split(rest);
+    Some((Own::Descriptor(decimal(number)?), rest))
+}
+
+fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().position(|byte| *byte == b'/') {
+        Some(slash) => (&path[..slash], &path[slash + 1..]),
+        None => (path, b""),
+    }
+}
+
+fn decimal(text: &[u8]) -> Option<u32> {
+    core::str::from_utf8(text).ok()?.parse().ok()
+}
+
+/// Digits of a number.
+pub(crate) fn digits(out: &mut Vec<u8>, number: u64) {
+    if number >= 10 {
+        digits(out, number / 10);
+    }
+    out.push(b'0' + (number % 10) as u8);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_joined_and_tidied() {
+        for (base, path, whole) in [
+            ("/", "", "/"),
+            ("/", "a", "/a"),
+            ("/tmp", "a//b/./c", "/tmp/a/b/c"),
+            ("/tmp", ".", "/tmp/"),
+            ("/tmp", "/x/", "/x/"),
+            ("/tmp", "..", "/tmp/.."),
+            ("/tmp/", "x/.", "/tmp/x/"),
+            ("/tmp", "//", "/"),
+        ] {
+            assert_eq!(absolute(base.as_bytes(), path.as_bytes()), whole.as_bytes(), "{base} {path}");
+        }
+    }
+
+    #[test]
+    fn redirects_go_on_from_the_mount() {
+        for (prefix, target, whole) in [
+            ("/proc", "/etc/x", "/etc/x"),
+            ("/proc/", "12/stat", "/proc/12/stat"),
+            ("/proc", "../etc", "/etc"),
+            ("/proc", "..", "/"),
+            ("/", "../../a", "/a"),
+            ("/", "a/../b", "/a/../b"),
+            ("/", "..a", "/..a"),
+        ] {
+            assert_eq!(redirected(prefix.as_bytes(), target.as_bytes()), whole.as_bytes(), "{prefix} {target}");
+        }
+    }
+
+    #[test]
+    fn own_files_are_found() {
+        assert_eq!(own(b"/proc/self/exe", 7), Some((Own::Program, b"".as_slice())));
+        assert_eq!(own(b"/proc/7/cwd/x/y", 7), Some((Own::Directory, b"x/y".as_slice())));
+        assert_eq!(own(b"/proc/8/cwd", 7), None);
+        assert_eq!(own(b"/dev/fd/3", 7), Some((Own::Descriptor(3), b"".as_slice())));
+        assert_eq!(own(b"/dev/stdout", 7), Some((Own::Descriptor(1), b"".as_slice())));
+        assert_eq!(own(b"/proc/self/fd", 7), None);
+        assert_eq!(own(b"/proc/self/fd/-1", 7), None);
+    }
+
+    #[test]
+    fn a_parent_is_the_part_before_the_last_slash() {
+        assert_eq!(
+            (parent(b"/a/b"), parent(b"/a"), parent(b"/")),
+            (b"/a".as_slice(), b"/".as_slice(), b"/".as_slice())
+        );
+        let mut out = Vec::new();
+        digits(&mut out, 1203);
+        assert_eq!(out, b"1203");
+    }
+}

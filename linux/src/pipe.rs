@@ -1,0 +1,83 @@
+//! Pipes and event counters: files of the pipe service, by path.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use protocol::file::{self, features};
+use protocol::{Errno, pipe as service};
+use runtime::Buffers;
+
+use crate::descriptor::{self, OpenFile};
+use crate::message::{insist, slot};
+use crate::numbers::{Outcome, open};
+use crate::path::{self, Follow};
+use crate::paths;
+use crate::task::Task;
+use crate::user_memory;
+
+fn place(name: &[u8]) -> Vec<u8> {
+    let mut path = service::MOUNT.as_bytes().to_vec();
+    path.push(b'/');
+    path.extend_from_slice(name);
+    path
+}
+
+/// `pipe`.
+pub(crate) fn pipe(task: &mut Task, [address, ..]: [u64; 6]) -> Outcome {
+    pipe2(task, [address, 0, 0, 0, 0, 0])
+}
+
+/// `pipe2`.
+pub(crate) fn pipe2(task: &mut Task, [address, flags, ..]: [u64; 6]) -> Outcome {
+    const DIRECT: u64 = 0o4_0000;
+    let flags = flags & 0xffff_ffff;
+    if flags & !(open::CLOSE_ON_EXEC | open::NONBLOCK | DIRECT) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    user_memory::check(address, 8)?;
+    user_memory::touch_write(address, 8)?;
+    let status = flags & open::NONBLOCK;
+    let (first, second) = (slot()?, slot()?);
+    let (answer, _) = path::walk(task, place(service::PIPE), Follow::Yes, |mount, rest, room| {
+        let buffers = Buffers::new().send(rest).receive(room).take(first.handle()).take(second.handle());
+        insist(buffers, |buffers| file::open(mount, status, 0, 0, buffers, crate::files::CHARGED))
+    })?;
+    if answer.handles != 2 {
+        return Err(Errno::EIO);
+    }
+    let close_on_exec = flags & open::CLOSE_ON_EXEC != 0;
+    let mode = answer.mode as u32;
+    let reader = OpenFile::new(first, Vec::new(), mode, features::WAITS, status)?;
+    let writer = OpenFile::new(second, Vec::new(), mode, features::WAITS, status | open::WRITE_ONLY)?;
+    let mut files = task.files.lock();
+    let one = files.insert(0, Arc::new(reader), close_on_exec)?;
+    let two = match files.insert(0, Arc::new(writer), close_on_exec) {
+        Ok(two) => two,
+        Err(error) => {
+            files.remove(one)?;
+            return Err(error);
+        }
+    };
+    drop(files);
+    user_memory::write(address, &[one, two])?;
+    Ok(0)
+}
+
+/// `eventfd`.
+pub(crate) fn eventfd(task: &mut Task, [initial, ..]: [u64; 6]) -> Outcome {
+    eventfd2(task, [initial, 0, 0, 0, 0, 0])
+}
+
+/// `eventfd2`.
+pub(crate) fn eventfd2(task: &mut Task, [initial, flags, ..]: [u64; 6]) -> Outcome {
+    let flags = flags & 0xffff_ffff;
+    if flags & !(open::CLOSE_ON_EXEC | open::NONBLOCK | service::EVENT_SEMAPHORE) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let mut name = service::EVENT.to_vec();
+    paths::digits(&mut name, flags);
+    name.push(b'/');
+    paths::digits(&mut name, initial & 0xffff_ffff);
+    let opened = crate::files::open_path(task, place(&name), 2 | flags & open::NONBLOCK, 0)?;
+    descriptor::install(task, opened, flags & open::CLOSE_ON_EXEC != 0)
+}
