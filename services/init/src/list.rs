@@ -137,7 +137,7 @@ pub(crate) const PROGRAMS: &[Program] = &[
         grants: &[Grant::Archive],
         mounts: &[Mount { prefix: "/", badge: 0 }],
         stack: 128 * 1024,
-        quota: Quota { memories: 4096, mappings: 4096, pages: 1024, pulses: 256, ..QUOTA },
+        quota: Quota { memories: 16384, mappings: 16384, pages: 2048, pulses: 256, ..QUOTA },
         ..PROGRAM
     },
     Program {
@@ -148,7 +148,7 @@ pub(crate) const PROGRAMS: &[Program] = &[
         ..PROGRAM
     },
     Program { name: "pipe", mounts: &[Mount { prefix: "/dev/pipe", badge: 0 }], stack: 128 * 1024, ..PROGRAM },
-    Program { name: "device", mounts: &[Mount { prefix: "/dev", badge: 0 }], ..PROGRAM },
+    Program { name: "device", grants: &[Grant::Path], mounts: &[Mount { prefix: "/dev", badge: 0 }], stack: 128 * 1024, ..PROGRAM },
     Program {
         name: "clock",
         priority: 180,

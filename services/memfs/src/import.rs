@@ -11,7 +11,7 @@ use crate::content::Content;
 use crate::tree::{Kind, NodeId, Time, Tree};
 
 /// Directories that are always there. The empty ones are where others are mounted.
-const DIRECTORIES: [(&str, u32); 22] = [
+const DIRECTORIES: [(&str, u32); 23] = [
     ("bin", 0o755),
     ("boot", 0o755),
     ("dev", 0o755),
@@ -23,6 +23,8 @@ const DIRECTORIES: [(&str, u32); 22] = [
     ("proc", 0o555),
     ("root", 0o700),
     ("run", 0o755),
+    // Where /dev/shm leads.
+    ("run/shm", 0o1777),
     ("sbin", 0o755),
     ("srv", 0o755),
     ("sys", 0o555),
@@ -45,16 +47,16 @@ fn place<'a>(tree: &Tree, path: &'a [u8]) -> Result<Place<'a, NodeId>, Errno> {
 }
 
 /// Make the usual directories, where nothing (such as a link) took their place.
-pub(crate) fn directories(tree: &mut Tree, now: Time) -> Result<(), Errno> {
+pub(crate) fn directories(tree: &mut Tree, now: Time) {
     for (path, mode) in DIRECTORIES {
-        let place = place(tree, path.as_bytes())?;
-        if place.node.is_some() {
-            continue;
+        if let Ok(place) = place(tree, path.as_bytes())
+            && place.node.is_none()
+        {
+            let (directory, name) = (place.directory, place.name);
+            // Without memory for that, nothing else will work either, and say so.
+            let _ = tree.make_directory(directory, name, mode, 0, 0, now);
         }
-        let (directory, name) = (place.directory, place.name);
-        tree.make_directory(directory, name, mode, 0, 0, now)?;
     }
-    Ok(())
 }
 
 /// Take over `root/…`. Gives how many entries could not be.
@@ -123,7 +125,7 @@ mod tests {
     #[test]
     fn the_usual_directories_are_there() {
         let mut tree = Tree::new(Time::default());
-        directories(&mut tree, Time::default()).unwrap();
+        directories(&mut tree, Time::default());
         let tmp = place(&tree, b"tmp").unwrap().node.unwrap();
         assert_eq!(tree.node(tmp).mode, mode::DIRECTORY | 0o1777);
         assert!(place(&tree, b"var/log").unwrap().node.is_some());
@@ -133,7 +135,7 @@ mod tests {
     #[test]
     fn archive_entries_join_what_is_there() {
         let mut tree = Tree::new(Time::default());
-        directories(&mut tree, Time::default()).unwrap();
+        directories(&mut tree, Time::default());
         let time = Time { seconds: 9, nanoseconds: 0 };
         let none = || Ok(Kind::Special { device: 0 });
         entry(&mut tree, b"tmp", mode::DIRECTORY | 0o700, time, none).unwrap();

@@ -15,6 +15,7 @@ mod tree;
 mod waiting;
 
 use abi::Handle;
+use abi::archive::Archive;
 use protocol::resource_manager::Server;
 use runtime::start;
 
@@ -31,34 +32,35 @@ pub(crate) const PAGE: u64 = abi::PAGE_SIZE;
 fn run() {
     let process = start::handle("process");
     let gate = start::handle("gate");
-    let now = Time::from_ns(runtime::clock::realtime_ns());
+    let archive = archive(start::handle("archive"), start::number("archive-length"));
+    // The clock may not be set yet: nothing here is older than the archive.
+    let now = Time::from_ns(runtime::clock::realtime_ns()).max(Time {
+        seconds: archive.map_or(0, |archive| archive.built_seconds()),
+        nanoseconds: 0,
+    });
     let mut tree = Tree::new(now);
-    let bytes = import(&mut tree, start::handle("archive"), start::number("archive-length"));
-    if let Err(errno) = import::directories(&mut tree, now) {
-        runtime::log!(Error, "cannot make directories: {}", errno.text());
-        return;
+    if let Some(archive) = &archive {
+        let failed = import::archive(&mut tree, archive, start::handle("archive"));
+        if failed > 0 {
+            runtime::log!(Warning, "{failed} entries of the archive could not be taken over");
+        }
     }
-    let pages = Pages::new(process, bytes);
+    import::directories(&mut tree, now);
+    let pages = Pages::new(process, archive.map_or(&[], |archive| archive.bytes()));
     let error = Server::new(gate, Files::new(gate, process, tree, pages)).serve();
     runtime::log!(Error, "cannot receive: {}", error.text());
 }
 
-/// Take over the archive's tree, if there is one. Gives the archive's bytes.
-fn import(tree: &mut Tree, memory: Handle, length: u64) -> &'static [u8] {
+/// The boot archive, if there is one.
+fn archive(memory: Handle, length: u64) -> Option<Archive<'static>> {
     if memory.is_none() {
-        return &[];
+        return None;
     }
     match runtime::mapping::archive(memory, length) {
-        Ok(archive) => {
-            let failed = import::archive(tree, &archive, memory);
-            if failed > 0 {
-                runtime::log!(Warning, "{failed} entries of the archive could not be taken over");
-            }
-            archive.bytes()
-        }
+        Ok(archive) => Some(archive),
         Err(error) => {
             runtime::log!(Error, "cannot use the archive: {}", error.text());
-            &[]
+            None
         }
     }
 }
