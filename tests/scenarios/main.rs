@@ -1,8 +1,13 @@
 //! Scenarios, named by the points of the issue that they show: `cargo test point_02` runs those of point 2.
 
+mod abuse;
 mod bad_input;
+mod bench;
 mod exec;
 mod interactive;
+mod personality;
+mod programs;
+mod services;
 
 use std::process::ExitCode;
 use std::sync::OnceLock;
@@ -17,7 +22,15 @@ type Scenario = (&'static str, fn(&Baton) -> Outcome);
 const WITHOUT_GUEST: &[&[Scenario]] = &[bad_input::SCENARIOS];
 
 /// Scenarios that boot.
-const WITH_GUEST: &[&[Scenario]] = &[exec::SCENARIOS, interactive::SCENARIOS];
+const WITH_GUEST: &[&[Scenario]] = &[
+    exec::SCENARIOS,
+    interactive::SCENARIOS,
+    services::SCENARIOS,
+    personality::SCENARIOS,
+    programs::SCENARIOS,
+    abuse::SCENARIOS,
+    bench::SCENARIOS,
+];
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();

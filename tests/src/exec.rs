@@ -62,6 +62,13 @@ impl Exec {
         self
     }
 
+    /// How long it may take, in place of the usual.
+    #[must_use]
+    pub fn seconds(mut self, seconds: u64) -> Self {
+        self.limit = Duration::from_secs(seconds);
+        self
+    }
+
     /// Run it to the end.
     ///
     /// # Errors

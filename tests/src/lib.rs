@@ -6,9 +6,11 @@
 
 mod exec;
 mod programs;
+mod script;
 mod terminal;
 
 pub use exec::{Exec, Run};
+pub use script::Script;
 pub use terminal::{Key, PROMPT, Terminal};
 
 use std::path::{Path, PathBuf};
@@ -76,6 +78,12 @@ impl Baton {
         self.exec(&["sh", "-c", script])
     }
 
+    /// Commands for a shell in the guest, each with what it must print.
+    #[must_use]
+    pub fn script(&self) -> Script {
+        Script::new(&self.runner)
+    }
+
     /// Boot to a shell on a terminal of 24 rows and 80 columns.
     ///
     /// # Errors
@@ -84,7 +92,7 @@ impl Baton {
         Terminal::new(&self.runner, arguments)
     }
 
-    /// A static program from this C source, built with musl.
+    /// A static program from this C source, built with musl. Sources may include `check.h` of `tests/programs`.
     ///
     /// # Errors
     /// It cannot be compiled.

@@ -19,15 +19,20 @@ pub(crate) fn c_with_musl(folder: &Path, name: &str, source: &str) -> Result<Pat
     };
     compile(folder, &format!("{name}-musl"), &format!("{name}.c"), source, |file, program| {
         let mut command = Command::new(&compiler);
-        command.args(["-static", "-O1", "-pthread", "-o"]).arg(program).arg(file);
+        command.args(["-static", "-O1", "-pthread", "-w"]).arg(include()).arg("-o").arg(program).arg(file);
         command
     })
+}
+
+/// Where the sources' common header is.
+fn include() -> String {
+    format!("-I{}", Path::new(env!("CARGO_MANIFEST_DIR")).join("programs").display())
 }
 
 pub(crate) fn c_with_glibc(folder: &Path, name: &str, source: &str) -> Result<PathBuf, Failed> {
     compile(folder, &format!("{name}-glibc"), &format!("{name}.c"), source, |file, program| {
         let mut command = Command::new("gcc");
-        command.args(["-static", "-O1", "-pthread", "-o"]).arg(program).arg(file);
+        command.args(["-static", "-O1", "-pthread", "-w"]).arg(include()).arg("-o").arg(program).arg(file);
         command
     })
 }

@@ -133,6 +133,11 @@ impl Terminal {
         Ok(rest.rsplit_once('\n').map_or(String::new(), |(output, _)| format!("{output}\n")))
     }
 
+    /// Give the guest a moment to begin what was typed: there is nothing to be seen of a program that only waits.
+    pub fn pause(&self) {
+        thread::sleep(Duration::from_millis(500));
+    }
+
     /// Wait for the shell's first prompt.
     ///
     /// # Errors

@@ -1,0 +1,111 @@
+//! Point 4: user space as separate processes, and what becomes of one that dies.
+
+use system_tests::{Baton, Key, Outcome, ensure, ensure_equal};
+
+use crate::Scenario;
+
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    ("point_04_services_are_processes", services_are_processes),
+    ("point_04_memory_file_system_is_restarted", memory_file_system_is_restarted),
+    ("point_04_terminal", terminal_discipline),
+];
+
+fn services_are_processes(baton: &Baton) -> Outcome {
+    let mut script = baton.script();
+    for name in [
+        "init",
+        "process",
+        "path",
+        "registry",
+        "memfs",
+        "bootfs",
+        "console",
+        "serial",
+        "virtio-serial",
+        "clock",
+        "pipe",
+        "device",
+        "procfs",
+        "log",
+        "launch",
+    ] {
+        // The clock's work is done once it has told the time.
+        if name != "clock" {
+            script = script.mentions("ps", &format!(" {name}\n"));
+        }
+    }
+    script
+        .ends("dmesg | grep -q .", 0)
+        .ends("echo x > /bin/x", 1)
+        .ends("echo x > /proc/version", 1)
+        .prints("head -c 4 /dev/zero | od -An -tx1", " 00 00 00 00\n")
+        .prints("cat /dev/null | wc -c; echo x > /dev/null", "0\n")
+        .prints("head -c 1000 /dev/urandom | wc -c", "1000\n")
+        .prints("cat /proc/self/comm", "cat\n")
+        .prints("cat /proc/$$/cmdline | tr '\\0' ' '", "sh /tmp/script ")
+        .prints("grep -c . /proc/stat /proc/meminfo /proc/uptime /proc/loadavg >/dev/null && echo there", "there\n")
+        .prints("cd /; ls", "bin\nboot\ndev\netc\nproc\nroot\nsbin\nsystem\ntmp\nusr\nvar\n")
+        .run()
+}
+
+fn memory_file_system_is_restarted(baton: &Baton) -> Outcome {
+    baton
+        .script()
+        .prints("echo content > /tmp/file; exec 7< /tmp/file 8< /tmp/script; cat /tmp/file", "content\n")
+        .prints("kill -9 $(pidof memfs); sleep 1; echo the shell goes on", "the shell goes on\n")
+        .mentions("cat <&7", "I/O error")
+        .ends("cat /tmp/file", 1)
+        .prints("mkdir -p /tmp; echo again > /tmp/new; cat /tmp/new", "again\n")
+        .mentions("ps", " memfs\n")
+        .mentions("dmesg", "memfs")
+        .run()
+}
+
+fn terminal_discipline(baton: &Baton) -> Outcome {
+    let terminal = baton.terminal(&[])?;
+    terminal.wait_for_prompt()?;
+    // Lines are edited by the terminal for programs that read them.
+    terminal.line("cat > /tmp/typed")?;
+    terminal.pause();
+    terminal.type_text("wrogn")?;
+    terminal.press(Key::Backspace)?;
+    terminal.press(Key::Backspace)?;
+    terminal.line("ng")?;
+    terminal.type_text("all of this goes")?;
+    terminal.press(Key::Control('U'))?;
+    terminal.line("kept")?;
+    terminal.type_text("one two")?;
+    terminal.press(Key::Control('W'))?;
+    terminal.press(Key::Enter)?;
+    terminal.press(Key::Control('D'))?;
+    terminal.wait_for_prompt()?;
+    ensure_equal!(terminal.run("cat /tmp/typed")?, "wrong\nkept\none \n", "what was typed");
+    // Signals from keys.
+    terminal.line("sleep 100")?;
+    terminal.pause();
+    terminal.press(Key::Control('C'))?;
+    terminal.wait_for("^C")?;
+    terminal.wait_for_prompt()?;
+    terminal.line("sh -c 'trap \"\" INT; sleep 1; echo survived'")?;
+    terminal.pause();
+    terminal.press(Key::Control('C'))?;
+    terminal.wait_for("\nsurvived\n")?;
+    // Without echo, and byte by byte.
+    terminal.wait_for_prompt()?;
+    terminal.line("stty -echo; read x; stty echo; echo \"got $x\"")?;
+    terminal.pause();
+    terminal.line("secret")?;
+    terminal.wait_for("got secret")?;
+    ensure_equal!(terminal.screen().matches("secret").count(), 1, "the secret is not echoed");
+    terminal.wait_for_prompt()?;
+    terminal.line("stty raw -echo; dd bs=1 count=3 2>/dev/null | od -An -tx1; stty sane")?;
+    terminal.pause();
+    terminal.press(Key::Control('C'))?;
+    terminal.press(Key::Control('D'))?;
+    terminal.type_text("x")?;
+    terminal.wait_for("03 04 78")?;
+    terminal.wait_for_prompt()?;
+    ensure!(terminal.run("tty")?.contains("/dev/"), "{}", terminal.screen());
+    ensure_equal!(terminal.run("stty size")?, "24 80\n", "the window's size");
+    Ok(())
+}
