@@ -1,5 +1,6 @@
 //! The first process: what the machine found at boot becomes init's memory, handles and boot record.
 
+use crate::bytes::store;
 use crate::kernel::Kernel;
 use crate::machine::{Context, Frame, Machine, PageAccess};
 use crate::memory::Memory;
@@ -248,11 +249,15 @@ fn record_bytes(record: &BootRecord) -> [u8; size_of::<BootRecord>()] {
         record.arena_length,
         record.entry_tsc,
     ];
-    const _: () = assert!(size_of::<BootRecord>() == 8 * (5 + RAM_RANGES + 10));
-    let words = head.into_iter().chain(record.ram.iter().map(|handle| handle.0)).chain(tail);
+    const HEAD: usize = 5;
+    const WORDS: usize = HEAD + RAM_RANGES + 10;
+    const _: () = assert!(size_of::<BootRecord>() == 8 * WORDS);
+    let mut words = [0; WORDS];
     // Bound: the record.
-    for (to, word) in bytes.chunks_exact_mut(8).zip(words) {
-        to.copy_from_slice(&word.to_le_bytes());
+    let places = words.iter_mut();
+    for (to, word) in places.zip(head.into_iter().chain(record.ram.iter().map(|handle| handle.0)).chain(tail)) {
+        *to = word;
     }
+    store(&mut bytes, &words);
     bytes
 }

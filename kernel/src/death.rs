@@ -336,7 +336,7 @@ impl<M: Machine> Kernel<M> {
                 }
             }
             Teardown::Callers => {
-                let end = self.pools[Kind::Thread as usize].high_water();
+                let end = self.pool(Kind::Thread).high_water();
                 let start = process.cursor.get();
                 let stop = end.min(start + SCAN);
                 if process.served.get() {

@@ -4,6 +4,7 @@
 //! does not take comes here, where an exchange is parsed once into the thread (`operation`, `envelope`, `deadline`)
 //! and then may block, be finished piece by piece, or be answered on the spot by a kernel object.
 
+use crate::bytes::word;
 use crate::kernel::Kernel;
 use crate::machine::{Context, Machine, Outcome};
 use crate::thread::{ENVELOPE, FAULTING, Thread, Work};
@@ -19,16 +20,6 @@ const FLAGS: u64 = flags::DEADLINE_SEND
     | flags::CHARGE_ME
     | flags::RETRY
     | flags::HOLD;
-
-/// Words of a structure that was read from user memory.
-pub(crate) fn word(bytes: &[u8], index: usize) -> u64 {
-    let mut raw = [0; 8];
-    // Bound: 8 bytes. Offsets are constants within the structure; the iterator forms cannot panic.
-    for (to, from) in raw.iter_mut().zip(bytes.iter().skip(index * 8)) {
-        *to = *from;
-    }
-    u64::from_le_bytes(raw)
-}
 
 impl<M: Machine> Kernel<M> {
     /// A thread made the system call.
@@ -133,7 +124,7 @@ impl<M: Machine> Kernel<M> {
         let mut whole = true;
         for (count, segments) in [(envelope.send_count, &envelope.send), (envelope.receive_count, &envelope.receive)] {
             let mut total = 0_u64;
-            for segment in &segments[..usize::from(count)] {
+            for segment in segments.iter().take(usize::from(count)) {
                 whole &= segment.length <= MESSAGE_MAXIMUM
                     && segment.address.checked_add(segment.length).is_some_and(|end| end <= USER_END);
                 total += segment.length.min(MESSAGE_MAXIMUM);

@@ -1,7 +1,7 @@
 //! Faults: a message to the thread's fault connection (its pager), then what the pager refused becomes an upcall, or a
 //! second message, or the end of the thread. And the other upcalls: foreign system calls, posted interrupts.
 
-use crate::exchange::word;
+use crate::bytes::{store, word};
 use crate::kernel::Kernel;
 use crate::machine::{Context, Machine};
 use crate::schedule::SCHEDULE;
@@ -76,11 +76,9 @@ impl<M: Machine> Kernel<M> {
 
     fn write_words(&self, thread: &Thread<M>, address: u64, words: &[u64]) -> bool {
         let mut bytes = [0; size_of::<SavedPlace>()];
-        // Bound: the structure.
-        for (to, word) in bytes.chunks_exact_mut(8).zip(words) {
-            to.copy_from_slice(&word.to_le_bytes());
-        }
-        self.machine.write(thread.space.get(), address, &bytes[..words.len().min(6) * 8])
+        store(&mut bytes, words);
+        let length = (words.len() * 8).min(bytes.len());
+        self.machine.write(thread.space.get(), address, bytes.get(..length).unwrap_or_default())
     }
 
     /// Enter the library's fault handler, if there is one and it is not already at work.

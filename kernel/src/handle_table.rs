@@ -127,7 +127,7 @@ impl<M: Machine> Tables<M> {
             return Err(Error::BadArgument);
         }
         let page = pool.take(|page| self.page_link(page)).ok_or(Error::Exhausted)?;
-        process.directory[count as usize].set(page);
+        process.directory[count as usize & (DIRECTORY - 1)].set(page);
         process.handle_pages.set(count + 1);
         // Bound: 64 entries. Chained so that the lowest index is used first.
         for position in (0..PAGE_ENTRIES).rev() {
@@ -152,7 +152,7 @@ impl<M: Machine> Tables<M> {
         if count == 0 {
             return false;
         }
-        let page = process.directory[count as usize - 1].replace(0);
+        let page = process.directory[(count as usize - 1) & (DIRECTORY - 1)].replace(0);
         process.handle_pages.set(count - 1);
         process.free_handle.set(0);
         // Bound: 64 entries. Generations start anew with the next process: its handles are other handles.

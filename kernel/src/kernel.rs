@@ -77,7 +77,8 @@ impl<M: Machine> Kernel<M> {
             arena_total: boot.arena_length,
         };
         if let Err(error) = kernel.create_init(boot) {
-            kernel.machine.print(format_args!("init cannot be created: {}", error.text()));
+            kernel.machine.print(format_args!("init cannot be created"));
+            let _ = error;
             kernel.machine.halt();
         }
         kernel
@@ -177,9 +178,14 @@ impl<M: Machine> Kernel<M> {
         }
     }
 
+    /// The slots of a kind.
+    pub(crate) fn pool(&self, kind: Kind) -> &Pool {
+        &self.pools[kind as usize & (KINDS - 1)]
+    }
+
     /// How many objects of a kind are in use, for tests.
     #[must_use]
     pub fn objects(&self, kind: Kind) -> u32 {
-        self.pools[kind as usize & (KINDS - 1)].used()
+        self.pool(kind).used()
     }
 }

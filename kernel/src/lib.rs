@@ -11,6 +11,7 @@
 mod alarm;
 mod baton;
 mod boot;
+mod bytes;
 mod call;
 mod connection;
 mod death;

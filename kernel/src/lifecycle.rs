@@ -29,7 +29,7 @@ impl<M: Machine> Kernel<M> {
         if kind != Kind::Process && !account.charge(resource(kind), 1) {
             return Err(Error::QuotaExceeded);
         }
-        let pool = &self.pools[kind as usize];
+        let pool = self.pool(kind);
         let Some(index) = pool.take(|slot| &self.tables.header(kind, slot).next) else {
             if kind != Kind::Process {
                 account.release(resource(kind), 1);
@@ -88,7 +88,7 @@ impl<M: Machine> Kernel<M> {
         }
         header.dying.set(false);
         if header.generation.get() < u32::MAX - 1 {
-            self.pools[kind as usize].give(index, &header.next);
+            self.pool(kind).give(index, &header.next);
         }
     }
 

@@ -52,9 +52,9 @@ impl Account {
     /// Start with this quota and nothing used.
     pub(crate) fn reset(&self, quota: &Quota) {
         // Bound: the resources.
-        for (index, amount) in vector(quota).into_iter().enumerate() {
-            self.limit[index].set(amount);
-            self.used[index].set(0);
+        for ((limit, used), amount) in self.limit.iter().zip(&self.used).zip(vector(quota)) {
+            limit.set(amount);
+            used.set(0);
         }
         self.priority.set(quota.priority);
     }

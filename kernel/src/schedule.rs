@@ -264,18 +264,24 @@ impl<M: Machine> Kernel<M> {
 
     /// Make the batons ready that rest because this thread could not run.
     pub(crate) fn wake_helpers(&self, index: u32) {
-        let (mut list, mut length, mut at) = ([0; CHAIN], 1, 0);
+        // The threads to look at.
+        let (mut list, mut at, mut end) = ([0; CHAIN], 0, 1);
         list[0] = index;
         // Bound: CHAIN threads.
-        while at < length {
-            let here = list[at];
+        while at < end {
+            let here = list[at & (CHAIN - 1)];
             at += 1;
+            let mut look_at = |thread: u32| {
+                if end < CHAIN {
+                    list[end & (CHAIN - 1)] = thread;
+                    end += 1;
+                }
+            };
             let thread = self.tables.thread(here);
             let served = (thread.serving.get() & 0xffff) as u32;
             let caller = self.tables.thread(served);
-            if served != 0 && caller.request.get() == thread.serving.get() && caller.code() == REPLY && length < CHAIN {
-                list[length] = served;
-                length += 1;
+            if served != 0 && caller.request.get() == thread.serving.get() && caller.code() == REPLY {
+                look_at(served);
             }
             let gate = self.tables.gate(thread.gate.get());
             if thread.gate.get() == 0 || gate.busy() != here {
@@ -287,10 +293,7 @@ impl<M: Machine> Kernel<M> {
                 if current != 0 && self.tables.baton(current).holder.get() == waiter {
                     self.make_ready(current);
                 }
-                if length < CHAIN {
-                    list[length] = waiter;
-                    length += 1;
-                }
+                look_at(waiter);
             }
         }
     }

@@ -95,7 +95,7 @@ impl Capacities {
         // Shares in 1/256 of the arena.
         let count = |share: u64, size: usize, limit: usize| {
             let wanted = bytes * share / 256 / size as u64;
-            wanted.clamp(2, limit as u64) as u32
+            wanted.max(2).min(limit as u64) as u32
         };
         let mut capacities = Self {
             threads: count(24, size_of::<Thread<M>>(), OBJECTS),

@@ -29,7 +29,7 @@ impl Node {
     }
 }
 
-/// Finds the node of a member.
+/// Finds the node of a member. Used as `dyn`: one copy of the tree's code serves all trees.
 pub(crate) trait Forest {
     /// The node of member `id`.
     fn node(&self, id: u32) -> &Node;
@@ -41,7 +41,7 @@ fn rank(id: u32) -> u32 {
 }
 
 /// Put `child` where `old` hangs below `parent` (or at the root).
-fn replace<F: Forest>(forest: &F, root: &Cell<u32>, parent: u32, old: u32, child: u32) {
+fn replace(forest: &dyn Forest, root: &Cell<u32>, parent: u32, old: u32, child: u32) {
     if parent == 0 {
         root.set(child);
     } else {
@@ -54,7 +54,7 @@ fn replace<F: Forest>(forest: &F, root: &Cell<u32>, parent: u32, old: u32, child
 }
 
 /// Turn `id` and its parent around, keeping the order.
-fn rotate_up<F: Forest>(forest: &F, root: &Cell<u32>, id: u32) {
+fn rotate_up(forest: &dyn Forest, root: &Cell<u32>, id: u32) {
     let node = forest.node(id);
     let parent = node.parent.get();
     let above = forest.node(parent);
@@ -77,8 +77,7 @@ fn rotate_up<F: Forest>(forest: &F, root: &Cell<u32>, id: u32) {
 }
 
 /// Add `id`, behind members with the same key.
-#[inline(never)]
-pub(crate) fn insert<F: Forest>(forest: &F, root: &Cell<u32>, id: u32, key: u64) {
+pub(crate) fn insert(forest: &dyn Forest, root: &Cell<u32>, id: u32, key: u64) {
     let node = forest.node(id);
     debug_assert!(id != 0 && !node.linked());
     node.key.set(key);
@@ -106,8 +105,7 @@ pub(crate) fn insert<F: Forest>(forest: &F, root: &Cell<u32>, id: u32, key: u64)
 }
 
 /// Take `id` out, if it is in.
-#[inline(never)]
-pub(crate) fn remove<F: Forest>(forest: &F, root: &Cell<u32>, id: u32) {
+pub(crate) fn remove(forest: &dyn Forest, root: &Cell<u32>, id: u32) {
     let node = forest.node(id);
     if !node.linked() {
         return;
@@ -125,7 +123,7 @@ pub(crate) fn remove<F: Forest>(forest: &F, root: &Cell<u32>, id: u32) {
 }
 
 /// The member with the smallest key, 0 if there is none.
-pub(crate) fn first<F: Forest>(forest: &F, root: &Cell<u32>) -> u32 {
+pub(crate) fn first(forest: &dyn Forest, root: &Cell<u32>) -> u32 {
     let mut at = root.get();
     if at == 0 {
         return 0;
@@ -141,7 +139,7 @@ pub(crate) fn first<F: Forest>(forest: &F, root: &Cell<u32>) -> u32 {
 }
 
 /// The member after `id`, 0 if it is the last.
-pub(crate) fn next<F: Forest>(forest: &F, id: u32) -> u32 {
+pub(crate) fn next(forest: &dyn Forest, id: u32) -> u32 {
     let mut at = forest.node(id).right.get();
     if at != 0 {
         // Bound: the depth of the tree.
@@ -164,7 +162,7 @@ pub(crate) fn next<F: Forest>(forest: &F, id: u32) -> u32 {
 }
 
 /// The last member whose key is at most `key`, 0 if there is none.
-pub(crate) fn last_up_to<F: Forest>(forest: &F, root: &Cell<u32>, key: u64) -> u32 {
+pub(crate) fn last_up_to(forest: &dyn Forest, root: &Cell<u32>, key: u64) -> u32 {
     let (mut best, mut at) = (0, root.get());
     // Bound: the depth of the tree.
     while at != 0 {

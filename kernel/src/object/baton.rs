@@ -45,6 +45,7 @@ impl<M: Machine> Kernel<M> {
         baton.low_priority.set(low_priority);
     }
 
+    #[inline(never)]
     pub(super) fn baton_method(&self, request: &Request<'_, M>) -> Answer {
         let baton = self.tables.baton(request.object);
         match request.method {

@@ -49,6 +49,7 @@ impl<M: Machine> Kernel<M> {
         }
     }
 
+    #[inline(never)]
     pub(super) fn gate_method(&self, request: &Request<'_, M>) -> Answer {
         let [first, second, ..] = request.words;
         let gate = self.tables.gate(request.object);

@@ -27,6 +27,7 @@ fn allowed(rights: Rights) -> u64 {
 }
 
 impl<M: Machine> Kernel<M> {
+    #[inline(never)]
     pub(super) fn memory_method(&self, request: &Request<'_, M>) -> Answer {
         let memory = self.tables.memory(request.object);
         match request.method {

@@ -71,11 +71,8 @@ impl<M: Machine> Kernel<M> {
             words: thread.context.words(),
         };
         if request.method >> 8 != reference.kind as u16 {
-            return Err(if abi::object::method_name(request.method).is_some() {
-                Error::WrongKind
-            } else {
-                Error::Unsupported
-            });
+            let exists = matches!(Kind::from_number((request.method >> 8) as u8), Some(kind) if kind != Kind::Free);
+            return Err(if exists { Error::WrongKind } else { Error::Unsupported });
         }
         let words = match reference.kind {
             Kind::Process => self.process_method(&request)?,
@@ -136,7 +133,8 @@ impl<M: Machine> Kernel<M> {
         // Bound: SEGMENTS.
         for segment in envelope.send.iter().take(usize::from(envelope.send_count)) {
             let length = (segment.length as usize).min(bytes.len() - at);
-            if !self.machine.read(thread.space.get(), segment.address, &mut bytes[at..at + length]) {
+            let part = bytes.get_mut(at..at + length).unwrap_or_default();
+            if !self.machine.read(thread.space.get(), segment.address, part) {
                 return Err(Error::BadAddress);
             }
             at += length;
@@ -154,7 +152,7 @@ impl<M: Machine> Kernel<M> {
         // Bound: SEGMENTS.
         for Segment { address, length } in envelope.receive.iter().take(usize::from(envelope.receive_count)) {
             let length = (*length as usize).min(bytes.len() - at);
-            if !self.machine.write(thread.space.get(), *address, &bytes[at..at + length]) {
+            if !self.machine.write(thread.space.get(), *address, bytes.get(at..at + length).unwrap_or_default()) {
                 return Err(Error::BadAddress);
             }
             at += length;

@@ -1,7 +1,7 @@
 //! Methods of a process: what is created in it, its mappings, its handle table, its quota.
 
 use super::{Answer, DONE, Request};
-use crate::exchange::word;
+use crate::bytes::{store, word};
 use crate::handle_table::{DIRECTORY, PAGE_ENTRIES, Reference};
 use crate::kernel::Kernel;
 use crate::machine::{Context, Machine};
@@ -32,15 +32,21 @@ fn quota_from(bytes: &[u8; size_of::<Quota>()]) -> Quota {
     }
 }
 
-fn quota_bytes(quota: &Quota, bytes: &mut [u8]) {
-    let numbers = crate::quota::vector(quota).into_iter().chain([quota.priority]);
-    // Bound: the fields.
-    for (to, number) in bytes.chunks_exact_mut(4).zip(numbers) {
-        to.copy_from_slice(&number.to_le_bytes());
-    }
+/// A quota as words: its fields are pairs of 32-bit numbers.
+fn quota_words(quota: &Quota) -> [u64; size_of::<Quota>() / 8] {
+    let [processes, threads, batons, gates, connections, pulses, memories, mappings, pages] =
+        crate::quota::vector(quota).map(u64::from);
+    [
+        processes | threads << 32,
+        batons | gates << 32,
+        connections | pulses << 32,
+        memories | mappings << 32,
+        pages | u64::from(quota.priority) << 32,
+    ]
 }
 
 impl<M: Machine> Kernel<M> {
+    #[inline(never)]
     pub(super) fn process_method(&self, request: &Request<'_, M>) -> Answer {
         match request.method {
             method::HANDLE_INFORMATION => return self.handle_information(request),
@@ -111,9 +117,9 @@ impl<M: Machine> Kernel<M> {
             method::DESTROY => self.destroy_handle(request),
             method::USAGE => {
                 let mut bytes = [0; size_of::<abi::quota::Usage>()];
-                let (limit, used) = bytes.split_at_mut(size_of::<Quota>());
-                quota_bytes(&process.account.quota(true), limit);
-                quota_bytes(&process.account.quota(false), used);
+                store(&mut bytes, &quota_words(&process.account.quota(true)));
+                let used = bytes.get_mut(size_of::<Quota>()..).unwrap_or_default();
+                store(used, &quota_words(&process.account.quota(false)));
                 self.give_bytes(request.caller, &bytes)?;
                 DONE
             }

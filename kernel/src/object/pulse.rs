@@ -37,6 +37,7 @@ impl<M: Machine> Kernel<M> {
         self.hand_out(request, Kind::Pulse, index, Rights::ALL)
     }
 
+    #[inline(never)]
     pub(super) fn pulse_method(&self, request: &Request<'_, M>) -> Answer {
         request.need(Rights::MANAGE)?;
         let index = request.object;

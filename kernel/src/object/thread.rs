@@ -1,7 +1,7 @@
 //! Methods of a thread.
 
 use super::{Answer, DONE, Request};
-use crate::exchange::word;
+use crate::bytes::{store, word};
 use crate::gate::ODD;
 use crate::kernel::Kernel;
 use crate::machine::{Context, Machine};
@@ -89,6 +89,7 @@ impl<M: Machine> Kernel<M> {
         if baton != 0 && (object.owned.get() || self.in_use(baton, 0)) { Err(Error::Busy) } else { Ok(baton) }
     }
 
+    #[inline(never)]
     pub(super) fn thread_method(&self, request: &Request<'_, M>) -> Answer {
         if !request.itself {
             request.need(Rights::MANAGE)?;
@@ -223,11 +224,9 @@ impl<M: Machine> Kernel<M> {
 
 fn registers_bytes(registers: &Registers) -> [u8; size_of::<Registers>()] {
     let mut bytes = [0; size_of::<Registers>()];
+    store(&mut bytes, &registers.general);
     let tail = [registers.rip, registers.rflags, registers.fs_base, registers.gs_base];
-    // Bound: the registers.
-    for (to, value) in bytes.chunks_exact_mut(8).zip(registers.general.into_iter().chain(tail)) {
-        to.copy_from_slice(&value.to_le_bytes());
-    }
+    store(bytes.get_mut(size_of_val(&registers.general)..).unwrap_or_default(), &tail);
     bytes
 }
 
