@@ -81,7 +81,7 @@ pub fn init_panicked(information: &core::panic::PanicInfo<'_>) -> ! {
     let ports = Handle(PORTS.load(Ordering::Relaxed));
     let mut line = log::Line::new();
     // A line that is too long is cut off.
-    let _ = write!(line, "init: {information}");
+    let _ = write!(line, "{information}");
     for chunk in line.text().chunks(16).chain([&b"\n"[..]]) {
         let _ = memory::port_write_bytes(ports, log::DEBUG_PORT, chunk);
     }

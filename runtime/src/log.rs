@@ -1,16 +1,16 @@
 //! Saying something in the system log: `log!("{count} blocks")`, `log!(Warning, "…")`.
 //!
 //! A line is made on the stack and sent to the connection named `log`; without one, or when the log does not take it,
-//! it is lost. Programs that must not wait for the log (those that start it or give it memory) have the number `log-poll`
-//! in their start record: what they say is lost when the log is busy.
+//! it is lost. Programs that must not wait for the log for long (those that start it or give it memory) have the number
+//! `log-wait-ns` in their start record: what they say is lost when the log is busy for longer.
 
 use core::fmt::{Result, Write};
 
 use abi::Handle;
-use abi::call::{POLL, flags::DEADLINE_SEND};
+use abi::call::flags::{DEADLINE_REPLY, DEADLINE_SEND};
 
 use crate::exchange::{Buffers, Message, Options, call};
-use crate::start;
+use crate::{clock, start};
 
 /// Label of the log's `append` message: `protocol::log` and this file agree by a test there.
 pub const APPEND: u64 = 1;
@@ -67,10 +67,9 @@ impl Line {
             return;
         }
         let message = Message::new(APPEND, [level as u64, 0, 0, 0]);
-        let options = if start::number("log-poll") == 0 {
-            Options::NONE
-        } else {
-            Options { flags: DEADLINE_SEND, deadline: POLL }
+        let options = match start::number("log-wait-ns") {
+            0 => Options::NONE,
+            wait => Options { flags: DEADLINE_SEND | DEADLINE_REPLY, deadline: clock::monotonic_ns() + wait },
         };
         // A log that is gone loses lines; there is nowhere to say so.
         let _ = call(connection, message, &mut Buffers::new().send(self.text()), options);

@@ -14,6 +14,9 @@ use crate::list::{self, Grant};
 use crate::service::Running;
 use crate::{Doing, Init, NATIVE_IDENTITY, Problem, death_badge, has_room, index_of};
 
+/// Pid of the process service.
+const PROCESS_PID: u64 = 2;
+
 /// Why a program is not even tried again.
 pub(crate) const MISSING: &str = "no such program";
 
@@ -27,13 +30,6 @@ impl Drop for Child {
             let _ = process::destroy(self.0);
         }
     }
-}
-
-/// Memory of a program's own: the start record, the stack, its writable segments, one after the other.
-struct Private {
-    memory: OwnedHandle,
-    /// Where in the Memory it begins.
-    offset: u64,
 }
 
 impl Init {
@@ -60,27 +56,31 @@ impl Init {
         let rights = Rights::RECEIVE.and(Rights::MANAGE).and(Rights::COPY);
         give(&mut record, process, "gate", self.services[index].gate, rights)?;
         let length = PAGE_SIZE + program.stack + image.private_length();
-        let (pid, private) = if is_process {
-            (2, self.carve(length)?)
+        let early = self.system_page.is_none();
+        let (pid, private) = if early {
+            (if is_process { PROCESS_PID } else { 0 }, self.carve(length)?)
         } else {
-            let native = self.add_native(process, program.name, program.flags)?;
+            let (pid, connection) = self.add_native(process, program.name, program.flags)?;
             let slot = OwnedHandle::new(handle::reserve().doing("a slot")?);
             let mut buffers = Buffers::new().take(slot.handle());
-            protocol::process::allocate(native.1.handle(), length, 0, &mut buffers, Options::NONE)
+            protocol::process::allocate(connection.handle(), length, 0, &mut buffers, Options::NONE)
                 .doing("its memory")?;
-            give(&mut record, process, "process", native.1.handle(), Rights::SEND.and(Rights::COPY))?;
-            process::map(process, self.system_page, SYSTEM_PAGE_ADDRESS, access::READ, 0, PAGE_SIZE)
-                .doing("mapping the system page")?;
-            (native.0, Private { memory: slot, offset: 0 })
+            give(&mut record, process, "process", connection.handle(), Rights::SEND.and(Rights::COPY))?;
+            (pid, slot)
         };
+        if !is_process {
+            let page = if early { self.first_page } else { self.system_page };
+            process::map(process, page, SYSTEM_PAGE_ADDRESS, access::READ, 0, PAGE_SIZE)
+                .doing("mapping the system page")?;
+        }
         if program.name != list::LOG {
             self.connect(&mut record, process, "log", list::LOG, 0)?;
         }
         for grant in program.grants {
             self.grant(&mut record, process, index, *grant)?;
         }
-        fill(&private, &record, program.stack, &image, file.data)?;
-        self.map(process, &private, program.stack, &image, file.data_offset)?;
+        fill(private.handle(), &record, program.stack, &image, file.data)?;
+        self.map(process, private.handle(), program.stack, &image, file.data_offset)?;
 
         let thread = handle::with_room(|| process::create_thread(process, self.services[index].faults));
         let thread = OwnedHandle::new(thread.doing("making its thread")?);
@@ -96,17 +96,13 @@ impl Init {
         pulse::bind_death(death.0, process).doing("watching its process")?;
         thread::start(thread.handle(), image.entry, STACK_TOP, RECORD_ADDRESS, baton.handle())
             .doing("starting its thread")?;
-        let since_ns = if self.system_page.is_none() { 0 } else { clock::monotonic_ns() };
+        let since_ns = clock::monotonic_ns();
         let death = core::mem::replace(&mut death.0, Handle::NONE);
-        if is_process {
-            // Nobody else holds it.
-            core::mem::forget(private);
-        }
         Ok(Running { process: core::mem::replace(&mut child.0, Handle::NONE), death, pid, since_ns })
     }
 
     /// Tell the process service of a new program: its pid, and its connection there.
-    fn add_native(&self, process: Handle, name: &str, flags: u64) -> Result<(u64, OwnedHandle), Problem> {
+    pub(crate) fn add_native(&self, process: Handle, name: &str, flags: u64) -> Result<(u64, OwnedHandle), Problem> {
         let slot = OwnedHandle::new(handle::reserve().doing("a slot")?);
         let rights = Rights::MANAGE.and(Rights::DESTROY).and(Rights::COPY);
         let mut buffers = Buffers::new().send(name.as_bytes()).give(process, rights).take(slot.handle());
@@ -115,8 +111,8 @@ impl Init {
         Ok((answer.pid, slot))
     }
 
-    /// Memory for the process service, which nobody can give but init: from the start of a RAM range.
-    fn carve(&mut self, length: u64) -> Result<Private, Problem> {
+    /// Memory for what runs before the process service, and for that: from the start of a RAM range. It stays when the handle is closed.
+    pub(crate) fn carve(&mut self, length: u64) -> Result<OwnedHandle, Problem> {
         let count = (self.boot.ram_count as usize).min(self.boot.ram.len());
         for (range, used) in self.boot.ram[..count].iter().zip(&mut self.ram_used) {
             if !has_room(*range, *used, length) {
@@ -128,7 +124,7 @@ impl Init {
             *used += length;
             let window = Mapping::new(memory, 0, length, access::READ | access::WRITE).doing("a window")?;
             window.clear(0, length);
-            return Ok(Private { memory: OwnedHandle::new(memory), offset: 0 });
+            return Ok(OwnedHandle::new(memory));
         }
         Err(Problem { doing: "its memory", why: "no RAM range is large enough" })
     }
@@ -137,21 +133,20 @@ impl Init {
     fn map(
         &self,
         process: Handle,
-        private: &Private,
+        private: Handle,
         stack: u64,
         image: &Image,
         file_offset: u64,
     ) -> Result<(), Problem> {
-        let own = private.memory.handle();
-        let mut offset = private.offset;
-        process::map(process, own, RECORD_ADDRESS, access::READ, offset, PAGE_SIZE).doing("mapping its record")?;
+        let mut offset = 0;
+        process::map(process, private, RECORD_ADDRESS, access::READ, offset, PAGE_SIZE).doing("mapping its record")?;
         offset += PAGE_SIZE;
         let writable = access::READ | access::WRITE;
-        process::map(process, own, STACK_TOP - stack, writable, offset, stack).doing("mapping its stack")?;
+        process::map(process, private, STACK_TOP - stack, writable, offset, stack).doing("mapping its stack")?;
         offset += stack;
         for segment in image.segments() {
             if segment.is_private() {
-                process::map(process, own, segment.address, segment.access, offset, segment.length)
+                process::map(process, private, segment.address, segment.access, offset, segment.length)
                     .doing("mapping its data")?;
                 offset += segment.length;
             } else {
@@ -289,10 +284,9 @@ fn give(record: &mut StartRecord, process: Handle, name: &str, given: Handle, ri
 }
 
 /// Write a program's start record and the content of its writable segments.
-fn fill(private: &Private, record: &StartRecord, stack: u64, image: &Image, file: &[u8]) -> Result<(), Problem> {
+fn fill(private: Handle, record: &StartRecord, stack: u64, image: &Image, file: &[u8]) -> Result<(), Problem> {
     let length = PAGE_SIZE + stack + image.private_length();
-    let window = Mapping::new(private.memory.handle(), private.offset, length, access::READ | access::WRITE)
-        .doing("a window")?;
+    let window = Mapping::new(private, 0, length, access::READ | access::WRITE).doing("a window")?;
     window.write(0, record.bytes());
     let mut offset = PAGE_SIZE + stack;
     for segment in image.segments().iter().filter(|segment| segment.is_private()) {

@@ -93,9 +93,9 @@ const QUOTA: Quota = Quota {
     gates: 2,
     connections: 64,
     pulses: 64,
-    memories: 128,
+    memories: 16,
     mappings: 256,
-    pages: 128,
+    pages: 32,
     priority: 255,
 };
 
@@ -110,26 +110,29 @@ const PROGRAM: Program = Program {
     quota: QUOTA,
 };
 
-/// Name of the program that everything else gets its memory from; first in the list.
+/// How long init and `process` wait for the log, which may need them to go on.
+pub(crate) const LOG_WAIT_NS: u64 = 20_000_000;
+
+/// Name of the program that everything else gets its memory from; second in the list.
 pub(crate) const PROCESS: &str = "process";
 /// Name of the program that mounts are told to.
 pub(crate) const PATH: &str = "path";
-/// Name of the program that log lines go to.
+/// Name of the program that log lines go to; first in the list.
 pub(crate) const LOG: &str = "log";
 /// Name of the program that keeps services by UUID.
 pub(crate) const REGISTRY: &str = "registry";
 
 /// The list.
 pub(crate) const PROGRAMS: &[Program] = &[
+    Program { name: LOG, priority: 150, grants: &[Grant::DebugPort], ..PROGRAM },
     Program {
         name: PROCESS,
         priority: 160,
-        grants: &[Grant::Ram, Grant::Archive, Grant::Path, Grant::Number("log-poll", 1)],
+        grants: &[Grant::Ram, Grant::Archive, Grant::Path, Grant::Number("log-wait-ns", LOG_WAIT_NS)],
         policy: Policy::Critical,
         stack: 256 * 1024,
         ..PROGRAM
     },
-    Program { name: LOG, priority: 150, grants: &[Grant::DebugPort], ..PROGRAM },
     Program { name: REGISTRY, priority: 150, ..PROGRAM },
     Program { name: PATH, priority: 150, stack: 128 * 1024, ..PROGRAM },
     Program {
@@ -137,7 +140,7 @@ pub(crate) const PROGRAMS: &[Program] = &[
         grants: &[Grant::Archive],
         mounts: &[Mount { prefix: "/", badge: 0 }],
         stack: 128 * 1024,
-        quota: Quota { memories: 16384, mappings: 16384, pages: 2048, pulses: 256, ..QUOTA },
+        quota: Quota { mappings: 16384, pages: 448, pulses: 256, ..QUOTA },
         ..PROGRAM
     },
     Program {
@@ -148,7 +151,13 @@ pub(crate) const PROGRAMS: &[Program] = &[
         ..PROGRAM
     },
     Program { name: "pipe", mounts: &[Mount { prefix: "/dev/pipe", badge: 0 }], stack: 128 * 1024, ..PROGRAM },
-    Program { name: "device", grants: &[Grant::Path], mounts: &[Mount { prefix: "/dev", badge: 0 }], stack: 128 * 1024, ..PROGRAM },
+    Program {
+        name: "device",
+        grants: &[Grant::Path],
+        mounts: &[Mount { prefix: "/dev", badge: 0 }],
+        stack: 128 * 1024,
+        ..PROGRAM
+    },
     Program {
         name: "clock",
         priority: 180,
@@ -191,7 +200,7 @@ pub(crate) const PROGRAMS: &[Program] = &[
         policy: Policy::Once,
         stack: 256 * 1024,
         // For the programs that it measures with.
-        quota: Quota { processes: 2, threads: 8, batons: 8, gates: 8, mappings: 1024, pages: 512, ..QUOTA },
+        quota: Quota { processes: 2, threads: 8, batons: 8, gates: 8, mappings: 1024, pages: 192, ..QUOTA },
         ..PROGRAM
     },
 ];
@@ -202,7 +211,7 @@ mod tests {
 
     #[test]
     fn the_list_makes_sense() {
-        assert_eq!(PROGRAMS[0].name, PROCESS);
+        assert_eq!((PROGRAMS[0].name, PROGRAMS[1].name), (LOG, PROCESS));
         for (index, program) in PROGRAMS.iter().enumerate() {
             assert!(program.name.len() <= runtime::start::NAME);
             assert!(PROGRAMS[..index].iter().all(|other| other.name != program.name));

@@ -4,7 +4,7 @@
 //! the connections that programs start with, and the mount connections too: services need not know `path` at all, and a mount
 //! goes on working when the service behind it is started again.
 //!
-//! It calls only `process` (its memory) and, with a deadline, `path`. What it says in the log is lost when the log is busy.
+//! It calls only `process` (its memory) and, with deadlines, `path` and `log`.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 extern crate alloc;
@@ -28,7 +28,7 @@ use protocol::init::{Request, answer};
 use protocol::{Errno, Failure, Reply};
 use runtime::object::{gate, memory, process, thread};
 use runtime::start::StartRecord;
-use runtime::{Buffers, Message, Options, Received, clock, handle, log, mapping, reply, start};
+use runtime::{Buffers, Mapping, Message, Options, Received, clock, handle, log, mapping, reply, start};
 
 use list::{PROGRAMS, Policy, init_rights};
 use service::Service;
@@ -94,6 +94,8 @@ struct Init {
     path: Handle,
     /// The system page, once `process` made it.
     system_page: Handle,
+    /// The system page until then.
+    first_page: Handle,
     /// What `process` may have of the kernel: all that the others leave.
     process_quota: Quota,
     /// Bytes at the start of each RAM range that were taken before `process` got it.
@@ -145,12 +147,28 @@ impl Init {
         let path = connection(list::PATH, protocol::path::MAY_CHANGE)?;
         let mut record = StartRecord::new("init");
         record.add("log", connection(list::LOG, 0)?.0);
-        record.add("log-poll", 1);
+        record.add("log-wait-ns", list::LOG_WAIT_NS);
         start::install(record);
         let process_quota = process_quota(&process::usage(own).doing("init's quota")?);
-        let (system_page, ram_used) = (Handle::NONE, [0; abi::boot::RAM_RANGES]);
+        let (system_page, first_page) = (Handle::NONE, Handle::NONE);
+        let ram_used = [0; abi::boot::RAM_RANGES];
         let (sequence, up) = (0, false);
-        Ok(Self { boot, archive, gate, process, path, system_page, process_quota, ram_used, services, sequence, up })
+        let mut init = Self {
+            boot,
+            archive,
+            gate,
+            process,
+            path,
+            system_page,
+            first_page,
+            process_quota,
+            ram_used,
+            services,
+            sequence,
+            up,
+        };
+        init.make_first_page()?;
+        Ok(init)
     }
 
     /// Start every program in order, and mount what is to be mounted.
@@ -188,7 +206,7 @@ impl Init {
         }
         match self.services[index].program.name {
             list::PROCESS => {
-                if let Err(problem) = self.adopt_system_page() {
+                if let Err(problem) = self.adopt() {
                     panic!("{}: {}", problem.doing, problem.why);
                 }
             }
@@ -197,14 +215,35 @@ impl Init {
         }
     }
 
-    /// Map the system page, which `process` made, for init's own clock; keep it for programs to come.
-    fn adopt_system_page(&mut self) -> Result<(), Problem> {
+    /// Make what the log and init itself have for a system page: it tells the time since boot, but not the date, which only
+    /// `process` will know.
+    fn make_first_page(&mut self) -> Result<(), Problem> {
+        let page = self.carve(PAGE_SIZE)?.into_handle();
+        let window = Mapping::new(page, 0, PAGE_SIZE, access::READ | access::WRITE).doing("a window")?;
+        for (index, word) in [self.boot.tsc_hz, self.boot.tsc_base, 0, self.boot.ram_total].into_iter().enumerate() {
+            window.write(index as u64 * 8, &word.to_le_bytes());
+        }
+        process::map(Handle::SELF_PROCESS, page, SYSTEM_PAGE_ADDRESS, access::READ, 0, PAGE_SIZE)
+            .doing("mapping the first system page")?;
+        self.first_page = page;
+        Ok(())
+    }
+
+    /// The process service runs: get the system page from it, for programs to come, and tell it of those before it.
+    fn adopt(&mut self) -> Result<(), Problem> {
         let slot = handle::reserve().doing("a slot")?;
         protocol::process::system_page(self.process, &mut Buffers::new().take(slot), Options::NONE)
             .doing("the system page")?;
         self.system_page = slot;
-        process::map(Handle::SELF_PROCESS, slot, SYSTEM_PAGE_ADDRESS, access::READ, 0, PAGE_SIZE)
-            .doing("mapping the system page")
+        for index in 0..self.services.len() {
+            let service = &self.services[index];
+            let Some(run) = service.running.filter(|run| run.pid == 0) else { continue };
+            // The connection stays with init: the program was started without.
+            let (pid, connection) = self.add_native(run.process, service.program.name, service.program.flags)?;
+            core::mem::forget(connection);
+            self.services[index].running = Some(service::Running { pid, ..run });
+        }
+        Ok(())
     }
 
     /// Tell a new `path` of everything that is mounted.
@@ -355,7 +394,8 @@ const fn death_badge(index: usize, starts: u64) -> u64 {
 /// connections that services make without charging their callers.
 fn process_quota(usage: &abi::quota::Usage) -> Quota {
     let left = |field: fn(&Quota) -> u32, kept: u32| {
-        let others: u32 = PROGRAMS.iter().skip(1).map(|program| field(&program.quota)).sum();
+        let others: u32 =
+            PROGRAMS.iter().filter(|program| program.name != list::PROCESS).map(|program| field(&program.quota)).sum();
         let available = field(&usage.limit).saturating_sub(field(&usage.used));
         available.saturating_sub(others).saturating_sub(kept)
     };
