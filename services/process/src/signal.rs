@@ -502,7 +502,7 @@ impl Server {
         let group = match target {
             0 => self.table.process(sender).map_or(0, |process| process.group),
             -1 => 0,
-            _ => u32::try_from(-target).map_err(|_| Errno::ESRCH)?,
+            _ => target.checked_neg().and_then(|group| u32::try_from(group).ok()).ok_or(Errno::ESRCH)?,
         };
         let targets = self.table.select(|process| {
             process.is_posix() && if target == -1 { process.pid != sender } else { process.group == group }

@@ -148,7 +148,6 @@ fn process_limit() -> usize {
         share(limit.mappings, used.mappings, 112),
         share(limit.pages, used.pages, 32),
     ];
-    log!("room for processes: {shares:?}");
     shares.into_iter().min().unwrap_or(0).max(8) as usize
 }
 
@@ -162,11 +161,20 @@ fn begin() -> Result<Server, &'static str> {
     server.system_page = system_page;
     server.image = find_image(&mut server.ram);
     if server.image.is_none() {
-        log!(Error, "no personality: system/linux is missing or not fit");
+        server.note("no personality: system/linux is missing or not fit".into());
     }
     server.process_limit = process_limit();
-    log!("{} KiB free", server.ram.frames.free() * 4);
+    let (limit, free) = (server.process_limit, server.ram.frames.free() * 4);
+    server.note(alloc::format!("{free} KiB to give out, {limit} processes at most"));
     Ok(server)
+}
+
+/// Offer a line to the log, which takes it only if it waits for one: the service waits for nobody. Whether it did.
+fn say(line: &str) -> bool {
+    let message = Message::new(runtime::log::APPEND, [runtime::log::Level::Notice as u64, 0, 0, 0]);
+    let options = Options { flags: flags::DEADLINE_SEND, deadline: abi::call::POLL };
+    let mut buffers = Buffers::new().send(b"process: ").send(line.as_bytes());
+    !matches!(runtime::call(start::handle("log"), message, &mut buffers, options), Err(Error::TimedOut))
 }
 
 /// The service.
@@ -260,8 +268,8 @@ fn serve(server: &mut Server) {
         }
         server.expire_if_due();
         heap::top_up(&mut server.ram, 0);
-        for line in server.notes.drain(..) {
-            log!(Notice, "{line}");
+        while server.notes.first().is_some_and(|line| say(line)) {
+            server.notes.remove(0);
         }
     }
 }

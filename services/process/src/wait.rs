@@ -47,7 +47,7 @@ impl Question {
             -1 => true,
             0 => child.group == group,
             selector if selector > 0 => i64::from(child.pid) == selector,
-            selector => i64::from(child.group) == -selector,
+            selector => selector.checked_neg() == Some(i64::from(child.group)),
         }
     }
 
