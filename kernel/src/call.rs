@@ -18,10 +18,8 @@ impl<M: Machine> Kernel<M> {
     /// A plain call to a gate whose one receiver is parked: the receiver runs at once on the caller's baton. False:
     /// nothing was changed, go the general way. `CARRY`: label and words go from context to context.
     #[inline(always)]
-    pub(crate) fn fast_call<const CARRY: bool>(&self, thread: &Thread<M>) -> bool {
+    pub(crate) fn fast_call<const CARRY: bool>(&self, thread: &Thread<M>, handle: u64) -> bool {
         let tables = self.tables;
-        let context = &thread.context;
-        let handle = context.target();
         let entry = tables.slot(tables.process(thread.process.get()), handle);
         let connection = tables.connection(entry.object.get());
         let target = connection.gate.get();
@@ -53,17 +51,13 @@ impl<M: Machine> Kernel<M> {
         receiver.state.set(READY);
         let baton = tables.baton(baton);
         baton.holder.set(u32::from(parked));
+        let (status, identity) = (u64::from(baton.priority.get()) << 32, thread.identity.get());
         if CARRY {
-            receiver.context.take_message(context);
+            receiver.context.take_message(&thread.context);
+            receiver.context.set_outcome(Outcome { status, request, identity, badge, ..Outcome::default() });
+        } else {
+            receiver.context.set_receipt(status, request, identity, badge);
         }
-        receiver.context.set_outcome(Outcome {
-            status: u64::from(baton.priority.get()) << 32,
-            request,
-            identity: thread.identity.get(),
-            badge,
-            moved: 0,
-            lengths: 0,
-        });
         self.cpu.thread.set(u32::from(parked));
         true
     }

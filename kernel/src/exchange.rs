@@ -33,7 +33,7 @@ impl<M: Machine> Kernel<M> {
         let operation = context.operation();
         if !M::PASSES_MESSAGES && operation <= 1 && context.envelope() == 0 {
             let done =
-                if operation == 0 { self.fast_call::<true>(thread) } else { self.fast_reply::<true>(index, thread) };
+                if operation == 0 { self.fast_call::<true>(thread, context.target()) } else { self.fast_reply::<true>(index, thread, context.target(), context.gate()) };
             if done {
                 return;
             }
@@ -44,20 +44,29 @@ impl<M: Machine> Kernel<M> {
         }
     }
 
-    /// The message path alone, for a machine's entry code: a plain call (operation 0) or reply-and-receive (1), without an
-    /// envelope, of the thread that runs and whose context is saved. Who runs now; `None`: nothing was changed, go the
-    /// general way. Label and words are left to the machine: they stay in registers.
+    /// The message path alone, for a machine's entry code: a plain call, without flags or envelope, of the thread that
+    /// runs and whose context is saved. Who runs now; `None`: nothing was changed, go the general way. Label and words
+    /// are left to the machine: they stay in registers.
     #[inline(always)]
-    pub fn pass_message(&self, operation: u64) -> Option<(M::Space, &M::Context)> {
-        if self.cpu.attention.get() != 0 {
-            return None;
-        }
+    pub fn pass_call(&self, target: u64) -> Option<(M::Space, &M::Context)> {
+        let thread = self.tables.thread(self.cpu.thread.get());
+        let passed = self.cpu.attention.get() == 0 && self.fast_call::<false>(thread, target);
+        passed.then(|| self.current())
+    }
+
+    /// Likewise a plain reply-and-receive; the caller's outcome is all zero.
+    #[inline(always)]
+    pub fn pass_reply(&self, request: u64, gate: u64) -> Option<(M::Space, &M::Context)> {
         let index = self.cpu.thread.get();
         let thread = self.tables.thread(index);
-        let done =
-            if operation == 0 { self.fast_call::<false>(thread) } else { self.fast_reply::<false>(index, thread) };
+        let passed = self.cpu.attention.get() == 0 && self.fast_reply::<false>(index, thread, request, gate);
+        passed.then(|| self.current())
+    }
+
+    #[inline(always)]
+    fn current(&self) -> (M::Space, &M::Context) {
         let thread = self.tables.thread(self.cpu.thread.get());
-        done.then(|| (thread.space.get(), &thread.context))
+        (thread.space.get(), &thread.context)
     }
 
     fn exchange(&self, index: u32, thread: &Thread<M>, operation: u64) -> Result<(), Error> {

@@ -77,6 +77,8 @@ pub struct ThreadView {
     pub receiver_next: u32,
     /// Fault connection and its generation.
     pub fault_connection: (u32, u32),
+    /// The connection whose closing notice it took and has not settled.
+    pub closes: u32,
     /// Where it is.
     pub instruction_pointer: u64,
 }
@@ -285,6 +287,10 @@ impl<M: Machine + 'static> Kernel<M> {
             gate: thread.gate.get(),
             receiver_next: thread.receiver_next.get(),
             fault_connection: (thread.fault_connection.get(), thread.fault_generation.get()),
+            closes: match Waiter::from_id(thread.taken.get()) {
+                Some(Waiter::Closed(connection)) => connection,
+                _ => 0,
+            },
             instruction_pointer: thread.context.instruction_pointer(),
         }
     }

@@ -76,9 +76,8 @@ impl<M: Machine> Kernel<M> {
             ram_total: boot.ram_total,
             arena_total: boot.arena_length,
         };
-        if let Err(error) = kernel.create_init(boot) {
-            kernel.machine.print(format_args!("init cannot be created"));
-            let _ = error;
+        if kernel.create_init(boot).is_err() {
+            kernel.machine.print("init cannot be created");
             kernel.machine.halt();
         }
         kernel

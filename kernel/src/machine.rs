@@ -76,6 +76,11 @@ pub trait Context: Default + 'static {
     /// Set `rax` (status), `rdi` (request), `rsi` (identity), `rdx` (badge), `r8` (moved), `r9` (lengths): all of them, so
     /// that none carries anything else out.
     fn set_outcome(&self, outcome: Outcome);
+    /// The outcome of receiving a plain message through the machine's own entry code, which itself takes care of label,
+    /// words and of what is zero.
+    fn set_receipt(&self, status: u64, request: u64, identity: u64, badge: u64) {
+        self.set_outcome(Outcome { status, request, identity, badge, ..Outcome::default() });
+    }
     /// Set the label and the words.
     fn set_message(&self, label: u64, words: [u64; 4]);
     /// Copy label and words from another context: the message itself.
@@ -129,8 +134,9 @@ pub trait Machine: 'static {
     /// An address space: names its root page table. `Default` (all zero) is no space.
     type Space: Copy + Default + PartialEq + fmt::Debug + 'static;
 
-    /// Whether its entry code tries [`Kernel::pass_message`](crate::Kernel::pass_message) before [`Machine::enter`] returns:
-    /// then `enter` may return for another thread than it was called for.
+    /// Whether its entry code tries [`Kernel::pass_call`](crate::Kernel::pass_call) and
+    /// [`Kernel::pass_reply`](crate::Kernel::pass_reply) before [`Machine::enter`] returns: then `enter` may return for
+    /// another thread than it was called for.
     const PASSES_MESSAGES: bool = false;
 
     /// Run user code of a thread until it stops.
@@ -204,7 +210,7 @@ pub trait Machine: 'static {
     /// Write an I/O port of 1, 2 or 4 bytes.
     fn port_write(&self, port: u16, bytes: u8, value: u32);
     /// A sentence for whoever debugs the kernel itself.
-    fn print(&self, text: fmt::Arguments<'_>);
+    fn print(&self, text: &str);
     /// The kernel found itself broken: stop.
     fn halt(&self) -> !;
 }

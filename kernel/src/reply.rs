@@ -16,10 +16,8 @@ impl<M: Machine> Kernel<M> {
     /// A plain reply to a plain caller on the same baton, and parking at a gate where nothing waits: the caller runs at
     /// once. False: nothing was changed, go the general way.
     #[inline(always)]
-    pub(crate) fn fast_reply<const CARRY: bool>(&self, index: u32, thread: &Thread<M>) -> bool {
+    pub(crate) fn fast_reply<const CARRY: bool>(&self, index: u32, thread: &Thread<M>, request: u64, handle: u64) -> bool {
         let tables = self.tables;
-        let context = &thread.context;
-        let (request, handle) = (context.target(), context.gate());
         let caller_index = request as u32 & 0xffff;
         let caller = tables.thread(caller_index);
         let entry = tables.slot(tables.process(thread.process.get()), handle);
@@ -43,9 +41,9 @@ impl<M: Machine> Kernel<M> {
         gate.word.set(word | u64::from(index));
         caller.state.set(READY);
         if CARRY {
-            caller.context.take_message(context);
+            caller.context.take_message(&thread.context);
+            caller.context.set_outcome(Outcome::default());
         }
-        caller.context.set_outcome(Outcome::default());
         tables.baton(baton).holder.set(caller_index);
         thread.state.set(RECEIVE);
         thread.operation.set(Operation::ReplyAndReceive as u64);

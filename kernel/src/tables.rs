@@ -114,7 +114,7 @@ impl Capacities {
             Tables::<M>::regions(&capacities).iter().map(|region| region.length.next_multiple_of(page)).sum();
         // Each frame needs its page and four bytes of chain.
         let left = bytes.saturating_sub(tables as u64 + abi::PAGE_SIZE);
-        capacities.frames = (left / (abi::PAGE_SIZE + 4)).clamp(2, FRAMES as u64) as u32;
+        capacities.frames = (left / (abi::PAGE_SIZE + 4)).max(2).min(FRAMES as u64) as u32;
         capacities
     }
 }

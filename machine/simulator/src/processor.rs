@@ -687,7 +687,7 @@ impl Machine for Processor {
         }
     }
 
-    fn print(&self, text: fmt::Arguments<'_>) {
+    fn print(&self, text: &str) {
         if self.world.settings.verbose {
             eprintln!("{:>12} kernel: {text}", self.now());
         }

@@ -145,7 +145,7 @@ pub(crate) fn boot(start_information: u64, entry_time_stamp: u64) -> ! {
     free.remove(module.grown_to_pages());
     let arena_length = (ram_total / ARENA_SHARE).clamp(ARENA_LEAST, ARENA_MOST) & !(PAGE - 1);
     let arena = free.find_high(arena_length, PAGE, EARLY_END);
-    let Some(arena) = arena else { panic!("no room for {arena_length} bytes of arena") };
+    let Some(arena) = arena else { panic!("no room for the arena") };
     free.remove(arena);
 
     let mut tables = Builder::new(arena);

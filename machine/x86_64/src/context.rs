@@ -47,6 +47,7 @@ pub(crate) struct X86Context {
     foreign_entry: Cell<u64>,
 }
 
+pub(crate) const AREA: usize = core::mem::offset_of!(X86Context, area);
 pub(crate) const INSTRUCTION_POINTER: usize = core::mem::offset_of!(X86Context, instruction_pointer);
 pub(crate) const FLAGS: usize = core::mem::offset_of!(X86Context, flags);
 pub(crate) const FS_BASE: usize = core::mem::offset_of!(X86Context, fs_base);
@@ -145,6 +146,14 @@ impl Context for X86Context {
         self.set(RDX, outcome.badge);
         self.set(R8, outcome.moved);
         self.set(R9, outcome.lengths);
+    }
+
+    #[inline]
+    fn set_receipt(&self, status: u64, request: u64, identity: u64, badge: u64) {
+        self.set(RAX, status);
+        self.set(RDI, request);
+        self.set(RSI, identity);
+        self.set(RDX, badge);
     }
 
     #[inline]

@@ -1,7 +1,5 @@
 //! The x86_64 processor as the kernel sees it: [`kernel::machine::Machine`], put together from the other modules.
 
-use core::fmt;
-
 use kernel::machine::{CopyFault, Frame, Machine, PageAccess, Trap};
 
 use crate::apic;
@@ -40,9 +38,9 @@ impl X86 {
     /// Take the processor over. The final page tables are loaded; interrupts are off.
     pub(crate) fn new(spaces: Spaces, time_base: u64) -> Self {
         segments::initialize();
+        vector::initialize();
         let stubs = Stubs::choose(control::enable());
         control::enable_calls(stubs.syscall);
-        vector::initialize();
         let pic = Pic::new();
         let clock = Clock::new(&pic, time_base);
         Self { stubs, spaces, pic, clock }
@@ -72,7 +70,7 @@ impl X86 {
             PAGE_FAULT => {
                 Trap::PageFault { address: processor::fault_address(), access: fault_access(trap::error_code()) }
             }
-            DOUBLE_FAULT | MACHINE_CHECK => panic!("exception {vector}: the processor is broken"),
+            DOUBLE_FAULT | MACHINE_CHECK => panic!("double fault or machine check: the processor is broken"),
             DEBUG => {
                 processor::clear_debug_status();
                 Trap::Exception { vector, code: 0 }
@@ -227,8 +225,8 @@ impl Machine for X86 {
         }
     }
 
-    fn print(&self, text: fmt::Arguments<'_>) {
-        serial::print(text);
+    fn print(&self, text: &str) {
+        serial::print(&[serial::Part::Text(text)]);
     }
 
     fn halt(&self) -> ! {
@@ -246,6 +244,7 @@ pub(crate) fn halt() -> ! {
 mod control {
     use crate::processor;
     use crate::segments;
+    use crate::vector;
 
     const EXTENDED_FEATURES: u32 = 0xc000_0080;
     const STAR: u32 = 0xc000_0081;
@@ -271,9 +270,11 @@ mod control {
             (2, 2, INSTRUCTION_PREVENTION),
         ];
         let features = processor::cpuid(7, 0);
+        // The entry code with segment bases takes XSAVEOPT for granted; there is hardly a processor with one of them only.
+        let optimised = vector::is_optimised();
         let mut control = processor::control_4() | GLOBAL_PAGES | VECTORS;
         for (register, bit, switch) in FEATURES {
-            if features[register] & 1 << bit != 0 {
+            if features[register & 3] & 1 << bit != 0 && (switch != SEGMENT_BASES || optimised) {
                 control |= switch;
             }
         }

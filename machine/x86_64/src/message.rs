@@ -10,6 +10,7 @@ use kernel::Kernel;
 
 use crate::context::X86Context;
 use crate::machine::X86;
+use crate::space::Space;
 
 /// The kernel that the entry code asks; it never ends.
 static KERNEL: AtomicPtr<Kernel<X86>> = AtomicPtr::new(ptr::null_mut());
@@ -20,17 +21,34 @@ pub(crate) fn run(kernel: &Kernel<X86>) -> ! {
     kernel.run()
 }
 
-/// Operation 0 or 1 of [`abi::Operation`], without an envelope, of the current thread, whose context is saved. The context
-/// to go on with, its space and vector registers loaded; null: go the general way.
-pub(crate) extern "C" fn exchange(operation: u64) -> *const X86Context {
-    // SAFETY: programs run only after `run` stored the kernel, which is never moved or dropped; it is a set of cells, and
-    // nobody else is in the kernel while a program runs.
-    let kernel = unsafe { &*KERNEL.load(Ordering::Relaxed) };
-    match kernel.pass_message(operation) {
-        Some((space, context)) => {
-            kernel.machine().prepare(space, context);
-            context
+/// Who goes on: its context and the root of its space. No context: nothing was changed, go the general way.
+#[repr(C)]
+pub(crate) struct Passed {
+    context: *const X86Context,
+    space: Space,
+}
+
+impl Passed {
+    fn new(passed: Option<(Space, &X86Context)>) -> Self {
+        match passed {
+            Some((space, context)) => Self { context, space },
+            None => Self { context: ptr::null(), space: Space::default() },
         }
-        None => ptr::null(),
     }
+}
+
+fn kernel() -> &'static Kernel<X86> {
+    // SAFETY: programs run only after `run` stored the kernel, which is never moved or dropped; it is a set of cells, and
+    // nobody else is in the kernel when the entry code asks.
+    unsafe { &*KERNEL.load(Ordering::Relaxed) }
+}
+
+/// A plain call of the current thread, whose context is saved but for the registers that only the general way reads.
+pub(crate) extern "C" fn call(target: u64) -> Passed {
+    Passed::new(kernel().pass_call(target))
+}
+
+/// A plain reply-and-receive of the current thread, likewise.
+pub(crate) extern "C" fn reply(request: u64, gate: u64) -> Passed {
+    Passed::new(kernel().pass_reply(request, gate))
 }

@@ -33,10 +33,10 @@ impl Pic {
     /// Initialise them, all lines masked.
     pub(crate) fn new() -> Self {
         for (chip, wiring) in [(0, 1 << CASCADE), (1, CASCADE as u8)] {
-            processor::out8(COMMAND[chip], 0x11);
-            processor::out8(DATA[chip], FIRST_VECTOR as u8 + 8 * chip as u8);
-            processor::out8(DATA[chip], wiring);
-            processor::out8(DATA[chip], 1);
+            processor::out8(COMMAND[chip & 1], 0x11);
+            processor::out8(DATA[chip & 1], FIRST_VECTOR as u8 + 8 * chip as u8);
+            processor::out8(DATA[chip & 1], wiring);
+            processor::out8(DATA[chip & 1], 1);
         }
         let pic = Self { masked: Cell::new(!(1 << CASCADE)) };
         pic.write_mask(0);
@@ -45,7 +45,7 @@ impl Pic {
     }
 
     fn write_mask(&self, chip: usize) {
-        processor::out8(DATA[chip], self.masked.get().to_le_bytes()[chip]);
+        processor::out8(DATA[chip & 1], self.masked.get().to_le_bytes()[chip & 1]);
     }
 
     pub(crate) fn mask(&self, line: u32) {
@@ -76,8 +76,8 @@ impl Pic {
     pub(crate) fn take(&self, line: u32) -> bool {
         let chip = line as usize / 8;
         if line % 8 == 7 {
-            processor::out8(COMMAND[chip], READ_IN_SERVICE);
-            if processor::in8(COMMAND[chip]) & 1 << 7 == 0 {
+            processor::out8(COMMAND[chip & 1], READ_IN_SERVICE);
+            if processor::in8(COMMAND[chip & 1]) & 1 << 7 == 0 {
                 // The first controller has served its cascade line all the same.
                 if chip == 1 {
                     processor::out8(COMMAND[0], SPECIFIC_END | CASCADE as u8);

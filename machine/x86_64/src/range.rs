@@ -133,8 +133,10 @@ impl Ranges {
     fn sort(&mut self) {
         for end in 1..self.count {
             let mut at = end;
-            while at > 0 && self.members[at - 1].start > self.members[at].start {
-                self.members.swap(at - 1, at);
+            while let Some([before, here]) = self.members.get_mut(at.wrapping_sub(1)..=at)
+                && before.start > here.start
+            {
+                core::mem::swap(before, here);
                 at -= 1;
             }
         }

@@ -1,8 +1,6 @@
 //! The last words of a kernel that cannot go on, on the first serial port, by polling. Nothing else uses it: the console is
 //! a program with a driver of its own.
 
-use core::fmt::{self, Write};
-
 use crate::processor;
 
 const COM1: u16 = 0x3f8;
@@ -11,39 +9,58 @@ const TRANSMITTER_EMPTY: u8 = 1 << 5;
 /// Readings of the line status before a byte is given up: a port that is not there never becomes ready.
 const PATIENCE: u32 = 100_000;
 
-/// Writes to the port.
-pub(crate) struct Serial;
-
-impl Serial {
-    fn byte(byte: u8) {
-        for _ in 0..PATIENCE {
-            if processor::in8(LINE_STATUS) & TRANSMITTER_EMPTY != 0 {
-                break;
-            }
-        }
-        processor::out8(COM1, byte);
-    }
+/// What a line is made of. Formatting with `core::fmt` would take a tenth of the kernel's image.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Part<'a> {
+    /// As it is.
+    Text(&'a str),
+    /// In hexadecimal, with `0x`.
+    Hexadecimal(u64),
+    /// In decimal.
+    Decimal(u64),
 }
 
-impl Write for Serial {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        for byte in text.bytes() {
-            if byte == b'\n' {
-                Self::byte(b'\r');
-            }
-            Self::byte(byte);
+fn byte(byte: u8) {
+    for _ in 0..PATIENCE {
+        if processor::in8(LINE_STATUS) & TRANSMITTER_EMPTY != 0 {
+            break;
         }
-        Ok(())
+    }
+    processor::out8(COM1, byte);
+}
+
+fn text(text: &str) {
+    text.bytes().for_each(byte);
+}
+
+fn number(value: u64, base: u64) {
+    // The largest power of the base that is not above the value.
+    let mut place = 1;
+    while value / place >= base {
+        place *= base;
+    }
+    while place != 0 {
+        let digit = (value / place % base) as u8;
+        byte(if digit < 10 { b'0' + digit } else { b'a' + digit - 10 });
+        place /= base;
     }
 }
 
 /// Print a line. The port is programmed each time (38,400 baud or what the emulator makes of it, 8 bits, no interrupts),
 /// as its driver may have left it in any state.
-pub(crate) fn print(text: fmt::Arguments<'_>) {
+pub(crate) fn print(parts: &[Part<'_>]) {
     for (register, value) in [(1, 0), (3, 0x80), (0, 3), (1, 0), (3, 3), (2, 7), (4, 3)] {
         processor::out8(COM1 + register, value);
     }
-    // It never fails: `write_str` above does not.
-    let _ = Serial.write_fmt(text);
-    let _ = Serial.write_str("\n");
+    for part in parts {
+        match *part {
+            Part::Text(words) => text(words),
+            Part::Hexadecimal(value) => {
+                text("0x");
+                number(value, 16);
+            }
+            Part::Decimal(value) => number(value, 10),
+        }
+    }
+    text("\r\n");
 }

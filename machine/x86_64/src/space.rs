@@ -7,7 +7,7 @@
 //! Without PCID, a processor holds translations of the loaded space only (and the kernel's global ones): a change of any
 //! other space needs no forgetting.
 
-use core::cell::Cell;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use kernel::machine::{CopyFault, Frame, PageAccess};
 
@@ -18,6 +18,7 @@ use crate::range::{Range, Ranges};
 
 /// Physical address of a root table; 0: no space.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(transparent)]
 pub(crate) struct Space(pub(crate) u64);
 
 /// A page table, by its physical address.
@@ -72,19 +73,20 @@ pub(crate) fn clear(frame: Frame) {
 
 type Supply<'a> = &'a mut dyn FnMut() -> Option<Frame>;
 
+/// The root table that the processor has loaded; the entry code of trap.rs changes it too. One per CPU, when there are more.
+pub(crate) static LOADED: AtomicU64 = AtomicU64::new(0);
+
 /// All address spaces of one processor.
 pub(crate) struct Spaces {
     /// The root that maps the kernel only.
     kernel: Table,
-    /// What the processor has loaded.
-    loaded: Cell<u64>,
     ram: Ranges,
 }
 
 impl Spaces {
     /// Load the kernel's own root table; it has all of `ram` in its direct map.
     pub(crate) fn new(kernel: Table, ram: Ranges) -> Self {
-        let spaces = Self { kernel, loaded: Cell::new(0), ram };
+        let spaces = Self { kernel, ram };
         spaces.load_root(kernel.0);
         spaces
     }
@@ -92,21 +94,21 @@ impl Spaces {
     /// Load a space, unless it is loaded.
     #[inline(always)]
     pub(crate) fn load(&self, space: Space) {
-        if self.loaded.get() != space.0 {
+        if LOADED.load(Ordering::Relaxed) != space.0 {
             self.load_root(space.0);
         }
     }
 
     #[inline(always)]
     fn load_root(&self, root: u64) {
-        self.loaded.set(root);
+        LOADED.store(root, Ordering::Relaxed);
         // SAFETY: every root has the kernel's half.
         unsafe { processor::load_root(root) };
     }
 
     /// Stand on the kernel's own tables, if `space` is the loaded one: its tables are about to go.
     fn leave(&self, space: Space) {
-        if self.loaded.get() == space.0 {
+        if LOADED.load(Ordering::Relaxed) == space.0 {
             self.load_root(self.kernel.0);
         }
     }
@@ -296,7 +298,7 @@ impl Spaces {
     }
 
     fn forget(&self, space: Space, address: u64) {
-        if self.loaded.get() == space.0 {
+        if LOADED.load(Ordering::Relaxed) == space.0 {
             processor::forget(address);
         }
     }

@@ -70,12 +70,23 @@ fn kept_ports() -> [PortRange; KEPT_PORTS] {
 #[cfg(target_os = "none")]
 #[panic_handler]
 fn panic(information: &core::panic::PanicInfo<'_>) -> ! {
-    crate::serial::print(format_args!("kernel {information}"));
+    use crate::serial::{Part, print};
+    let message = information.message().as_str().unwrap_or("assertion failed");
+    let (file, line) = information.location().map_or(("", 0), |place| (place.file(), u64::from(place.line())));
+    print(&[
+        Part::Text("kernel panicked at "),
+        Part::Text(file),
+        Part::Text(":"),
+        Part::Decimal(line),
+        Part::Text(": "),
+        Part::Text(message),
+    ]);
     if let Some((instruction_pointer, stack_pointer)) = crate::trap::last_place() {
-        crate::serial::print(format_args!("last program: rip {instruction_pointer:#x}, rsp {stack_pointer:#x}"));
+        let (rip, rsp) = (Part::Hexadecimal(instruction_pointer), Part::Hexadecimal(stack_pointer));
+        print(&[Part::Text("last program: rip "), rip, Part::Text(", rsp "), rsp]);
     }
     for caller in crate::pvh::Callers::new() {
-        crate::serial::print(format_args!("  from {caller:#x}"));
+        print(&[Part::Text("  from "), Part::Hexadecimal(caller)]);
     }
     crate::machine::halt()
 }

@@ -19,10 +19,11 @@ use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::context::{
-    FLAGS, FOREIGN_ENTRY, FRESH_FLAGS, FS_BASE, GS_BASE, INSTRUCTION_POINTER, NATIVE_MASK, WHOLE, X86Context,
+    AREA, FLAGS, FOREIGN_ENTRY, FRESH_FLAGS, FS_BASE, GS_BASE, INSTRUCTION_POINTER, NATIVE_MASK, WHOLE, X86Context,
 };
-use crate::message;
 use crate::segments::{USER_CODE, USER_DATA};
+use crate::serial::Part;
+use crate::{message, space, vector};
 use kernel::machine::Context;
 
 /// What [`enter`] returns for a system call; below it, the number of an exception or interrupt.
@@ -37,7 +38,6 @@ pub(crate) const VECTORS: usize = 64;
 static ERROR_CODE: AtomicU64 = AtomicU64::new(0);
 /// Whether the processor has the instructions that read and write segment bases.
 static HAS_BASE_INSTRUCTIONS: AtomicU64 = AtomicU64::new(0);
-static CURRENT: AtomicU64 = AtomicU64::new(0);
 static KERNEL_STACK: AtomicU64 = AtomicU64::new(0);
 
 /// The frame of `iretq` for an upcall. Its stack pointer is also where `syscall` leaves the user's for a moment.
@@ -83,20 +83,28 @@ global_asm!(
         mov [\base + 8 * 15], r15
     .endm
 
-    .macro ENTRY name, bases
-    .balign 16
-    enter_\name:                   // rdi: context
-        push rbx
-        push rbp
-        sub rsp, 8                 // aligned, as function calls want it
-        mov [rip + {kernel_stack}], rsp
-        mov [rip + {current}], rdi
-    .if \bases
+    .macro LOAD_BASES              // of the context in rdi
         mov rax, [rdi + {fs}]
         wrfsbase rax
         mov rax, [rdi + {gs}]
         wrgsbase rax
-    .endif
+    .endm
+
+    .macro STORE_BASES base
+        rdfsbase rcx
+        mov [\base + {fs}], rcx
+        rdgsbase rcx
+        mov [\base + {gs}], rcx
+    .endm
+
+    .macro ENTER                   // rdi: context
+        push rbx
+        push rbp
+        sub rsp, 8                 // aligned, as function calls want it
+        mov [rip + {kernel_stack}], rsp
+    .endm
+
+    .macro RESUME
         cmp dword ptr [rdi + {whole}], 0
         jne enter_whole
         LOAD_GENERAL
@@ -105,78 +113,167 @@ global_asm!(
         mov rsp, [rdi + 8 * 7]
         mov rdi, [rdi + 8 * 5]
         sysretq
+    .endm
 
-    .balign 16
-    syscall_\name:
+    .macro FOREIGN                 // the first instructions of a system call: on to the personality, or rsp: context
         mov [rip + {upcall} + 24], rsp
         mov rsp, [rip + {current}]
         test [rsp + {native_mask}], rcx
         jz upcall
+    .endm
+
+    .balign 16
+    enter_with_bases:
+        ENTER
+        LOAD_BASES
+        RESUME
+
+    .balign 16
+    enter_without_bases:
+        ENTER
+        RESUME
+
+    .macro STORE_CALL base         // what a system call has besides general registers
+        mov [\base + {ip}], rcx
+        mov [\base + {flags}], r11
+        mov rcx, [rip + {upcall} + 24]
+        mov [\base + 8 * 7], rcx
+        mov dword ptr [\base + {whole}], 0
+    .endm
+
+    .balign 16
+    syscall_without_bases:
+        FOREIGN
         STORE_GENERAL rsp
         mov [rsp + 8 * 5], rdi
-        mov [rsp + {ip}], rcx
-        mov [rsp + {flags}], r11
-        mov rcx, [rip + {upcall} + 24]
-        mov [rsp + 8 * 7], rcx
-    .if \bases
-        rdfsbase rcx
-        mov [rsp + {fs}], rcx
-        rdgsbase rcx
-        mov [rsp + {gs}], rcx
-    .endif
-        mov dword ptr [rsp + {whole}], 0
+        STORE_CALL rsp
         mov rsp, [rip + {kernel_stack}]
-        cmp rax, 1                 // a plain call or reply-and-receive?
-        ja general_call
-        test rdx, rdx              // without an envelope?
-        jnz general_call
-        mov rdi, rax
-        mov rbx, r10               // the label; the words stay where they are
-        call {exchange}
-        test rax, rax
-        jz general_call
-        mov rdi, rax
-        mov [rip + {current}], rax
-    .if \bases
-        mov rax, [rdi + {fs}]
-        wrfsbase rax
-        mov rax, [rdi + {gs}]
-        wrgsbase rax
-    .endif
+        jmp call_returns
+
+    .macro STORE_PLAIN             // a plain call or reply-and-receive: what must survive; rbp: its context, rbx: the label
+        mov [rsp + 8 * 1], rbx
+        mov [rsp + 8 * 6], rbp
+        mov [rsp + 8 * 5], rdi
+        mov [rsp + 8 * 4], rsi
+        STORE_CALL rsp
+        STORE_BASES rsp
+        mov rbp, rsp
+        mov rbx, r10
+        mov rsp, [rip + {kernel_stack}]
+    .endm
+
+    .macro STORE_WORDS label
+        mov [rbp + 8 * 10], \label
+        mov [rbp + 8 * 12], r12
+        mov [rbp + 8 * 13], r13
+        mov [rbp + 8 * 14], r14
+        mov [rbp + 8 * 15], r15
+    .endm
+
+    .macro SWITCH                  // from the context in rbp to the one in rax, whose space is rdx
+        cmp [rip + {loaded_space}], rdx
+        je 2f
+        mov [rip + {loaded_space}], rdx
+        mov cr3, rdx
+    2:  mov rdi, rax
+        mov r8, [rbp + {area}]
+        mov r9, [rax + {area}]
+        mov eax, -1
+        mov edx, eax
+        xsaveopt64 [r8]
+        xrstor64 [r9]
+        mov [rip + {current}], rdi
+        LOAD_BASES
         cmp dword ptr [rdi + {whole}], 0
-        jne message_to_whole
+    .endm
+
+    .balign 16
+    syscall_with_bases:
+        FOREIGN
+        test rdx, rdx              // without an envelope?
+        jnz 4f
+        cmp rax, 1                 // a plain call or reply-and-receive?
+        ja 4f
+        je 3f
+
+        STORE_PLAIN
+        STORE_WORDS r10
+        call {pass_call}
+        test rax, rax
+        jz call_not_passed
+        SWITCH
+        jne passed_to_whole
         mov r10, rbx
         mov rax, [rdi + 8 * 0]
         mov rbx, [rdi + 8 * 1]
         mov rdx, [rdi + 8 * 3]
         mov rsi, [rdi + 8 * 4]
         mov rbp, [rdi + 8 * 6]
-        mov r8,  [rdi + 8 * 8]
-        mov r9,  [rdi + 8 * 9]
+        xor r8d, r8d
+        xor r9d, r9d
         mov rcx, [rdi + {ip}]
         mov r11, [rdi + {flags}]
         mov rsp, [rdi + 8 * 7]
         mov rdi, [rdi + 8 * 5]
         sysretq
-    .endm
 
-    ENTRY with_bases, 1
-    ENTRY without_bases, 0
+    3:  STORE_PLAIN
+        call {pass_reply}
+        test rax, rax
+        jz reply_not_passed
+        SWITCH
+        jne replied_to_whole
+        mov r10, rbx
+        mov rbx, [rdi + 8 * 1]
+        mov rbp, [rdi + 8 * 6]
+        mov rcx, [rdi + {ip}]
+        mov r11, [rdi + {flags}]
+        mov rsp, [rdi + 8 * 7]
+        xor eax, eax
+        xor edx, edx
+        xor esi, esi
+        xor edi, edi
+        xor r8d, r8d
+        xor r9d, r9d
+        sysretq
 
-    general_call:
+    4:  STORE_GENERAL rsp
+        mov [rsp + 8 * 5], rdi
+        STORE_CALL rsp
+        STORE_BASES rsp
+        mov rsp, [rip + {kernel_stack}]
+        jmp call_returns
+
+    reply_not_passed:              // store what was left out, and return from `enter`
+        inc eax
+    call_not_passed:               // rax: the operation
+        xor ecx, ecx
+        mov [rbp + 8 * 0], rax
+        mov [rbp + 8 * 3], rcx
+        mov [rbp + 8 * 8], rcx
+        mov [rbp + 8 * 9], rcx
+        STORE_WORDS rbx
+    call_returns:
         mov eax, {call}
         add rsp, 8
         pop rbp
         pop rbx
         ret
 
-    message_to_whole:              // somebody has set this thread's registers: all of them must be loaded
-        mov [rdi + 8 * 10], rbx
-        mov [rdi + 8 * 12], r12
-        mov [rdi + 8 * 13], r13
-        mov [rdi + 8 * 14], r14
-        mov [rdi + 8 * 15], r15
+    replied_to_whole:              // somebody has set this thread's registers: all of them must be loaded
+        xor eax, eax
+        mov [rdi + 8 * 0], rax
+        mov [rdi + 8 * 3], rax
+        mov [rdi + 8 * 4], rax
+        mov [rdi + 8 * 5], rax
+    passed_to_whole:
+        xor eax, eax
+        mov [rdi + 8 * 8], rax
+        mov [rdi + 8 * 9], rax
+        mov rbp, rdi
+        STORE_WORDS rbx
 
+    .balign 16
     enter_whole:
         push {user_data}
         push [rdi + 8 * 7]
@@ -303,12 +400,15 @@ global_asm!(
     .text
     "#,
     kernel_stack = sym KERNEL_STACK,
-    current = sym CURRENT,
+    current = sym vector::LOADED,
     upcall = sym UPCALL_FRAME,
     error = sym ERROR_CODE,
     has_bases = sym HAS_BASE_INSTRUCTIONS,
     kernel_fault = sym kernel_fault,
-    exchange = sym message::exchange,
+    pass_call = sym message::call,
+    pass_reply = sym message::reply,
+    loaded_space = sym space::LOADED,
+    area = const AREA,
     fs = const FS_BASE,
     gs = const GS_BASE,
     ip = const INSTRUCTION_POINTER,
@@ -419,8 +519,9 @@ pub(crate) fn error_code() -> u64 {
 
 /// Where the program that ran last was when it stopped: for a panic's message.
 pub(crate) fn last_place() -> Option<(u64, u64)> {
-    let context = CURRENT.load(Ordering::Relaxed) as *const X86Context;
-    // SAFETY: 0, or the address of a context that `enter` was given; contexts live in the kernel's tables for ever.
+    let context = vector::LOADED.load(Ordering::Relaxed) as *const X86Context;
+    // SAFETY: the address of a context that `enter` was given, or of the dummy's; contexts live in the kernel's tables for
+    // ever.
     let context = unsafe { context.as_ref() }?;
     let place = context.registers();
     Some((place.rip, place.general[7]))
@@ -441,11 +542,17 @@ struct Frame {
 /// An exception in the kernel itself.
 extern "C" fn kernel_fault(frame: &Frame) -> ! {
     let vector = (frame.entry - (&raw const vector_entries) as u64) >> 3;
-    panic!(
-        "exception {vector} in the kernel: code {:#x}, rip {:#x}, rsp {:#x}, cr2 {:#x}",
-        frame.error_code,
-        frame.instruction_pointer,
-        frame.stack_pointer,
-        crate::processor::fault_address()
-    );
+    crate::serial::print(&[
+        Part::Text("exception "),
+        Part::Decimal(vector),
+        Part::Text(", code "),
+        Part::Hexadecimal(frame.error_code),
+        Part::Text(", rip "),
+        Part::Hexadecimal(frame.instruction_pointer),
+        Part::Text(", rsp "),
+        Part::Hexadecimal(frame.stack_pointer),
+        Part::Text(", cr2 "),
+        Part::Hexadecimal(crate::processor::fault_address()),
+    ]);
+    panic!("exception in the kernel");
 }

@@ -15,9 +15,10 @@ use crate::processor;
 /// Bytes that each thread has for its registers: x87, SSE and AVX take 832.
 pub(crate) const AREA: usize = 1024;
 
-/// Address of the context whose registers are loaded. Nobody's belong to the dummy, thread 0, whose area takes what is
+/// Address of the context whose registers are loaded: the thread that ran last. The entry code of trap.rs knows it as the
+/// current one, and changes it when it passes a message. Nobody's belong to the dummy, thread 0, whose area takes what is
 /// saved for nobody; so the switch needs no branch. One per CPU, when there are more.
-static LOADED: AtomicUsize = AtomicUsize::new(NOBODY);
+pub(crate) static LOADED: AtomicUsize = AtomicUsize::new(NOBODY);
 const NOBODY: usize = layout::DUMMY_CONTEXT as usize;
 /// The components that are switched (XCR0), or 0 on processors without XSAVE.
 static COMPONENTS: AtomicU32 = AtomicU32::new(0);
@@ -64,6 +65,11 @@ pub(crate) fn initialize() {
     OPTIMISED.store(processor::cpuid(0xd, 1)[0] & 1, Ordering::Relaxed);
 }
 
+/// Whether the processor has XSAVEOPT.
+pub(crate) fn is_optimised() -> bool {
+    OPTIMISED.load(Ordering::Relaxed) != 0
+}
+
 /// Whether this context's registers are loaded.
 #[inline(always)]
 pub(crate) fn is_loaded(context: &X86Context) -> bool {
@@ -93,21 +99,22 @@ pub(crate) fn switch_to(context: &X86Context) {
         unsafe {
             asm!("xsaveopt64 [{}]", in(reg) area, in("eax") components, in("edx") 0, options(nostack, preserves_flags))
         };
-        old.vector.set(area);
         // SAFETY: where an earlier switch saved this context's registers, or `FRESH`: a well-formed image.
         unsafe {
             asm!("xrstor64 [{}]", in(reg) context.vector.get(), in("eax") components, in("edx") 0, options(nostack, preserves_flags))
         };
     } else {
-        exchange_plainly(old, area, context);
+        exchange_plainly(area, context);
     }
+    // From now on they are saved there; so a thread that has run can be loaded from its area without a look.
+    context.vector.set(context.area.get());
     LOADED.store(address(context), Ordering::Relaxed);
 }
 
 /// The same for processors without XSAVEOPT, or without XSAVE.
 #[cold]
 #[inline(never)]
-fn exchange_plainly(old: &X86Context, area: u64, new: &X86Context) {
+fn exchange_plainly(area: u64, new: &X86Context) {
     let components = COMPONENTS.load(Ordering::Relaxed);
     if components != 0 {
         // SAFETY: as in `switch_to`.
@@ -118,7 +125,6 @@ fn exchange_plainly(old: &X86Context, area: u64, new: &X86Context) {
         // SAFETY: as in `switch_to`.
         unsafe { asm!("fxsave64 [{}]", in(reg) area, options(nostack, preserves_flags)) };
     }
-    old.vector.set(area);
     let area = new.vector.get();
     if components != 0 {
         // SAFETY: as in `switch_to`.
