@@ -45,10 +45,7 @@ impl Call<'_> {
     /// [`Refusal::Retry`] if not even one byte could be had.
     pub fn fetch(&self, offset: usize, into: &mut [u8]) -> Result<usize, Refusal> {
         let wanted = into.len().min(self.sent.saturating_sub(offset));
-        if let Some(ready) = offset
-            .checked_add(wanted)
-            .and_then(|end| self.bytes.get(offset..end))
-        {
+        if let Some(ready) = offset.checked_add(wanted).and_then(|end| self.bytes.get(offset..end)) {
             into[..wanted].copy_from_slice(ready);
             return Ok(wanted);
         }
@@ -140,12 +137,8 @@ pub struct Data {
 }
 
 impl Data {
-    pub(super) const NONE: Self = Self {
-        segments: [Segment { address: 0, length: 0 }; SEGMENTS],
-        count: 0,
-        length: 0,
-        lazy: false,
-    };
+    pub(super) const NONE: Self =
+        Self { segments: [Segment { address: 0, length: 0 }; SEGMENTS], count: 0, length: 0, lazy: false };
 
     /// None: end of file.
     #[must_use]
@@ -156,10 +149,7 @@ impl Data {
     /// Bytes of which `length` were already moved by [`write_request`](runtime::exchange::write_request).
     #[must_use]
     pub fn moved(length: usize) -> Self {
-        Self {
-            length,
-            ..Self::default()
-        }
+        Self { length, ..Self::default() }
     }
 
     /// These bytes.
@@ -194,10 +184,7 @@ impl Data {
         let Some(segment) = self.segments.get_mut(self.count) else {
             return false;
         };
-        *segment = Segment {
-            address,
-            length: length as u64,
-        };
+        *segment = Segment { address, length: length as u64 };
         self.count += 1;
         self.length += length;
         true
@@ -271,10 +258,7 @@ impl Output {
     /// Nothing yet.
     #[must_use]
     pub const fn new() -> Self {
-        Self {
-            bytes: [0; Self::CAPACITY],
-            length: 0,
-        }
+        Self { bytes: [0; Self::CAPACITY], length: 0 }
     }
 
     /// Append; what does not fit is cut off.

@@ -37,17 +37,8 @@ impl Pollers {
         let Some(pulse) = call.take_passed() else {
             return;
         };
-        let new = Poller {
-            badge: call.badge,
-            identity: call.identity,
-            events,
-            pulse,
-        };
-        if let Some(old) = self
-            .list
-            .iter_mut()
-            .find(|old| old.badge == new.badge && old.identity == new.identity)
-        {
+        let new = Poller { badge: call.badge, identity: call.identity, events, pulse };
+        if let Some(old) = self.list.iter_mut().find(|old| old.badge == new.badge && old.identity == new.identity) {
             handles::close(old.pulse);
             *old = new;
             return;

@@ -12,11 +12,7 @@ impl<'a> Records<'a> {
     /// Collect into these bytes.
     #[must_use]
     pub const fn new(bytes: &'a mut [u8]) -> Self {
-        Self {
-            bytes,
-            used: 0,
-            refused: false,
-        }
+        Self { bytes, used: 0, refused: false }
     }
 
     /// Add an entry. `next`: the directory position behind it (`d_off`). `mode`: of which only the type counts.

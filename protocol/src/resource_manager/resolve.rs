@@ -68,12 +68,7 @@ impl<N: Copy> Place<'_, N> {
 /// ENOENT, ENOTDIR, ENAMETOOLONG, or a redirection.
 pub fn resolve<'a, T: Walk>(tree: &T, path: &'a [u8], follow: bool) -> Result<Place<'a, T::Node>, Refusal> {
     let mut directory = tree.root();
-    let mut place = Place {
-        directory,
-        name: &path[..0],
-        node: Some(directory),
-        slash: true,
-    };
+    let mut place = Place { directory, name: &path[..0], node: Some(directory), slash: true };
     let mut start = 0;
     while start < path.len() {
         let end = path[start..].iter().position(|&byte| byte == b'/').map_or(path.len(), |at| start + at);
@@ -140,6 +135,7 @@ pub fn redirect(resolved: &[u8], target: &[u8], rest: &[u8]) -> Refusal {
         if !rest.starts_with(b"/") {
             tail.push(b'/');
         }
+        let rest = if tail.ends_with(b"/") { rest.strip_prefix(b"/").unwrap_or(rest) } else { rest };
         tail.extend_from_slice(rest);
     }
     if target.starts_with(b"/") {

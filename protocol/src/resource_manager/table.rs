@@ -52,11 +52,7 @@ impl<F> Table<F> {
     #[must_use]
     pub fn for_run(run: u64) -> Self {
         let first = (run % RUNS) as u32 * GENERATIONS;
-        Self {
-            slots: Vec::new(),
-            free: Vec::new(),
-            first,
-        }
+        Self { slots: Vec::new(), free: Vec::new(), first }
     }
 
     /// Put a file in; its badge is set.
@@ -72,10 +68,7 @@ impl<F> Table<F> {
                 if self.slots.try_reserve(1).is_err() || self.free.try_reserve(more).is_err() {
                     return Err((Errno::ENFILE, file));
                 }
-                self.slots.push(Slot {
-                    generation: self.first,
-                    file: None,
-                });
+                self.slots.push(Slot { generation: self.first, file: None });
                 self.slots.len() - 1
             }
         };
@@ -90,11 +83,7 @@ impl<F> Table<F> {
     /// The file with this badge.
     #[must_use]
     pub fn find(&mut self, badge: u64) -> Option<&mut OpenFile<F>> {
-        self.slots
-            .get_mut(badge as u32 as usize)?
-            .file
-            .as_mut()
-            .filter(|file| file.badge == badge)
+        self.slots.get_mut(badge as u32 as usize)?.file.as_mut().filter(|file| file.badge == badge)
     }
 
     /// Take it out.
