@@ -110,8 +110,7 @@ fn script_arguments(interpreter: &[u8], argument: Option<&[u8]>, script: &[u8], 
 
 /// A program that is linked dynamically: as if its interpreter were not there.
 fn dynamic(file: &OpenFile, (offset, length): (u64, u64)) -> Errno {
-    let mut interpreter = Vec::new();
-    interpreter.resize(length as usize, 0);
+    let mut interpreter = alloc::vec![0; length as usize];
     if let Err(error) = image::read_exactly(file.handle(), offset, &mut interpreter) {
         return error;
     }

@@ -46,10 +46,11 @@ pub(crate) fn openat(task: &mut Task, [directory, path, flags, mode, ..]: [u64; 
     let whole = path::from_user(task, int(directory), path)?;
     let flags = flags & 0xffff_ffff;
     let close_on_exec = flags & open::CLOSE_ON_EXEC != 0;
-    if let Some(own) = path::own_file(task, &whole) {
-        if !own.is_regular() && flags & open::NO_FOLLOW == 0 {
-            return task.files.lock().insert(0, own, close_on_exec).map(u64::from);
-        }
+    if let Some(own) = path::own_file(task, &whole)
+        && !own.is_regular()
+        && flags & open::NO_FOLLOW == 0
+    {
+        return task.files.lock().insert(0, own, close_on_exec).map(u64::from);
     }
     // A number must be free before a file is made or truncated.
     let opened = open_path(task, whole, flags, mode)?;
@@ -593,11 +594,11 @@ pub(crate) fn ioctl(task: &mut Task, [number, code, argument, ..]: [u64; 6]) -> 
     match code {
         command::FIOCLEX | command::FIONCLEX => {
             task.files.lock().get_mut(number as u32)?.close_on_exec = code == command::FIOCLEX;
-            return Ok(0);
+            Ok(0)
         }
         command::FIONBIO => {
             let on: u32 = user_memory::read(argument)?;
-            return descriptor::set_nonblocking(&*descriptor::get(task, number)?, on != 0);
+            descriptor::set_nonblocking(&*descriptor::get(task, number)?, on != 0)
         }
         _ => control(&*descriptor::get(task, number)?, code, argument),
     }

@@ -16,6 +16,7 @@ mod frame;
 mod numbered;
 mod numbers;
 mod paths;
+#[cfg(any(target_os = "none", test))]
 mod table;
 
 macro_rules! modules {

@@ -182,10 +182,10 @@ pub(crate) fn walk_two(
 
 /// Status of a path, and the path without links.
 pub(crate) fn stat(task: &Task, path: Vec<u8>, follow: Follow) -> Result<(Status, Vec<u8>), Errno> {
-    if let Some(opened) = own_file(task, &path) {
-        if follow == Follow::Yes {
-            return Ok((stat_open(&opened)?, opened.path.clone()));
-        }
+    if let Some(opened) = own_file(task, &path)
+        && follow == Follow::Yes
+    {
+        return Ok((stat_open(&opened)?, opened.path.clone()));
     }
     if follow == Follow::No && paths::own(&path, task.process.pid).is_some_and(|(_, rest)| rest.is_empty()) {
         let link = Status { mode: mode::LINK | 0o777, links: 1, block_size: 4096, ..Status::default() };

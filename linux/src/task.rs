@@ -147,13 +147,16 @@ pub(crate) struct Shared<T>(*mut T);
 // SAFETY: it is only followed under the rules of the list that it is in.
 unsafe impl<T> Send for Shared<T> {}
 
+/// A list that all threads see.
+type List<T> = Lock<Vec<Shared<T>>>;
+
 /// All tasks of this kernel process. Only who holds the lock may follow the pointers, and only to what tasks share.
-static TASKS: Lock<Vec<Shared<Task>>> = Lock::new(Vec::new());
+static TASKS: List<Task> = Lock::new(Vec::new());
 /// All rooms ever made. Those whose block says so are vacant.
-static ROOMS: Lock<Vec<Shared<Block>>> = Lock::new(Vec::new());
+static ROOMS: List<Block> = Lock::new(Vec::new());
 
 /// The lists, for `fork` to lock.
-pub(crate) fn lists() -> (&'static Lock<Vec<Shared<Task>>>, &'static Lock<Vec<Shared<Block>>>) {
+pub(crate) fn lists() -> (&'static List<Task>, &'static List<Block>) {
     (&TASKS, &ROOMS)
 }
 

@@ -317,32 +317,29 @@ pub(crate) fn exit(task: &mut Task, [status, ..]: [u64; 6]) -> Outcome {
         task::forget(task);
     }
     let vacant = u64::from(block != task::FIRST_BLOCK && !is_waited_for);
-    loop {
-        // SAFETY: there is no answer, since this thread is destroyed. The room is vacant from the first instruction on; nothing after
-        // it uses memory. If the call should fail, it is repeated without a look at the stack.
-        unsafe {
-            asm!(
-                "2:",
-                "mov gs:[{vacant}], {value}",
-                "mov rax, r9",
-                "xor r9d, r9d",
-                "syscall",
-                "ud2",
-                vacant = const core::mem::offset_of!(Block, vacant),
-                value = in(reg) vacant,
-                in("rdi") connection.0,
-                in("rsi") 0_u64,
-                in("rdx") 0_u64,
-                in("r8") NEVER,
-                in("r9") Operation::Call as u64,
-                in("r10") label,
-                in("r12") words[0],
-                in("r13") words[1],
-                in("r14") words[2],
-                in("r15") words[3],
-                options(noreturn),
-            )
-        }
+    // SAFETY: there is no answer, since this thread is destroyed. The room is vacant from the first instruction on; nothing after
+    // it uses memory. Should the call fail, the thread stops at an undefined instruction.
+    unsafe {
+        asm!(
+            "mov gs:[{vacant}], {value}",
+            "mov rax, r9",
+            "xor r9d, r9d",
+            "syscall",
+            "ud2",
+            vacant = const core::mem::offset_of!(Block, vacant),
+            value = in(reg) vacant,
+            in("rdi") connection.0,
+            in("rsi") 0_u64,
+            in("rdx") 0_u64,
+            in("r8") NEVER,
+            in("r9") Operation::Call as u64,
+            in("r10") label,
+            in("r12") words[0],
+            in("r13") words[1],
+            in("r14") words[2],
+            in("r15") words[3],
+            options(noreturn),
+        )
     }
 }
 
