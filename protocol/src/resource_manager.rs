@@ -167,13 +167,7 @@ impl<F> Opened<F> {
     /// A file opened as asked.
     #[must_use]
     pub const fn new(file: F, open: &Open, mode: u32, features: u64) -> Self {
-        Self {
-            file,
-            flags: open.flags,
-            mode,
-            features,
-            second: None,
-        }
+        Self { file, flags: open.flags, mode, features, second: None }
     }
 }
 
@@ -335,7 +329,13 @@ pub trait ResourceManager {
     ///
     /// # Errors
     /// Refused, or answered later ([`complete`] with `answer::Read`).
-    fn read(&mut self, call: &Call<'_>, file: &mut OpenFile<Self::File>, offset: u64, wait: bool) -> Result<Data, Refusal> {
+    fn read(
+        &mut self,
+        call: &Call<'_>,
+        file: &mut OpenFile<Self::File>,
+        offset: u64,
+        wait: bool,
+    ) -> Result<Data, Refusal> {
         Err(Errno::EINVAL.into())
     }
 
@@ -347,7 +347,13 @@ pub trait ResourceManager {
     ///
     /// # Errors
     /// Refused, or answered later.
-    fn write(&mut self, call: &Call<'_>, file: &mut OpenFile<Self::File>, offset: u64, wait: bool) -> Result<usize, Refusal> {
+    fn write(
+        &mut self,
+        call: &Call<'_>,
+        file: &mut OpenFile<Self::File>,
+        offset: u64,
+        wait: bool,
+    ) -> Result<usize, Refusal> {
         Err(Errno::EINVAL.into())
     }
 
@@ -478,7 +484,14 @@ pub trait ResourceManager {
     ///
     /// # Errors
     /// Refused.
-    fn allocate(&mut self, call: &Call<'_>, file: &mut OpenFile<Self::File>, mode: u64, offset: u64, length: u64) -> Done {
+    fn allocate(
+        &mut self,
+        call: &Call<'_>,
+        file: &mut OpenFile<Self::File>,
+        mode: u64,
+        offset: u64,
+        length: u64,
+    ) -> Done {
         Err(Errno::EOPNOTSUPP.into())
     }
 
@@ -563,9 +576,16 @@ struct Outcome {
 enum Then {
     Nothing,
     /// The position moves on.
-    Advance { badge: u64, position: u64 },
+    Advance {
+        badge: u64,
+        position: u64,
+    },
     /// The manager is told: at once, or before the next message.
-    Deliver { badge: u64, count: usize, lazily: bool },
+    Deliver {
+        badge: u64,
+        count: usize,
+        lazily: bool,
+    },
     /// Our copies of given handles are closed, so that the last close is seen.
     CloseGifts,
 }
@@ -576,12 +596,7 @@ impl Outcome {
     }
 
     const fn with(reply: Reply, data: Data) -> Self {
-        Self {
-            reply,
-            data,
-            gifts: [(Handle::NONE, Rights::NONE); 2],
-            then: Then::Nothing,
-        }
+        Self { reply, data, gifts: [(Handle::NONE, Rights::NONE); 2], then: Then::Nothing }
     }
 
     fn buffers<'a>(&self) -> Buffers<'a> {
@@ -694,11 +709,8 @@ impl<M: ResourceManager> Server<M> {
                     Err(error) => return error,
                 }
             };
-            let passed = if received.status.handles() > 0 {
-                core::mem::replace(&mut slot, Handle::NONE)
-            } else {
-                Handle::NONE
-            };
+            let passed =
+                if received.status.handles() > 0 { core::mem::replace(&mut slot, Handle::NONE) } else { Handle::NONE };
             if received.is_pulse() {
                 handles::close(passed);
                 self.event(&received);
@@ -832,24 +844,14 @@ impl<M: ResourceManager> Server<M> {
     /// Make the connections for what was opened.
     fn install(&mut self, request: u64, opened: Opened<M::File>) -> Result<Outcome, Refusal> {
         let mut outcome = Outcome::plain(
-            file::answer::Open {
-                mode: u64::from(opened.mode),
-                features: opened.features,
-                ..Default::default()
-            }
-            .into(),
+            file::answer::Open { mode: u64::from(opened.mode), features: opened.features, ..Default::default() }.into(),
         );
         outcome.then = Then::CloseGifts;
         let mut refused = None;
         let both = [Some((opened.file, opened.flags)), opened.second];
         for (gift, (file, flags)) in outcome.gifts.iter_mut().zip(both.into_iter().flatten()) {
-            let file = OpenFile {
-                badge: 0,
-                flags: flags & open_flags::KEPT,
-                features: opened.features,
-                position: 0,
-                file,
-            };
+            let file =
+                OpenFile { badge: 0, flags: flags & open_flags::KEPT, features: opened.features, position: 0, file };
             match self.files.insert(file) {
                 Err((errno, file)) => {
                     self.manager.closed(file);
@@ -971,21 +973,15 @@ impl<M: ResourceManager> Server<M> {
                 let at = place(offset, open.position, seeks)?;
                 let data = manager.read(call, open, at, wait(flags, open))?;
                 let then = match (seeks, offset) {
-                    (true, AT_POSITION) if !data.is_empty() => Then::Advance {
-                        badge: call.badge,
-                        position: at.saturating_add(data.len() as u64),
-                    },
-                    (false, _) if !data.is_empty() => Then::Deliver {
-                        badge: call.badge,
-                        count: data.len(),
-                        lazily: data.lazy,
-                    },
+                    (true, AT_POSITION) if !data.is_empty() => {
+                        Then::Advance { badge: call.badge, position: at.saturating_add(data.len() as u64) }
+                    }
+                    (false, _) if !data.is_empty() => {
+                        Then::Deliver { badge: call.badge, count: data.len(), lazily: data.lazy }
+                    }
                     _ => Then::Nothing,
                 };
-                Ok(Outcome {
-                    then,
-                    ..Outcome::with(Reply::ok([data.len() as u64, 0, 0, 0]), data)
-                })
+                Ok(Outcome { then, ..Outcome::with(Reply::ok([data.len() as u64, 0, 0, 0]), data) })
             }
             Request::Write { offset, flags } => {
                 if !writable {
@@ -1036,10 +1032,7 @@ impl<M: ResourceManager> Server<M> {
                 }
                 let used = records.used();
                 Ok(Outcome {
-                    then: Then::Advance {
-                        badge: call.badge,
-                        position: after,
-                    },
+                    then: Then::Advance { badge: call.badge, position: after },
                     ..Outcome::with(Reply::ok([used as u64, 0, 0, 0]), Data::of(&scratch.records[..used]))
                 })
             }
@@ -1077,11 +1070,8 @@ impl<M: ResourceManager> Server<M> {
                     return Err(Errno::EBADF.into());
                 }
                 manager.lock(call, open, operation, owner, &mut scratch.lock)?;
-                let data = if operation == LockOperation::Test {
-                    lent(&raw const scratch.lock, call)
-                } else {
-                    Data::new()
-                };
+                let data =
+                    if operation == LockOperation::Test { lent(&raw const scratch.lock, call) } else { Data::new() };
                 Ok(Outcome::with(Reply::DONE, data))
             }
             Request::Unlock { owner } => {
@@ -1100,12 +1090,12 @@ impl<M: ResourceManager> Server<M> {
                 outcome.gifts[0] = (mapped.memory, mapped.rights);
                 Ok(outcome)
             }
-            Request::ChangeModeOpen { mode } => manager
-                .change_mode_open(call, open, mode as u32 & mode::PERMISSIONS)
-                .map(|()| Reply::DONE.into()),
-            Request::ChangeOwnerOpen { user, group } => manager
-                .change_owner_open(call, open, user as u32, group as u32)
-                .map(|()| Reply::DONE.into()),
+            Request::ChangeModeOpen { mode } => {
+                manager.change_mode_open(call, open, mode as u32 & mode::PERMISSIONS).map(|()| Reply::DONE.into())
+            }
+            Request::ChangeOwnerOpen { user, group } => {
+                manager.change_owner_open(call, open, user as u32, group as u32).map(|()| Reply::DONE.into())
+            }
             Request::SetTimesOpen {} => {
                 let times = parse_times(&call.structure::<{ size_of::<Times>() }>()?)?;
                 manager.set_times_open(call, open, &times).map(|()| Reply::DONE.into())
@@ -1204,12 +1194,7 @@ fn split(bytes: &[u8], first: u64) -> Result<(&[u8], &[u8]), Errno> {
 }
 
 const fn owned(flags: u64, mode: u64, owner: u64) -> Open {
-    Open {
-        flags,
-        mode: mode as u32,
-        user: owner as u32,
-        group: (owner >> 32) as u32,
-    }
+    Open { flags, mode: mode as u32, user: owner as u32, group: (owner >> 32) as u32 }
 }
 
 /// Lengths are `off_t`.
@@ -1255,10 +1240,7 @@ fn seek<M: ResourceManager>(
 }
 
 fn read_word(bytes: &[u8], index: usize) -> u64 {
-    bytes
-        .get(index * 8..index * 8 + 8)
-        .and_then(|word| word.try_into().ok())
-        .map_or(0, u64::from_le_bytes)
+    bytes.get(index * 8..index * 8 + 8).and_then(|word| word.try_into().ok()).map_or(0, u64::from_le_bytes)
 }
 
 /// Nanoseconds that mean "now".

@@ -14,7 +14,8 @@ use protocol::Errno;
 use protocol::file::{Status, features};
 use protocol::resource_manager::resolve::{Place, resolve};
 use protocol::resource_manager::{
-    Call, Data, Done, Figures, Mapped, Open, OpenFile, Opened, Records, Refusal, ResourceManager, Server, mode, open_flags,
+    Call, Data, Done, Figures, Mapped, Open, OpenFile, Opened, Records, Refusal, ResourceManager, Server, mode,
+    open_flags,
 };
 use runtime::start;
 use view::{ROOT, View};
@@ -120,10 +121,7 @@ impl ResourceManager for BootFiles {
             _ if open.writes() || open.has(open_flags::TRUNCATE) => return Err(Errno::EROFS.into()),
             _ => {}
         }
-        let file = Entry {
-            badge: call.badge,
-            node,
-        };
+        let file = Entry { badge: call.badge, node };
         Ok(Opened::new(file, open, entry.mode, features::SEEK))
     }
 
@@ -276,7 +274,12 @@ impl ResourceManager for BootFiles {
         Err(Errno::EROFS.into())
     }
 
-    fn set_times_open(&mut self, _call: &Call<'_>, _file: &mut OpenFile<Entry>, _times: &protocol::file::Times) -> Done {
+    fn set_times_open(
+        &mut self,
+        _call: &Call<'_>,
+        _file: &mut OpenFile<Entry>,
+        _times: &protocol::file::Times,
+    ) -> Done {
         Err(Errno::EROFS.into())
     }
 }
@@ -291,11 +294,7 @@ fn run() {
             return;
         }
     };
-    let manager = BootFiles {
-        archive,
-        memory,
-        length,
-    };
+    let manager = BootFiles { archive, memory, length };
     let error = Server::new(start::handle("gate"), manager).serve();
     runtime::log!(Error, "cannot receive: {}", error.text());
 }

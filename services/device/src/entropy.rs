@@ -31,9 +31,7 @@ impl Entropy {
 
     /// From a known seed, for tests.
     pub(crate) fn from_seed(seed: [u8; 32]) -> Self {
-        Self {
-            generator: ChaCha20Rng::from_seed(seed),
-        }
+        Self { generator: ChaCha20Rng::from_seed(seed) }
     }
 
     /// Random bytes.
@@ -81,10 +79,14 @@ fn processor() -> Option<u64> {
         let (mut value, mut good): (u64, u8) = (0, 0);
         if has_rdseed {
             // SAFETY: the processor has the instruction; it writes only its operand and the flags.
-            unsafe { core::arch::asm!("rdseed {0}", "setc {1}", out(reg) value, out(reg_byte) good, options(nomem, nostack)) };
+            unsafe {
+                core::arch::asm!("rdseed {0}", "setc {1}", out(reg) value, out(reg_byte) good, options(nomem, nostack))
+            };
         } else if has_rdrand {
             // SAFETY: as above.
-            unsafe { core::arch::asm!("rdrand {0}", "setc {1}", out(reg) value, out(reg_byte) good, options(nomem, nostack)) };
+            unsafe {
+                core::arch::asm!("rdrand {0}", "setc {1}", out(reg) value, out(reg_byte) good, options(nomem, nostack))
+            };
         } else {
             return None;
         }

@@ -14,7 +14,8 @@ use abi::{Handle, Rights};
 use protocol::file::{Status, features};
 use protocol::resource_manager::resolve::{Place, Step, Walk, resolve};
 use protocol::resource_manager::{
-    Call, Data, Done, Figures, Mapped, Open, OpenFile, Opened, Records, Refusal, ResourceManager, Server, mode, open_flags,
+    Call, Data, Done, Figures, Mapped, Open, OpenFile, Opened, Records, Refusal, ResourceManager, Server, mode,
+    open_flags,
 };
 use protocol::{Errno, path};
 use runtime::{Buffers, Options, start};
@@ -78,11 +79,7 @@ fn status_of(node: Node) -> Status {
         ..Status::default()
     };
     match node.map(|node| &NODES[node]) {
-        None => Status {
-            links: 2,
-            mode: mode::DIRECTORY | 0o755,
-            ..common
-        },
+        None => Status { links: 2, mode: mode::DIRECTORY | 0o755, ..common },
         Some(node) => Status {
             mode: node.mode(),
             device_node: node.number(),
@@ -103,7 +100,8 @@ fn pour(call: &Call<'_>, mut next: impl FnMut(usize) -> Data) -> Result<Data, Re
     let mut done = 0;
     while done < call.room {
         let data = next((call.room - done).min(LENT));
-        let buffers = data.segments().iter().fold(Buffers::new(), |buffers, part| buffers.send_raw(part.address, part.length));
+        let buffers =
+            data.segments().iter().fold(Buffers::new(), |buffers, part| buffers.send_raw(part.address, part.length));
         match runtime::exchange::write_request_from(call.request, done as u64, &buffers) {
             Ok(moved) if moved > 0 => done += moved as usize,
             Ok(_) => break,
@@ -209,11 +207,7 @@ impl ResourceManager for Devices {
     }
 
     fn file_system(&mut self, _call: &Call<'_>) -> Result<Figures, Refusal> {
-        Ok(Figures {
-            kind: KIND,
-            identity: DEVICE,
-            ..Figures::default()
-        })
+        Ok(Figures { kind: KIND, identity: DEVICE, ..Figures::default() })
     }
 
     fn read(&mut self, call: &Call<'_>, file: &mut OpenFile<Node>, _offset: u64, _wait: bool) -> Result<Data, Refusal> {
@@ -232,7 +226,13 @@ impl ResourceManager for Devices {
         }
     }
 
-    fn write(&mut self, call: &Call<'_>, file: &mut OpenFile<Node>, _offset: u64, _wait: bool) -> Result<usize, Refusal> {
+    fn write(
+        &mut self,
+        call: &Call<'_>,
+        file: &mut OpenFile<Node>,
+        _offset: u64,
+        _wait: bool,
+    ) -> Result<usize, Refusal> {
         let node = file.file.ok_or(Errno::EISDIR)?;
         match NODES[node].what {
             What::Full => return Err(Errno::ENOSPC.into()),

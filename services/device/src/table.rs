@@ -23,21 +23,11 @@ pub(crate) struct Node {
 }
 
 const fn device(name: &'static str, what: What, minor: u64) -> Node {
-    Node {
-        name,
-        what,
-        major: 1,
-        minor,
-    }
+    Node { name, what, major: 1, minor }
 }
 
 const fn link(name: &'static str, target: &'static str) -> Node {
-    Node {
-        name,
-        what: What::Link(target),
-        major: 0,
-        minor: 0,
-    }
+    Node { name, what: What::Link(target), major: 0, minor: 0 }
 }
 
 /// All nodes.

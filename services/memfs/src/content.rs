@@ -107,10 +107,7 @@ pub(crate) struct Content {
 impl Content {
     /// Empty.
     pub(crate) const fn new() -> Self {
-        Self {
-            size: 0,
-            body: Body::Small(Vec::new()),
-        }
+        Self { size: 0, body: Body::Small(Vec::new()) }
     }
 
     /// Bytes that lie in the boot archive, mapped at `address`.
@@ -118,23 +115,10 @@ impl Content {
         let mut extents = Vec::new();
         extents.try_reserve(1).map_err(|_| NoSpace)?;
         if size > 0 {
-            let run = Run {
-                address,
-                memory,
-                offset,
-                pages: size.div_ceil(PAGE),
-                number: None,
-            };
-            extents.push(Extent {
-                first: 0,
-                run,
-                shared: false,
-            });
+            let run = Run { address, memory, offset, pages: size.div_ceil(PAGE), number: None };
+            extents.push(Extent { first: 0, run, shared: false });
         }
-        Ok(Self {
-            size,
-            body: Body::Paged(extents),
-        })
+        Ok(Self { size, body: Body::Paged(extents) })
     }
 
     pub(crate) const fn size(&self) -> u64 {
@@ -163,10 +147,9 @@ impl Content {
             Body::Small(bytes) => {
                 let start = usize::try_from(offset).unwrap_or(usize::MAX);
                 match bytes.get(start..) {
-                    Some(rest) if !rest.is_empty() => Piece::Data {
-                        address: rest.as_ptr() as u64,
-                        length: length.min(rest.len() as u64),
-                    },
+                    Some(rest) if !rest.is_empty() => {
+                        Piece::Data { address: rest.as_ptr() as u64, length: length.min(rest.len() as u64) }
+                    }
                     _ => Piece::Hole(length),
                 }
             }
@@ -475,11 +458,7 @@ fn paged<'a>(body: &'a mut Body, store: &mut impl Store) -> Result<&'a mut Vec<E
         if !small.is_empty() {
             let run = store.allocate(1).ok_or(NoSpace)?;
             store.copy_in(&run, 0, small);
-            extents.push(Extent {
-                first: 0,
-                run,
-                shared: false,
-            });
+            extents.push(Extent { first: 0, run, shared: false });
         }
         *body = Body::Paged(extents);
     }
@@ -508,14 +487,7 @@ fn fill(
     let mut pages = power_of_two_at_most(wanted.max(growth).min(RUN_PAGES).min(gap));
     loop {
         if let Some(run) = store.allocate(pages) {
-            extents.insert(
-                at,
-                Extent {
-                    first: page,
-                    run,
-                    shared: false,
-                },
-            );
+            extents.insert(at, Extent { first: page, run, shared: false });
             return Ok(());
         }
         if pages == 1 {
@@ -547,11 +519,7 @@ fn thaw(extents: &mut Vec<Extent>, store: &mut impl Store, at: usize, page: u64,
         shared: extents[at].shared,
     };
     let (before, after) = (part(first, page), part(page + pages, last));
-    extents[at] = Extent {
-        first: page,
-        run: new,
-        shared: false,
-    };
+    extents[at] = Extent { first: page, run: new, shared: false };
     if after.run.pages > 0 {
         extents.insert(at + 1, after);
     }
@@ -604,13 +572,7 @@ pub(crate) mod tests {
             self.next += 1;
             let address = self.next << 24;
             self.runs.insert(address, vec![0; (pages * PAGE) as usize]);
-            Some(Run {
-                address,
-                memory: Handle(self.next),
-                offset: 0,
-                pages,
-                number: Some(self.next),
-            })
+            Some(Run { address, memory: Handle(self.next), offset: 0, pages, number: Some(self.next) })
         }
         fn release(&mut self, run: Run) {
             assert!(self.runs.remove(&run.address).is_some());
@@ -621,7 +583,8 @@ pub(crate) mod tests {
         }
         fn copy_in(&mut self, run: &Run, offset: u64, bytes: &[u8]) {
             assert!(run.number.is_some());
-            self.runs.get_mut(&run.address).unwrap()[offset as usize..offset as usize + bytes.len()].copy_from_slice(bytes);
+            self.runs.get_mut(&run.address).unwrap()[offset as usize..offset as usize + bytes.len()]
+                .copy_from_slice(bytes);
         }
         fn copy(&mut self, from: &Run, from_offset: u64, to: &Run, to_offset: u64, length: u64) {
             let bytes: Vec<u8> = (0..length).map(|at| self.byte(from.address + from_offset + at)).collect();
@@ -756,10 +719,7 @@ pub(crate) mod tests {
 
     #[test]
     fn no_space_is_a_short_write_then_an_error() {
-        let mut store = Heap {
-            limit: Some(2),
-            ..Heap::default()
-        };
+        let mut store = Heap { limit: Some(2), ..Heap::default() };
         let mut content = Content::new();
         assert_eq!(write(&mut content, &mut store, 0, &[1; 20_000]), Ok(2 * PAGE));
         assert_eq!(write(&mut content, &mut store, 2 * PAGE, &[1; 20_000]), Err(NoSpace));

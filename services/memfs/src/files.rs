@@ -7,8 +7,8 @@ use protocol::Errno;
 use protocol::file::{Lock, Status, Times, features};
 use protocol::resource_manager::resolve::{Place, redirect, resolve};
 use protocol::resource_manager::{
-    Call, Data, Done, Figures, LockOperation, Mapped, Open, OpenFile, Opened, Records, Refusal, ResourceManager, TIME_NOW,
-    TIME_OMIT, lock_kind, mode, open_flags,
+    Call, Data, Done, Figures, LockOperation, Mapped, Open, OpenFile, Opened, Records, Refusal, ResourceManager,
+    TIME_NOW, TIME_OMIT, lock_kind, mode, open_flags,
 };
 use protocol::{pipe, process};
 use runtime::{Buffers, Options};
@@ -62,13 +62,7 @@ fn room() -> Result<(), Errno> {
 
 impl Files {
     pub(crate) fn new(gate: Handle, process: Handle, tree: Tree, pages: Pages) -> Self {
-        Self {
-            tree,
-            pages,
-            waiting: Waiting::new(gate),
-            process,
-            zeros: alloc::vec![0; ZEROS],
-        }
+        Self { tree, pages, waiting: Waiting::new(gate), process, zeros: alloc::vec![0; ZEROS] }
     }
 
     fn walk<'p>(&self, path: &'p [u8], follow: bool) -> Result<Place<'p, NodeId>, Refusal> {
@@ -180,10 +174,7 @@ impl Files {
         let pick = |old: Time, seconds: u64, nanoseconds: u64| match nanoseconds {
             TIME_OMIT => old,
             TIME_NOW => now,
-            nanoseconds => Time {
-                seconds,
-                nanoseconds: nanoseconds as u32,
-            },
+            nanoseconds => Time { seconds, nanoseconds: nanoseconds as u32 },
         };
         let node = self.tree.node_mut(id);
         node.accessed = pick(node.accessed, times.access_seconds, times.access_nanoseconds);
@@ -657,13 +648,7 @@ impl ResourceManager for Files {
             return Err(Errno::EINVAL.into());
         }
         let (start, end) = Record::range(lock.start, lock.length).ok_or(Errno::EINVAL)?;
-        let wanted = Record {
-            start,
-            end,
-            write: lock.kind == lock_kind::WRITE,
-            owner,
-            badge: call.badge,
-        };
+        let wanted = Record { start, end, write: lock.kind == lock_kind::WRITE, owner, badge: call.badge };
         if operation != LockOperation::Test {
             let wait = operation == LockOperation::SetAndWait;
             return self.lock_record(call, id, wait, lock.kind, wanted);

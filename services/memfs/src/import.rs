@@ -75,10 +75,7 @@ pub(crate) fn archive(tree: &mut Tree, archive: &Archive<'static>, memory: Handl
             0 => archive.built_seconds(),
             seconds => seconds,
         };
-        let time = Time {
-            seconds,
-            nanoseconds: 0,
-        };
+        let time = Time { seconds, nanoseconds: 0 };
         let address = archive.bytes().as_ptr() as u64 + file.data_offset;
         let made = entry(tree, path, file.mode, time, || match file.mode & mode::TYPE {
             mode::FILE => Content::of_archive(memory, file.data_offset, address, file.data.len() as u64)

@@ -63,10 +63,7 @@ pub(crate) struct NoLocks;
 
 impl Locks {
     pub(crate) const fn new() -> Self {
-        Self {
-            records: Vec::new(),
-            whole: Vec::new(),
-        }
+        Self { records: Vec::new(), whole: Vec::new() }
     }
 
     /// The first lock that keeps `wanted` from being set.
@@ -191,13 +188,7 @@ mod tests {
     use super::*;
 
     fn record(owner: u64, start: u64, end: u64, write: bool) -> Record {
-        Record {
-            start,
-            end,
-            write,
-            owner,
-            badge: owner + 100,
-        }
+        Record { start, end, write, owner, badge: owner + 100 }
     }
 
     fn held(locks: &Locks) -> Vec<(u64, u64, u64, bool)> {

@@ -34,10 +34,8 @@ fn run() {
     let gate = start::handle("gate");
     let archive = archive(start::handle("archive"), start::number("archive-length"));
     // The clock may not be set yet: nothing here is older than the archive.
-    let now = Time::from_ns(runtime::clock::realtime_ns()).max(Time {
-        seconds: archive.map_or(0, |archive| archive.built_seconds()),
-        nanoseconds: 0,
-    });
+    let now = Time::from_ns(runtime::clock::realtime_ns())
+        .max(Time { seconds: archive.map_or(0, |archive| archive.built_seconds()), nanoseconds: 0 });
     let mut tree = Tree::new(now);
     if let Some(archive) = &archive {
         let failed = import::archive(&mut tree, archive, start::handle("archive"));

@@ -59,14 +59,7 @@ pub(crate) struct Pages {
 impl Pages {
     /// RAM from `process`; `archive` is where runs of the boot archive lie.
     pub(crate) fn new(process: Handle, archive: &'static [u8]) -> Self {
-        Self {
-            process,
-            archive,
-            places: Default::default(),
-            allocations: Vec::new(),
-            free: Vec::new(),
-            used: 0,
-        }
+        Self { process, archive, places: Default::default(), allocations: Vec::new(), free: Vec::new(), used: 0 }
     }
 
     /// What a program may do with a run that it maps. With the right to manage, the process service knows which RAM it is.
@@ -99,14 +92,7 @@ impl Pages {
             let answer = process::allocate(self.process, length, 0, &mut Buffers::new().take(memory), Options::NONE);
             let window = answer.as_ref().ok().and_then(|_| Window::map(memory, address, 0, length).ok());
             match (answer, window) {
-                (Ok(answer), Some(window)) => Some((
-                    Allocation {
-                        window,
-                        number: answer.number,
-                        place,
-                    },
-                    memory,
-                )),
+                (Ok(answer), Some(window)) => Some((Allocation { window, number: answer.number, place }, memory)),
                 (answer, _) => {
                     handle::close(memory);
                     if let Ok(answer) = answer {
@@ -138,19 +124,12 @@ impl Store for Pages {
         let address = allocation.window.address();
         self.allocations[slot] = Some(allocation);
         self.used += pages;
-        Some(Run {
-            address,
-            memory,
-            offset: 0,
-            pages,
-            number: Some(slot as u64),
-        })
+        Some(Run { address, memory, offset: 0, pages, number: Some(slot as u64) })
     }
 
     fn release(&mut self, run: Run) {
         let slot = run.number.and_then(|slot| usize::try_from(slot).ok());
-        let Some((slot, allocation)) =
-            slot.and_then(|slot| Some((slot, self.allocations.get_mut(slot)?.take()?)))
+        let Some((slot, allocation)) = slot.and_then(|slot| Some((slot, self.allocations.get_mut(slot)?.take()?)))
         else {
             return;
         };

@@ -30,10 +30,7 @@ pub(crate) struct Time {
 
 impl Time {
     pub(crate) const fn from_ns(ns: u64) -> Self {
-        Self {
-            seconds: ns / 1_000_000_000,
-            nanoseconds: (ns % 1_000_000_000) as u32,
-        }
+        Self { seconds: ns / 1_000_000_000, nanoseconds: (ns % 1_000_000_000) as u32 }
     }
 }
 
@@ -44,7 +41,9 @@ pub(crate) enum Kind {
     Directory(Directory),
     Link(Vec<u8>),
     /// FIFO, socket or device: the type is in the mode.
-    Special { device: u64 },
+    Special {
+        device: u64,
+    },
 }
 
 /// A file, directory, link or special node.
@@ -95,12 +94,7 @@ const FIRST_COOKIE: u64 = 2;
 
 impl Directory {
     const fn new(parent: NodeId) -> Self {
-        Self {
-            parent,
-            by_name: BTreeMap::new(),
-            by_cookie: BTreeMap::new(),
-            next: FIRST_COOKIE,
-        }
+        Self { parent, by_name: BTreeMap::new(), by_cookie: BTreeMap::new(), next: FIRST_COOKIE }
     }
 
     /// Where `..` leads.
@@ -169,11 +163,7 @@ const LINKS_MAXIMUM: u32 = 65_000;
 impl Tree {
     /// A tree with nothing but a root directory.
     pub(crate) fn new(now: Time) -> Self {
-        let mut tree = Self {
-            nodes: Vec::new(),
-            free: Vec::new(),
-            next_inode: 1,
-        };
+        let mut tree = Self { nodes: Vec::new(), free: Vec::new(), next_inode: 1 };
         if let Ok(root) = tree.add(mode::DIRECTORY | 0o755, 0, 0, Kind::Directory(Directory::new(ROOT)), now) {
             tree.node_mut(root).links = 2;
         }
@@ -432,10 +422,7 @@ impl Walk for Tree {
 mod tests {
     use super::*;
 
-    const NOW: Time = Time {
-        seconds: 5,
-        nanoseconds: 0,
-    };
+    const NOW: Time = Time { seconds: 5, nanoseconds: 0 };
 
     fn tree() -> Tree {
         Tree::new(Time::default())
@@ -452,11 +439,7 @@ mod tests {
     }
 
     fn names(tree: &Tree, id: NodeId) -> Vec<&str> {
-        tree.directory(id)
-            .unwrap()
-            .entries_from(0)
-            .map(|(_, name, _)| core::str::from_utf8(name).unwrap())
-            .collect()
+        tree.directory(id).unwrap().entries_from(0).map(|(_, name, _)| core::str::from_utf8(name).unwrap()).collect()
     }
 
     #[test]

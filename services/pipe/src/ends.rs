@@ -8,8 +8,8 @@ use abi::Handle;
 use protocol::file::{Status, features};
 use protocol::pipe::{CAPACITY, EVENT, EVENT_SEMAPHORE, FIFO, GET_SIZE, PIPE, SET_SIZE};
 use protocol::resource_manager::{
-    Call, Data, Done, Figures, Open, OpenFile, Opened, OpenedLater, Output, Records, Refusal, ResourceManager, complete_plain,
-    mode, open_flags,
+    Call, Data, Done, Figures, Open, OpenFile, Opened, OpenedLater, Output, Records, Refusal, ResourceManager,
+    complete_plain, mode, open_flags,
 };
 use protocol::{Errno, Reply};
 
@@ -101,13 +101,7 @@ fn told(told: Told) -> Result<usize, Refusal> {
 
 impl Ends {
     pub(crate) const fn new(gate: Handle) -> Self {
-        Self {
-            objects: Vec::new(),
-            free: Vec::new(),
-            next_inode: 2,
-            callers: Kernel { gate },
-            opened: VecDeque::new(),
-        }
+        Self { objects: Vec::new(), free: Vec::new(), next_inode: 2, callers: Kernel { gate }, opened: VecDeque::new() }
     }
 
     fn add(&mut self, thing: Thing, id: &[u8], open: &Open) -> Result<u32, Errno> {
@@ -165,11 +159,7 @@ impl Ends {
         let mut pipe = Pipe::new(CAPACITY);
         (pipe.readers, pipe.writers, pipe.had_writer) = (1, 1, true);
         let index = self.add(Thing::Pipe(pipe), &[], open)?;
-        let end = |reads: bool| End {
-            object: Some(index),
-            reads,
-            writes: !reads,
-        };
+        let end = |reads: bool| End { object: Some(index), reads, writes: !reads };
         if let Some(object) = &mut self.objects[index as usize] {
             object.opens = 2;
         }
@@ -193,11 +183,7 @@ impl Ends {
             object.opens = 1;
         }
         Ok(Opened {
-            file: End {
-                object: Some(index),
-                reads: true,
-                writes: true,
-            },
+            file: End { object: Some(index), reads: true, writes: true },
             flags: (open.flags | flags) & open_flags::NON_BLOCKING | open_flags::BOTH,
             mode: 0o600,
             features: features::WAITS,
@@ -216,11 +202,7 @@ impl Ends {
             None => self.add(Thing::Pipe(Pipe::new(CAPACITY)), id, open)?,
         };
         self.drop_dead_openers(index);
-        let end = End {
-            object: Some(index),
-            reads: open.reads(),
-            writes: open.writes(),
-        };
+        let end = End { object: Some(index), reads: open.reads(), writes: open.writes() };
         let wait = open.flags & open_flags::NON_BLOCKING == 0;
         let result = self.enter_fifo(call.request, end, open, wait);
         if result.is_err() {
@@ -248,11 +230,7 @@ impl Ends {
         pipe.writers += u32::from(end.writes);
         pipe.had_writer |= end.writes;
         if alone && wait {
-            object.openers.push(Opener {
-                request,
-                flags: open.flags,
-                end,
-            });
+            object.openers.push(Opener { request, flags: open.flags, end });
             return Err(Refusal::Later);
         }
         Ok(Opened::new(end, open, mode::FIFO | 0o600, features::WAITS))
@@ -273,10 +251,7 @@ impl Ends {
             if alone || opened.try_reserve(1).is_err() {
                 return true;
             }
-            let open = Open {
-                flags: opener.flags,
-                ..Open::default()
-            };
+            let open = Open { flags: opener.flags, ..Open::default() };
             opened.push_back(OpenedLater {
                 request: opener.request,
                 result: Ok(Opened::new(opener.end, &open, mode::FIFO | 0o600, features::WAITS)),
@@ -336,11 +311,7 @@ impl ResourceManager for Ends {
         if open.writes() {
             return Err(Errno::EISDIR.into());
         }
-        let end = End {
-            object: None,
-            reads: false,
-            writes: false,
-        };
+        let end = End { object: None, reads: false, writes: false };
         Ok(Opened::new(end, open, mode::DIRECTORY | 0o555, features::SEEK))
     }
 
@@ -349,23 +320,14 @@ impl ResourceManager for Ends {
     }
 
     fn file_system(&mut self, _call: &Call<'_>) -> Result<Figures, Refusal> {
-        Ok(Figures {
-            kind: KIND,
-            identity: DEVICE,
-            ..Figures::default()
-        })
+        Ok(Figures { kind: KIND, identity: DEVICE, ..Figures::default() })
     }
 
     fn read(&mut self, call: &Call<'_>, file: &mut OpenEnd, _offset: u64, wait: bool) -> Result<Data, Refusal> {
         let (object, callers) = self.object(&file.file)?;
         match &mut object.thing {
             Thing::Pipe(pipe) => {
-                let asker = Asker {
-                    request: call.request,
-                    badge: call.badge,
-                    length: call.room,
-                    wait,
-                };
+                let asker = Asker { request: call.request, badge: call.badge, length: call.room, wait };
                 let count = told(pipe.read(callers, asker))?;
                 let mut data = Data::new();
                 for part in pipe.front(count) {
@@ -395,12 +357,7 @@ impl ResourceManager for Ends {
         let (object, callers) = self.object(&file.file)?;
         match &mut object.thing {
             Thing::Pipe(pipe) => {
-                let asker = Asker {
-                    request: call.request,
-                    badge: call.badge,
-                    length: call.sent,
-                    wait,
-                };
+                let asker = Asker { request: call.request, badge: call.badge, length: call.sent, wait };
                 told(pipe.write(callers, asker, call.bytes()))
             }
             Thing::Event(event) => {
@@ -579,13 +536,7 @@ mod tests {
         let mut ends = Ends::new(Handle::NONE);
         let opened = ends.open_pipe(&Open::default()).unwrap();
         let (second, _) = opened.second.unwrap();
-        let file = |badge, file| OpenFile {
-            badge,
-            file,
-            flags: 0,
-            features: 0,
-            position: 0,
-        };
+        let file = |badge, file| OpenFile { badge, file, flags: 0, features: 0, position: 0 };
         ends.closed(file(1, opened.file));
         assert!(ends.objects[0].is_some());
         ends.closed(file(2, second));
@@ -598,11 +549,7 @@ mod tests {
     fn fifos_open_as_fifo_7_says() {
         let mut ends = Ends::new(Handle::NONE);
         let index = ends.add(Thing::Pipe(Pipe::new(4096)), b"7", &Open::default()).unwrap();
-        let end = |reads, writes| End {
-            object: Some(index),
-            reads,
-            writes,
-        };
+        let end = |reads, writes| End { object: Some(index), reads, writes };
         let open = Open::default();
         let enter = |ends: &mut Ends, request, reads, writes, wait| {
             let result = ends.enter_fifo(request, end(reads, writes), &open, wait).map(|_| ());
@@ -622,11 +569,7 @@ mod tests {
     fn an_interrupted_open_leaves_no_trace() {
         let mut ends = Ends::new(Handle::NONE);
         let index = ends.add(Thing::Pipe(Pipe::new(4096)), b"7", &Open::default()).unwrap();
-        let end = End {
-            object: Some(index),
-            reads: true,
-            writes: false,
-        };
+        let end = End { object: Some(index), reads: true, writes: false };
         assert_eq!(ends.enter_fifo(9, end, &Open::default(), true), Err(Refusal::Later));
         assert!(!ends.unblock(8));
         assert!(ends.unblock(9));

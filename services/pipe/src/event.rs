@@ -35,11 +35,7 @@ pub(crate) struct Event {
 
 impl Event {
     pub(crate) fn new(initial: u64, semaphore: bool) -> Self {
-        Self {
-            counter: initial.min(GREATEST),
-            semaphore,
-            ..Self::default()
-        }
+        Self { counter: initial.min(GREATEST), semaphore, ..Self::default() }
     }
 
     const fn next(&self) -> u64 {

@@ -429,20 +429,12 @@ mod tests {
     }
 
     fn asker(request: u64, length: usize) -> Asker {
-        Asker {
-            request,
-            badge: 5,
-            length,
-            wait: true,
-        }
+        Asker { request, badge: 5, length, wait: true }
     }
 
     fn write(pipe: &mut Pipe, world: &mut World, request: u64, bytes: &[u8], wait: bool) -> Told {
         world.sends.insert(request, bytes.to_vec());
-        let asker = Asker {
-            wait,
-            ..asker(request, bytes.len())
-        };
+        let asker = Asker { wait, ..asker(request, bytes.len()) };
         pipe.write(world, asker, &bytes[..bytes.len().min(512)])
     }
 

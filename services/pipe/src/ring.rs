@@ -16,12 +16,7 @@ pub(crate) struct Ring {
 
 impl Ring {
     pub(crate) const fn new(capacity: usize) -> Self {
-        Self {
-            bytes: Vec::new(),
-            start: 0,
-            length: 0,
-            capacity,
-        }
+        Self { bytes: Vec::new(), start: 0, length: 0, capacity }
     }
 
     pub(crate) const fn len(&self) -> usize {

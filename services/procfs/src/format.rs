@@ -297,15 +297,7 @@ pub(crate) struct Processor {
 
 /// `/proc/cpuinfo`.
 pub(crate) fn processor(out: &mut String, processor: &Processor) {
-    let Processor {
-        vendor,
-        model_name,
-        family,
-        model,
-        stepping,
-        hertz,
-        flags,
-    } = processor;
+    let Processor { vendor, model_name, family, model, stepping, hertz, flags } = processor;
     let (mhz, part) = (hertz / 1_000_000, hertz % 1_000_000 / 1000);
     let bogomips = hertz / 500_000;
     let _ = write!(
@@ -406,13 +398,7 @@ mod tests {
     fn a_threads_stat_is_its_own() {
         let mut name = [0; 16];
         name[..6].copy_from_slice(b"worker");
-        let thread = ThreadRecord {
-            tid: 43,
-            state: 1,
-            waits_for: 0,
-            cpu_ns: 20_000_000,
-            name,
-        };
+        let thread = ThreadRecord { tid: 43, state: 1, waits_for: 0, cpu_ns: 20_000_000, name };
         let mut out = String::new();
         stat(&mut out, &record(), Some(&thread));
         assert!(out.starts_with("43 (worker) R 1 "));
@@ -441,23 +427,10 @@ mod tests {
     #[test]
     fn maps_lines() {
         let mut out = String::new();
+        area(&mut out, &Area { start: 0x40_0000, end: 0x40_1000, access: 5, offset: 0x1000 });
         area(
             &mut out,
-            &Area {
-                start: 0x40_0000,
-                end: 0x40_1000,
-                access: 5,
-                offset: 0x1000,
-            },
-        );
-        area(
-            &mut out,
-            &Area {
-                start: 0x7fff_f7fd_f000,
-                end: 0x7fff_f800_0000,
-                access: 3 | map_flags::GROWS_DOWN << 8,
-                offset: 0,
-            },
+            &Area { start: 0x7fff_f7fd_f000, end: 0x7fff_f800_0000, access: 3 | map_flags::GROWS_DOWN << 8, offset: 0 },
         );
         let lines: Vec<_> = out.lines().collect();
         assert_eq!(lines[0], "00400000-00401000 r-xp 00001000 00:00 0 ");
@@ -484,7 +457,12 @@ mod tests {
         load(&mut out, &system, 77);
         memory(&mut out, &system);
         statistics(&mut out, &system, 1000);
-        assert!(out.starts_with("12.34 2.00\n1.00 0.50 0.01 1/20 77\nMemTotal:         524288 kB\nMemFree:          409600 kB\n"), "{out}");
+        assert!(
+            out.starts_with(
+                "12.34 2.00\n1.00 0.50 0.01 1/20 77\nMemTotal:         524288 kB\nMemFree:          409600 kB\n"
+            ),
+            "{out}"
+        );
         assert!(out.contains("\ncpu  1034 0 0 200 0 0 0 0 0 0\n"), "{out}");
         assert!(out.contains("\nbtime 1000\nprocesses 9\nprocs_running 1\n"));
     }

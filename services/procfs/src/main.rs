@@ -75,10 +75,7 @@ impl ProcessFiles {
     }
 
     const fn tree(&self, caller: u32) -> Tree<'_, Source> {
-        Tree {
-            census: &self.source,
-            caller,
-        }
+        Tree { census: &self.source, caller }
     }
 
     fn walk<'p>(&self, call: &Call<'_>, path: &'p [u8], follow: bool) -> Result<Place<'p, Node>, Refusal> {
@@ -89,19 +86,18 @@ impl ProcessFiles {
     fn text(&mut self, node: Node, leaf: Leaf) -> Result<Vec<u8>, Errno> {
         let mut out = String::new();
         let source = &self.source;
-        let thread = if node.tid == 0 {
-            None
-        } else {
-            Some(source.thread(node.pid, node.tid).ok_or(Errno::ESRCH)?)
-        };
+        let thread = if node.tid == 0 { None } else { Some(source.thread(node.pid, node.tid).ok_or(Errno::ESRCH)?) };
         let thread = thread.as_ref();
         match leaf {
             Leaf::Text(text) => out.push_str(text),
             Leaf::Empty | Leaf::Buddy => {}
             Leaf::CommandLine => out.push('\n'),
             Leaf::CpuInformation => format::processor(&mut out, &processor::ask(hertz())),
-            Leaf::FileSystems => out.push_str("nodev\ttmpfs\nnodev\tproc\nnodev\tdevtmpfs\nnodev\tpipefs\n\tsquashfs\n"),
-            Leaf::Devices => out.push_str("Character devices:\n  1 mem\n  4 ttyS\n  5 /dev/tty\n  5 /dev/console\n\nBlock devices:\n"),
+            Leaf::FileSystems => {
+                out.push_str("nodev\ttmpfs\nnodev\tproc\nnodev\tdevtmpfs\nnodev\tpipefs\n\tsquashfs\n")
+            }
+            Leaf::Devices => out
+                .push_str("Character devices:\n  1 mem\n  4 ttyS\n  5 /dev/tty\n  5 /dev/console\n\nBlock devices:\n"),
             Leaf::Load => {
                 let mut last = 0;
                 while let Some(process) = source.next(last) {
@@ -216,10 +212,7 @@ impl ResourceManager for ProcessFiles {
             _ if !path_only => return Err(Errno::ELOOP.into()),
             _ => {}
         }
-        let file = Opening {
-            node,
-            text: Vec::new(),
-        };
+        let file = Opening { node, text: Vec::new() };
         Ok(Opened::new(file, open, node.mode(), features::SEEK))
     }
 
@@ -250,14 +243,16 @@ impl ResourceManager for ProcessFiles {
     }
 
     fn file_system(&mut self, _call: &Call<'_>) -> Result<Figures, Refusal> {
-        Ok(Figures {
-            kind: KIND,
-            identity: DEVICE,
-            ..Figures::default()
-        })
+        Ok(Figures { kind: KIND, identity: DEVICE, ..Figures::default() })
     }
 
-    fn read(&mut self, call: &Call<'_>, file: &mut OpenFile<Opening>, offset: u64, _wait: bool) -> Result<Data, Refusal> {
+    fn read(
+        &mut self,
+        call: &Call<'_>,
+        file: &mut OpenFile<Opening>,
+        offset: u64,
+        _wait: bool,
+    ) -> Result<Data, Refusal> {
         let Entry::Leaf(leaf) = file.file.node.entry else {
             return Err(Errno::EISDIR.into());
         };

@@ -9,18 +9,77 @@ use crate::format::Processor;
 #[cfg(target_arch = "x86_64")]
 const NAMES: [[&str; 32]; 3] = [
     [
-        "fpu", "vme", "de", "pse", "tsc", "msr", "pae", "mce", "cx8", "apic", "", "sep", "mtrr", "pge", "mca", "cmov", "pat",
-        "pse36", "pn", "clflush", "", "dts", "acpi", "mmx", "fxsr", "sse", "sse2", "ss", "ht", "tm", "ia64", "pbe",
+        "fpu", "vme", "de", "pse", "tsc", "msr", "pae", "mce", "cx8", "apic", "", "sep", "mtrr", "pge", "mca", "cmov",
+        "pat", "pse36", "pn", "clflush", "", "dts", "acpi", "mmx", "fxsr", "sse", "sse2", "ss", "ht", "tm", "ia64",
+        "pbe",
     ],
     [
-        "pni", "pclmulqdq", "dtes64", "monitor", "ds_cpl", "vmx", "smx", "est", "tm2", "ssse3", "cid", "sdbg", "fma", "cx16",
-        "xtpr", "pdcm", "", "pcid", "dca", "sse4_1", "sse4_2", "x2apic", "movbe", "popcnt", "tsc_deadline_timer", "aes",
-        "xsave", "", "avx", "f16c", "rdrand", "hypervisor",
+        "pni",
+        "pclmulqdq",
+        "dtes64",
+        "monitor",
+        "ds_cpl",
+        "vmx",
+        "smx",
+        "est",
+        "tm2",
+        "ssse3",
+        "cid",
+        "sdbg",
+        "fma",
+        "cx16",
+        "xtpr",
+        "pdcm",
+        "",
+        "pcid",
+        "dca",
+        "sse4_1",
+        "sse4_2",
+        "x2apic",
+        "movbe",
+        "popcnt",
+        "tsc_deadline_timer",
+        "aes",
+        "xsave",
+        "",
+        "avx",
+        "f16c",
+        "rdrand",
+        "hypervisor",
     ],
     [
-        "fsgsbase", "tsc_adjust", "sgx", "bmi1", "hle", "avx2", "", "smep", "bmi2", "erms", "invpcid", "rtm", "cqm", "", "mpx",
-        "rdt_a", "avx512f", "avx512dq", "rdseed", "adx", "smap", "avx512ifma", "", "clflushopt", "clwb", "intel_pt",
-        "avx512pf", "avx512er", "avx512cd", "sha_ni", "avx512bw", "avx512vl",
+        "fsgsbase",
+        "tsc_adjust",
+        "sgx",
+        "bmi1",
+        "hle",
+        "avx2",
+        "",
+        "smep",
+        "bmi2",
+        "erms",
+        "invpcid",
+        "rtm",
+        "cqm",
+        "",
+        "mpx",
+        "rdt_a",
+        "avx512f",
+        "avx512dq",
+        "rdseed",
+        "adx",
+        "smap",
+        "avx512ifma",
+        "",
+        "clflushopt",
+        "clwb",
+        "intel_pt",
+        "avx512pf",
+        "avx512er",
+        "avx512cd",
+        "sha_ni",
+        "avx512bw",
+        "avx512vl",
     ],
 ];
 
@@ -30,7 +89,9 @@ pub(crate) fn ask(hertz: u64) -> Processor {
     let leaf = |leaf: u32| {
         #[allow(unused_unsafe)]
         // SAFETY: every processor with 64 bits knows the instruction; it only writes registers.
-        unsafe { core::arch::x86_64::__cpuid_count(leaf, 0) }
+        unsafe {
+            core::arch::x86_64::__cpuid_count(leaf, 0)
+        }
     };
     let (basic, one) = (leaf(0), leaf(1));
     let text = |words: &[u32]| {
@@ -79,11 +140,7 @@ pub(crate) fn ask(hertz: u64) -> Processor {
 /// Another kind of processor.
 #[cfg(not(target_arch = "x86_64"))]
 pub(crate) fn ask(hertz: u64) -> Processor {
-    Processor {
-        hertz,
-        vendor: String::from("unknown"),
-        ..Processor::default()
-    }
+    Processor { hertz, vendor: String::from("unknown"), ..Processor::default() }
 }
 
 #[cfg(test)]

@@ -68,13 +68,7 @@ fn process_record(bytes: &[u8]) -> ProcessRecord {
 
 fn thread_record(bytes: &[u8]) -> ThreadRecord {
     let mut f = Fields(bytes);
-    ThreadRecord {
-        tid: f.u32(),
-        state: f.u32(),
-        waits_for: f.u64(),
-        cpu_ns: f.u64(),
-        name: f.bytes(),
-    }
+    ThreadRecord { tid: f.u32(), state: f.u32(), waits_for: f.u64(), cpu_ns: f.u64(), name: f.bytes() }
 }
 
 fn system_record(bytes: &[u8]) -> SystemRecord {
@@ -97,10 +91,7 @@ fn system_record(bytes: &[u8]) -> SystemRecord {
 
 impl Source {
     pub(crate) fn new() -> Self {
-        Self {
-            process: start::handle("process"),
-            path: start::handle("path"),
-        }
+        Self { process: start::handle("process"), path: start::handle("path") }
     }
 
     /// The process with the smallest pid above `after`.
@@ -134,7 +125,8 @@ impl Source {
     /// The whole system.
     pub(crate) fn system(&self) -> Result<SystemRecord, Errno> {
         let mut bytes = [0; size_of::<SystemRecord>()];
-        process::system(self.process, &mut Buffers::new().receive(&mut bytes), Options::NONE).map_err(Failure::errno)?;
+        process::system(self.process, &mut Buffers::new().receive(&mut bytes), Options::NONE)
+            .map_err(Failure::errno)?;
         Ok(system_record(&bytes))
     }
 
@@ -153,19 +145,15 @@ impl Source {
         const SOME: usize = 64;
         let mut bytes = [0; SOME * size_of::<Area>()];
         let mut buffers = Buffers::new().receive(&mut bytes);
-        let answer = process::areas(self.process, pid.into(), from, &mut buffers, Options::NONE).map_err(Failure::errno)?;
+        let answer =
+            process::areas(self.process, pid.into(), from, &mut buffers, Options::NONE).map_err(Failure::errno)?;
         let count = (answer.count as usize).min(SOME);
         Ok(bytes
             .chunks_exact(size_of::<Area>())
             .take(count)
             .map(|bytes| {
                 let mut f = Fields(bytes);
-                Area {
-                    start: f.u64(),
-                    end: f.u64(),
-                    access: f.u64(),
-                    offset: f.u64(),
-                }
+                Area { start: f.u64(), end: f.u64(), access: f.u64(), offset: f.u64() }
             })
             .collect())
     }
@@ -173,8 +161,9 @@ impl Source {
     /// Soft and hard limit.
     pub(crate) fn limit(&self, pid: u32, resource: u64) -> Result<(u64, u64), Errno> {
         const LEAVE: u64 = u64::MAX - 1;
-        let answer = process::limit(self.process, pid.into(), resource, LEAVE, LEAVE, &mut Buffers::new(), Options::NONE)
-            .map_err(Failure::errno)?;
+        let answer =
+            process::limit(self.process, pid.into(), resource, LEAVE, LEAVE, &mut Buffers::new(), Options::NONE)
+                .map_err(Failure::errno)?;
         Ok((answer.soft, answer.hard))
     }
 

@@ -25,7 +25,9 @@ pub(crate) enum Leaf {
     /// A constant.
     Text(&'static str),
     /// Random UUID: the boot's, or a new one each time.
-    Uuid { boot: bool },
+    Uuid {
+        boot: bool,
+    },
     // Of a process or thread.
     Name,
     Areas,
@@ -46,7 +48,9 @@ pub(crate) enum Entry {
     /// A link with this target.
     Link(&'static str),
     /// A link to the caller's own directory, or its thread's.
-    Own { thread: bool },
+    Own {
+        thread: bool,
+    },
     /// A link that only the process's own library can tell.
     Private,
 }
@@ -204,17 +208,13 @@ const NET: Table = &[
              face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed\n",
         ),
     ),
-    (
-        "route",
-        text("Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"),
-    ),
-    (
-        "tcp",
-        text("  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"),
-    ),
+    ("route", text("Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n")),
+    ("tcp", text("  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n")),
     (
         "udp",
-        text("   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops\n"),
+        text(
+            "   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops\n",
+        ),
     ),
     ("unix", text("Num       RefCount Protocol Flags    Type St Inode Path\n")),
 ];
@@ -263,12 +263,7 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    pub(crate) const ROOT: Self = Self {
-        pid: 0,
-        tid: 0,
-        entry: Entry::Directory(Directory::Root),
-        index: 0,
-    };
+    pub(crate) const ROOT: Self = Self { pid: 0, tid: 0, entry: Entry::Directory(Directory::Root), index: 0 };
 
     /// Type and permissions.
     pub(crate) const fn mode(&self) -> u32 {
@@ -300,32 +295,17 @@ impl Node {
             Directory::Process | Directory::Tasks => (self.pid, 0),
             _ => (0, 0),
         };
-        Self {
-            pid,
-            tid,
-            entry: Entry::Directory(parent),
-            index: 0,
-        }
+        Self { pid, tid, entry: Entry::Directory(parent), index: 0 }
     }
 
     /// The directory of a process.
     pub(crate) const fn process(pid: u32) -> Self {
-        Self {
-            pid,
-            tid: 0,
-            entry: Entry::Directory(Directory::Process),
-            index: 0,
-        }
+        Self { pid, tid: 0, entry: Entry::Directory(Directory::Process), index: 0 }
     }
 
     /// The directory of a thread.
     pub(crate) const fn thread(pid: u32, tid: u32) -> Self {
-        Self {
-            pid,
-            tid,
-            entry: Entry::Directory(Directory::Thread),
-            index: 0,
-        }
+        Self { pid, tid, entry: Entry::Directory(Directory::Thread), index: 0 }
     }
 
     /// Entry number `index` of a directory's table.
@@ -435,10 +415,7 @@ mod tests {
     }
 
     fn walk(path: &str, follow: bool) -> Result<Option<Node>, Refusal> {
-        let tree = Tree {
-            census: &Few,
-            caller: 42,
-        };
+        let tree = Tree { census: &Few, caller: 42 };
         resolve(&tree, path.as_bytes(), follow).map(|place| place.node)
     }
 
@@ -475,7 +452,8 @@ mod tests {
 
     #[test]
     fn tables_are_sorted_enough_and_fit() {
-        for directory in [Directory::Root, Directory::SysKernel, Directory::Process, Directory::Thread, Directory::Net] {
+        for directory in [Directory::Root, Directory::SysKernel, Directory::Process, Directory::Thread, Directory::Net]
+        {
             let names: Vec<_> = directory.table().iter().map(|entry| entry.0).collect();
             assert!(names.len() < 64 && names.iter().all(|name| !name.is_empty()));
             for (at, name) in names.iter().enumerate() {
