@@ -59,7 +59,7 @@ pub fn run(ready: &Ready, options: &Options, exec: &Exec) -> Result<u8> {
     let (sender, events) = channel();
     // Before QEMU starts, so that no signal finds it without an owner.
     events::signals(&[SIGINT, SIGTERM, SIGHUP], &sender)?;
-    let machine = Machine { kvm: options.kvm, ..Machine::new(options.memory_mib) };
+    let machine = Machine { kvm: options.kvm, log: options.log.clone(), ..Machine::new(options.memory_mib) };
     let running = qemu::start(&ready.qemu, &machine, &ready.guest.kernel, &module, scratch.path())?;
     let console = Tail::default();
     events::messages(&running.control, &sender)?;
@@ -198,6 +198,12 @@ impl Session {
     /// The guest ended without a word.
     fn lost(&mut self) -> Error {
         let end = self.running.finish(Duration::from_secs(1));
+        // QEMU is gone: what it wrote to the console is on its way to us, and ends.
+        while let Ok(event) = self.events.recv_timeout(Duration::from_secs(1)) {
+            if matches!(event, Event::Drained(Stream::Serial)) {
+                break;
+            }
+        }
         self.show_console();
         Error::new(format!("{end}{}", self.running.last_words()))
     }

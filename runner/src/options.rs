@@ -30,6 +30,7 @@ options, before or after the command:
   --memory MIB       memory of the machine (512; 2G means 2048)
   --timeout SECONDS  end after this time (exec: 60; 0: never)
   --kvm              use this host's processor by KVM, not emulation
+  --log FILE         write the system log to this file as it grows
   --busybox FILE     a static BusyBox to use in place of Debian's
   -h, --help         print this
 
@@ -82,11 +83,13 @@ pub struct Options {
     pub kvm: bool,
     /// A BusyBox of the user's.
     pub busybox: Option<PathBuf>,
+    /// Where the system log is written to.
+    pub log: Option<PathBuf>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { memory_mib: 512, timeout: None, kvm: false, busybox: None }
+        Self { memory_mib: 512, timeout: None, kvm: false, busybox: None, log: None }
     }
 }
 
@@ -119,6 +122,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<(Options, 
                 options.timeout = Some(seconds(&parser.value().map_err(usage)?)?);
             }
             Long("kvm") => options.kvm = true,
+            Long("log") => options.log = Some(parser.value().map_err(usage)?.into()),
             Long("busybox") => options.busybox = Some(parser.value().map_err(usage)?.into()),
             Long("copy") if matches!(action, Action::Exec(_)) => {
                 let copy = copy(&parser.value().map_err(usage)?)?;

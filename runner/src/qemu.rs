@@ -29,13 +29,15 @@ pub struct Machine {
     pub count_instructions: bool,
     /// QEMU's name of the processor.
     pub processor: &'static str,
+    /// Where the system log is written to.
+    pub log: Option<PathBuf>,
 }
 
 impl Machine {
     /// The default machine with this much memory.
     #[must_use]
     pub fn new(memory_mib: u64) -> Self {
-        Self { memory_mib, kvm: false, count_instructions: false, processor: "max" }
+        Self { memory_mib, kvm: false, count_instructions: false, processor: "max", log: None }
     }
 }
 
@@ -121,6 +123,9 @@ pub fn start(qemu: &Qemu, machine: &Machine, kernel: &Path, module: &Path, scrat
     command.args(["-device", &format!("isa-debug-exit,iobase={DEBUG_EXIT_PORT:#x},iosize=0x04")]);
     if machine.count_instructions {
         command.args(["-icount", "shift=0,sleep=off"]);
+    }
+    if let Some(log) = &machine.log {
+        command.args(["-debugcon", &format!("file:{}", log.display().to_string().replace(',', ",,"))]);
     }
     command.arg("-kernel").arg(kernel).arg("-initrd").arg(module);
     command.args(["-device", "virtio-serial-pci"]);

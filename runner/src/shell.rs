@@ -42,7 +42,7 @@ pub fn run(ready: &Ready, options: &Options) -> Result<u8> {
     say("files are kept in memory only: they vanish when you leave");
     let (sender, events) = channel();
     events::signals(&[SIGINT, SIGTERM, SIGHUP, SIGWINCH, SIGCONT], &sender)?;
-    let machine = Machine { kvm: options.kvm, ..Machine::new(options.memory_mib) };
+    let machine = Machine { kvm: options.kvm, log: options.log.clone(), ..Machine::new(options.memory_mib) };
     let running = qemu::start(&ready.qemu, &machine, &ready.guest.kernel, &module, scratch.path())?;
     let raw = Raw::new()?;
     events::messages(&running.control, &sender)?;

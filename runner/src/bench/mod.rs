@@ -66,7 +66,12 @@ pub fn run(ready: &Ready, options: &Options, json: bool) -> Result<u8> {
 /// As [`run`].
 pub fn measure(ready: &Ready, options: &Options) -> Result<Vec<Figure>> {
     let limit = options.limit(Some(LIMIT)).unwrap_or(Duration::MAX);
-    let machine = |processor| Machine { count_instructions: true, processor, ..Machine::new(options.memory_mib) };
+    let machine = |processor| Machine {
+        count_instructions: true,
+        processor,
+        log: options.log.clone(),
+        ..Machine::new(options.memory_mib)
+    };
     let posix = compile()?;
     let native = |processor| {
         say(&format!("measuring messages (-cpu {processor})"));
