@@ -135,7 +135,7 @@ impl<M: Machine> Forest for Queue<'_, M> {
 impl<M: Machine> Tables<M> {
     /// Let something wait at a gate, behind what is as strong. `arrival` orders equals.
     pub(crate) fn enqueue(&self, gate: &Gate, waiter: Waiter, priority: u8, arrival: u64) {
-        let key = u64::from(255 - priority) << 56 | arrival & (1 << 56) - 1;
+        let key = u64::from(255 - priority) << 56 | arrival & ((1 << 56) - 1);
         tree::insert(&Queue(self), gate.queue(waiter), waiter.id(), key);
         gate.count.set(gate.count.get() + 1);
         gate.flag(WAITING, true);

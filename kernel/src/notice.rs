@@ -65,7 +65,7 @@ impl<M: Machine> Kernel<M> {
                 pulse.pending.set(false);
                 let held = pulse.line.get() != 0 && self.flagged(thread, flags::HOLD);
                 if (pulse.line.get() != 0 && !held) || pulse.death_of.get() != 0 {
-                    thread.taken.set(waiter.id());
+                    self.note_taken(thread, waiter, pulse.header.generation.get());
                 }
                 let baton = pulse.baton.get();
                 let carried = self.tables.baton(baton);
@@ -80,8 +80,9 @@ impl<M: Machine> Kernel<M> {
                 (0, pulse.value.replace(0), pulse.badge.get(), Status::PULSE)
             }
             Waiter::Closed(connection) => {
-                thread.taken.set(waiter.id());
-                (notice::CLOSED, 0, self.tables.connection(connection).badge.get(), Status::PULSE | Status::NOTICE)
+                let connection = self.tables.connection(connection);
+                self.note_taken(thread, waiter, connection.header.generation.get());
+                (notice::CLOSED, 0, connection.badge.get(), Status::PULSE | Status::NOTICE)
             }
             Waiter::Unblock(caller) | Waiter::Caller(caller) => {
                 let caller = self.tables.thread(caller);
@@ -96,10 +97,26 @@ impl<M: Machine> Kernel<M> {
         thread.context.set_outcome(Outcome { status: status | u64::from(priority) << 32, badge, ..Outcome::default() });
     }
 
+    fn note_taken(&self, thread: &Thread<M>, waiter: Waiter, generation: u32) {
+        thread.taken.set(waiter.id());
+        thread.taken_generation.set(generation);
+    }
+
+    /// What a thread took and has not settled, if that was not destroyed since: its slot may be another's by now.
+    fn take_taken(&self, index: u32) -> Option<Waiter> {
+        let thread = self.tables.thread(index);
+        let waiter = Waiter::from_id(thread.taken.replace(0))?;
+        let generation = match waiter {
+            Waiter::Pulse(pulse) => &self.tables.pulse(pulse).header.generation,
+            Waiter::Closed(connection) => &self.tables.connection(connection).header.generation,
+            Waiter::Caller(_) | Waiter::Unblock(_) => return None,
+        };
+        (generation.get() == thread.taken_generation.get()).then_some(waiter)
+    }
+
     /// The thread receives again: what it took the last time is dealt with.
     pub(crate) fn settle(&self, index: u32) {
-        let taken = self.tables.thread(index).taken.replace(0);
-        match Waiter::from_id(taken) {
+        match self.take_taken(index) {
             Some(Waiter::Pulse(pulse)) => self.rearm(pulse),
             Some(Waiter::Closed(connection)) => self.forget_connection(connection),
             _ => {}
@@ -108,8 +125,7 @@ impl<M: Machine> Kernel<M> {
 
     /// The thread dies before it dealt with what it took: it is told again.
     pub(crate) fn unsettle(&self, index: u32) {
-        let taken = self.tables.thread(index).taken.replace(0);
-        match Waiter::from_id(taken) {
+        match self.take_taken(index) {
             Some(Waiter::Pulse(pulse)) => {
                 let line_bit = self.tables.pulse(pulse).line_bit.get();
                 if self.tables.pulse(pulse).unarmed.get() {
@@ -123,14 +139,12 @@ impl<M: Machine> Kernel<M> {
         }
     }
 
-    /// A pulse is destroyed: whoever took it need not settle it. (A thread checks that itself: the slot's next user is
-    /// harmed by nothing worse than a re-arm.)
+    /// A pulse's alarm has come.
     pub(crate) fn pulse_alarm(&self, index: u32, due: u64, now: u64) {
         let pulse = self.tables.pulse(index);
         let period = pulse.period.get();
-        if period != 0 {
+        if let Some(missed) = now.saturating_sub(due).checked_div(period) {
             // Skip what was missed, keep the phase.
-            let missed = now.saturating_sub(due) / period;
             self.set_alarm(AlarmOf::Pulse(index), due.saturating_add((missed + 1).saturating_mul(period)));
         }
         self.raise(index, 1);

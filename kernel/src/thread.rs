@@ -95,6 +95,8 @@ pub(crate) struct Thread<M: Machine> {
 
     pub(crate) header: Header,
     pub(crate) work: Cell<Work>,
+    /// Generation of what was taken.
+    pub(crate) taken_generation: Cell<u32>,
     /// Bytes moved by the work so far.
     pub(crate) moved: Cell<u64>,
     pub(crate) queue: Node,
@@ -147,6 +149,7 @@ impl<M: Machine> Default for Thread<M> {
             server: Cell::default(),
             process: Cell::default(),
             taken: Cell::default(),
+            taken_generation: Cell::default(),
             gate: Cell::default(),
             space: Cell::default(),
             header: Header::default(),
