@@ -3,11 +3,11 @@
 use alloc::vec::Vec;
 
 use protocol::file::{self, AT_POSITION, features};
-use protocol::Errno;
+use protocol::{Errno, Failure};
 use runtime::{Buffers, Options};
 
 use crate::descriptor::{self, OpenFile};
-use crate::message::{PROMPT, WAIT, ask, insist, slot};
+use crate::message::{self, PROMPT, WAIT, ask, insist, slot};
 use crate::numbers::{AT_FDCWD, Outcome, int, mode, open};
 use crate::path::{self, Follow};
 use crate::paths::{self, Own};
@@ -62,21 +62,35 @@ pub(crate) fn open_path(task: &Task, whole: Vec<u8>, flags: u64, mode: u64) -> R
     let mask = task.directory.lock().umask;
     let mode = mode & 0o7777 & !u64::from(mask);
     let owner = owner(task);
-    let slot = slot()?;
+    let slot = slot(task.connection())?;
     let follow = if flags & open::NO_FOLLOW != 0 || flags & (open::CREATE | open::EXCLUSIVE) == open::CREATE | open::EXCLUSIVE {
         Follow::No
     } else {
         Follow::Yes
     };
     let (answer, place) = path::walk(task, whole, follow, |mount, rest, room| {
-        insist(Buffers::new().send(rest).receive(room).take(slot.handle()), |buffers| {
-            file::open(mount, flags, mode, owner, buffers, CHARGED)
+        charged(task, || {
+            insist(Buffers::new().send(rest).receive(room).take(slot.handle()), |buffers| {
+                file::open(mount, flags, mode, owner, buffers, CHARGED)
+            })
         })
     })?;
     if answer.handles == 0 {
         return Err(Errno::EIO);
     }
     OpenFile::new(slot, place, answer.mode as u32, answer.features, flags)
+}
+
+/// Do what the server makes a connection for, at our charge; once more with a larger share if it failed for that.
+pub(crate) fn charged<T>(task: &Task, mut attempt: impl FnMut() -> Result<T, Failure>) -> Result<T, Failure> {
+    match attempt() {
+        Err(Failure::Service(Errno::ENOMEM) | Failure::Kernel(abi::Error::QuotaExceeded))
+            if message::enlarge(task.connection()) =>
+        {
+            attempt()
+        }
+        result => result,
+    }
 }
 
 /// An open file is charged to who opens it; a FIFO may wait.

@@ -18,7 +18,7 @@ const FIRST_ADDRESS: u64 = TASK_ADDRESS + FIRST_TASK_LENGTH;
 /// Bytes of the first task's block and stack.
 pub(crate) const FIRST_TASK_LENGTH: u64 = 96 << 10;
 /// Where further memory is mapped.
-const FURTHER_ADDRESS: u64 = TASK_ADDRESS + (1 << 30);
+const FURTHER_ADDRESS: u64 = TASK_ADDRESS + TASK_LENGTH;
 /// Where it ends.
 const FURTHER_END: u64 = FURTHER_ADDRESS + (64 << 30);
 /// Smallest growth.

@@ -83,8 +83,8 @@ struct Shown {
     length: u64,
 }
 
-fn show(opened: &OpenFile, offset: u64, length: u64, write: bool) -> Result<Shown, Errno> {
-    let memory = slot()?;
+fn show(task: &Task, opened: &OpenFile, offset: u64, length: u64, write: bool) -> Result<Shown, Errno> {
+    let memory = slot(task.connection())?;
     let buffers = Buffers::new().take(memory.handle());
     let answer = ask(buffers, |buffers| file::map(opened.handle(), offset, length, u64::from(write), buffers, PROMPT))?;
     if answer.handles == 0 {
@@ -96,7 +96,7 @@ fn show(opened: &OpenFile, offset: u64, length: u64, write: bool) -> Result<Show
 fn of_file(task: &Task, opened: &OpenFile, [address, length, access, flags]: [u64; 4], offset: u64) -> Outcome {
     let shared = flags & map_flags::SHARED != 0;
     let writes = shared && opened.opened() & open::ACCESS == 2;
-    match show(opened, offset, length, writes) {
+    match show(task, opened, offset, length, writes) {
         Ok(shown) if shown.offset.is_multiple_of(PAGE_SIZE) => {
             map_shown(task, &shown, [address, length, access, flags])
         }

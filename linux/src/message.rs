@@ -1,8 +1,10 @@
 //! Messages to services: repeated when a buffer was not present, and their failures as error numbers.
 
-use abi::Error;
+use abi::{Error, Handle};
 use abi::call::flags::INTERRUPTIBLE;
-use protocol::{Errno, Failure};
+use protocol::{Errno, Failure, process};
+use runtime::handle::with_room;
+use runtime::object::process as object;
 use runtime::{Buffers, Options, OwnedHandle};
 
 use crate::numbers::RESTART;
@@ -56,6 +58,27 @@ pub(crate) fn kernel(error: Error) -> Errno {
 }
 
 /// A slot for a handle that arrives; closed if none does and nobody keeps it.
-pub(crate) fn slot() -> Result<OwnedHandle, Errno> {
-    runtime::handle::reserve().map(OwnedHandle::new).map_err(kernel)
+pub(crate) fn slot(connection: Handle) -> Result<OwnedHandle, Errno> {
+    make(connection, || object::reserve(Handle::SELF_PROCESS))
+}
+
+/// What the process is given at a time when its share of kernel objects is used up.
+const MORE: [u64; 3] = [64, 16, 4];
+
+/// Ask for more kernel objects. Whether they were given.
+pub(crate) fn enlarge(connection: Handle) -> bool {
+    let [connections, pulses, pages] = MORE;
+    process::enlarge(connection, connections, pulses, pages, &mut Buffers::new(), PROMPT).is_ok()
+}
+
+/// Make a handle, with a larger table or share of kernel objects if that is needed.
+pub(crate) fn make(
+    connection: Handle,
+    mut attempt: impl FnMut() -> Result<Handle, Error>,
+) -> Result<OwnedHandle, Errno> {
+    let mut made = with_room(&mut attempt);
+    if made == Err(Error::QuotaExceeded) && enlarge(connection) {
+        made = with_room(&mut attempt);
+    }
+    made.map(OwnedHandle::new).map_err(kernel)
 }

@@ -70,8 +70,8 @@ struct Owner {
     more: bool,
 }
 
-fn owner(path: &[u8], skip: u64) -> Result<Owner, Failure> {
-    let slot = slot().map_err(Failure::Service)?;
+fn owner(task: &Task, path: &[u8], skip: u64) -> Result<Owner, Failure> {
+    let slot = slot(task.connection()).map_err(Failure::Service)?;
     let answer = insist(Buffers::new().send(path).take(slot.handle()), |buffers| {
         protocol::path::resolve(NAME_SPACE, skip, buffers, PROMPT)
     })?;
@@ -93,7 +93,7 @@ pub(crate) fn walk<T>(
             path = target;
             continue;
         }
-        match at_owners(&path, |owner, rest| operate(owner.mount.handle(), rest, &mut room)) {
+        match at_owners(task, &path, |owner, rest| operate(owner.mount.handle(), rest, &mut room)) {
             Ok(value) => return Ok((value, path)),
             Err((Failure::Redirect { length, .. }, consumed)) => {
                 let target = room.get(..length as usize).ok_or(Errno::EIO)?;
@@ -107,12 +107,13 @@ pub(crate) fn walk<T>(
 
 /// Try the owners of a path in turn, as long as they say that it is not theirs. With an error comes how much of the path was the prefix.
 fn at_owners<T>(
+    task: &Task,
     path: &[u8],
     mut operate: impl FnMut(&Owner, &[u8]) -> Result<T, Failure>,
 ) -> Result<T, (Failure, usize)> {
     let mut skip = 0;
     loop {
-        let owner = owner(path, skip).map_err(|failure| (failure, 0))?;
+        let owner = owner(task, path, skip).map_err(|failure| (failure, 0))?;
         match operate(&owner, &path[owner.consumed..]) {
             Err(Failure::Service(Errno::ENOENT)) if owner.more => skip += 1,
             result => return result.map_err(|failure| (failure, owner.consumed)),
@@ -155,8 +156,8 @@ pub(crate) fn walk_two(
         if let Some(target) = own_link(task, &first, Follow::No) {
             first = target;
         }
-        let attempt = at_owners(&first, |one, rest| {
-            let two = owner(&second, 0)?;
+        let attempt = at_owners(task, &first, |one, rest| {
+            let two = owner(task, &second, 0)?;
             if one.number != two.number {
                 return Err(Failure::Service(Errno::EXDEV));
             }
@@ -170,7 +171,7 @@ pub(crate) fn walk_two(
                 if which == 0 {
                     first = limited(paths::redirected(&first[..consumed], target))?;
                 } else {
-                    let consumed = owner(&second, 0).map_err(errno)?.consumed;
+                    let consumed = owner(task, &second, 0).map_err(errno)?.consumed;
                     second = limited(paths::redirected(&second[..consumed], target))?;
                 }
             }

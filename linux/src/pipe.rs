@@ -8,6 +8,7 @@ use protocol::{Errno, pipe as service};
 use runtime::Buffers;
 
 use crate::descriptor::{self, OpenFile};
+use crate::files;
 use crate::message::{insist, slot};
 use crate::numbers::{Outcome, open};
 use crate::path::{self, Follow};
@@ -37,10 +38,12 @@ pub(crate) fn pipe2(task: &mut Task, [address, flags, ..]: [u64; 6]) -> Outcome 
     user_memory::check(address, 8)?;
     user_memory::touch_write(address, 8)?;
     let status = flags & open::NONBLOCK;
-    let (first, second) = (slot()?, slot()?);
+    let (first, second) = (slot(task.connection())?, slot(task.connection())?);
     let (answer, _) = path::walk(task, place(service::PIPE), Follow::Yes, |mount, rest, room| {
-        let buffers = Buffers::new().send(rest).receive(room).take(first.handle()).take(second.handle());
-        insist(buffers, |buffers| file::open(mount, status, 0, 0, buffers, crate::files::CHARGED))
+        files::charged(task, || {
+            let buffers = Buffers::new().send(rest).receive(room).take(first.handle()).take(second.handle());
+            insist(buffers, |buffers| file::open(mount, status, 0, 0, buffers, files::CHARGED))
+        })
     })?;
     if answer.handles != 2 {
         return Err(Errno::EIO);
@@ -78,6 +81,6 @@ pub(crate) fn eventfd2(task: &mut Task, [initial, flags, ..]: [u64; 6]) -> Outco
     paths::digits(&mut name, flags);
     name.push(b'/');
     paths::digits(&mut name, initial & 0xffff_ffff);
-    let opened = crate::files::open_path(task, place(&name), 2 | flags & open::NONBLOCK, 0)?;
+    let opened = files::open_path(task, place(&name), 2 | flags & open::NONBLOCK, 0)?;
     descriptor::install(task, opened, flags & open::CLOSE_ON_EXEC != 0)
 }

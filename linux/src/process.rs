@@ -114,6 +114,7 @@ pub(crate) unsafe extern "C" fn begin_child(task: *mut Task) {
     (own.clear_tid, own.robust_list, own.taken, own.restart) = (0, 0, None, None);
     own.clear_pending();
     crate::thread::load_state(own);
+    crate::signal::announce_mask(own);
     if own.child_tid != 0 {
         // As on Linux, a bad address is the child's own loss.
         let _ = user_memory::write(own.child_tid, &pid);

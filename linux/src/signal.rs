@@ -123,6 +123,12 @@ pub(crate) fn set_mask(task: &mut Task, mask: u64) {
         return;
     }
     task.mask = mask;
+    announce_mask(task);
+}
+
+/// Tell the service the mask: it blocks everything for a thread that never said.
+pub(crate) fn announce_mask(task: &Task) {
+    let mask = task.mask;
     // It fails only if the thread is unknown, and then it is about to be destroyed.
     let _ = ask(Buffers::new(), |buffers| {
         service::set_mask(task.connection(), u64::from(task.tid), mask, buffers, PROMPT)

@@ -4,6 +4,7 @@ use alloc::string::String;
 use core::fmt::Write;
 use core::sync::atomic::Ordering;
 
+use abi::Handle;
 use protocol::process::{self as service, SystemRecord};
 use protocol::{Errno, init, log as log_service};
 use runtime::Buffers;
@@ -101,8 +102,8 @@ pub(crate) fn getrandom(task: &mut Task, [address, length, flags, ..]: [u64; 6])
 }
 
 /// The mount connection of a service with a fixed place.
-fn service_at(place: &[u8]) -> Result<runtime::OwnedHandle, Errno> {
-    let slot = slot()?;
+fn service_at(connection: Handle, place: &[u8]) -> Result<runtime::OwnedHandle, Errno> {
+    let slot = slot(connection)?;
     let buffers = Buffers::new().send(place).take(slot.handle());
     let answer = ask(buffers, |buffers| protocol::path::resolve(service::NAME_SPACE, 0, buffers, PROMPT))?;
     if answer.consumed as usize >= place.len() { Ok(slot) } else { Err(Errno::ENOENT) }
@@ -119,7 +120,7 @@ pub(crate) fn log(message: core::fmt::Arguments<'_>) {
 /// A line for the log that needs no memory.
 pub(crate) fn log_bytes(line: &[u8]) {
     const WARNING: u64 = 4;
-    if let Ok(connection) = service_at(LOG) {
+    if let Ok(connection) = service_at(service::CONNECTION, LOG) {
         let _ = insist(Buffers::new().send(line), |buffers| {
             log_service::append(connection.handle(), WARNING, buffers, PROMPT)
         });
@@ -141,7 +142,7 @@ pub(crate) fn report(task: &Task, number: u64, name: Option<&str>) {
 /// `syslog`.
 pub(crate) fn syslog(_: &mut Task, [action, address, length, ..]: [u64; 6]) -> Outcome {
     const BUFFER: u64 = 128 << 10;
-    let connection = service_at(LOG)?;
+    let connection = service_at(service::CONNECTION, LOG)?;
     match int(action) {
         2..=4 => {
             let length = (length & 0x7fff_ffff).min(BUFFER);
@@ -174,7 +175,7 @@ pub(crate) fn reboot(_: &mut Task, [first, second, command, ..]: [u64; 6]) -> Ou
     if !matches!(command, RESTART | HALT | POWER_OFF) {
         return Err(Errno::EINVAL);
     }
-    let connection = service_at(INIT).map_err(|_| Errno::EPERM)?;
+    let connection = service_at(service::CONNECTION, INIT).map_err(|_| Errno::EPERM)?;
     let restart = u64::from(command == RESTART);
     ask(Buffers::new(), |buffers| init::power(connection.handle(), restart, buffers, PROMPT)).map(|_| 0)
 }
@@ -361,7 +362,7 @@ pub(crate) fn pidfd_open(task: &mut Task, [pid, flags, ..]: [u64; 6]) -> Outcome
     if flags & !open::NONBLOCK != 0 || int(pid) <= 0 {
         return Err(Errno::EINVAL);
     }
-    let slot = slot()?;
+    let slot = slot(task.connection())?;
     ask(Buffers::new().take(slot.handle()), |buffers| {
         service::process_file(task.connection(), pid & 0xffff_ffff, buffers, PROMPT)
     })?;

@@ -22,6 +22,7 @@ use crate::directory::Directory;
 use crate::entry::Block;
 use crate::frame::{AlternateStack, Frame};
 use crate::locks::Lock;
+use crate::message::make;
 use crate::signal::Actions;
 use crate::vector;
 
@@ -117,7 +118,7 @@ impl Task {
     /// The gate and the pulse to wait with.
     pub(crate) fn waiting(&mut self) -> Result<(Handle, Handle), Errno> {
         if self.gate.is_none() {
-            self.gate = Some(Waiting::new()?);
+            self.gate = Some(Waiting::new(self.connection())?);
         }
         let waiting = self.gate.as_ref().ok_or(Errno::ENOMEM)?;
         Ok((waiting.gate.handle(), waiting.pulse.handle()))
@@ -125,15 +126,13 @@ impl Task {
 }
 
 impl Waiting {
-    fn new() -> Result<Self, Errno> {
-        use runtime::handle::with_room;
+    fn new(connection: Handle) -> Result<Self, Errno> {
         use runtime::object::process;
-        let gate = with_room(|| process::create_gate(Handle::SELF_PROCESS, Handle::NONE, 0)).map_err(crate::message::kernel)?;
-        let gate = OwnedHandle::new(gate);
-        let pulse = with_room(|| {
-            process::create_pulse(Handle::SELF_PROCESS, gate.handle(), 0, process::Accumulate::Or, 0, Handle::NONE)
-        });
-        let pulse = OwnedHandle::new(pulse.map_err(crate::message::kernel)?);
+        let gate = make(connection, || process::create_gate(Handle::SELF_PROCESS, Handle::NONE, 0))?;
+        let pulse = make(connection, || {
+            let or = process::Accumulate::Or;
+            process::create_pulse(Handle::SELF_PROCESS, gate.handle(), 0, or, 0, Handle::NONE)
+        })?;
         Ok(Self { gate, pulse })
     }
 }

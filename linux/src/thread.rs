@@ -15,6 +15,7 @@ use crate::locks::Lock;
 use crate::message::{PROMPT, ask, slot};
 use crate::numbers::Outcome;
 use crate::process;
+use crate::signal;
 use crate::task::{self, Process, Task};
 use crate::user_memory::{self, Plain};
 use crate::vector;
@@ -208,7 +209,7 @@ fn new_thread(task: &mut Task, wish: &Wish) -> Outcome {
 /// A child with a pid of its own in this same kernel process: `vfork`, and what `posix_spawn` uses.
 fn new_sharing_process(task: &mut Task, wish: &Wish) -> Outcome {
     let block = task::room()?;
-    let connection = match slot() {
+    let connection = match slot(task.connection()) {
         Ok(slot) => slot,
         Err(error) => {
             task::vacate(block);
@@ -231,7 +232,7 @@ fn new_sharing_process(task: &mut Task, wish: &Wish) -> Outcome {
     child.tid = pid as u32;
     if wish.flags & flag::CLEAR_SIGHAND != 0 {
         let ignored = child.actions.lock().ignored();
-        child.actions = Arc::new(Lock::new(crate::signal::Actions::new(ignored)));
+        child.actions = Arc::new(Lock::new(signal::Actions::new(ignored)));
     }
     let child = task::settle(child);
     let stack = block as u64 + task::ROOM_LENGTH as u64;
@@ -277,6 +278,7 @@ pub(crate) unsafe extern "C" fn begin(task: *mut Task) {
     // SAFETY: whoever made the task handed it to this thread.
     let task = unsafe { &mut *task };
     load_state(task);
+    signal::announce_mask(task);
     if task.child_tid != 0 {
         // As on Linux, a bad address is the child's own loss.
         let _ = user_memory::write(task.child_tid, &task.tid);

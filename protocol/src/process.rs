@@ -202,7 +202,7 @@ crate::protocol! {
     92 System system() -> ();
     /// The thread of `pid` with the smallest tid above `after`: a [`ThreadRecord`] in the receive bytes. ESRCH at the end.
     93 NextThread next_thread(pid, after) -> (tid);
-    /// More kernel objects for the caller's process: how many connections, pulses and pages (of 64 handles, or page tables) besides what it has. ENOMEM.
+    /// More kernel objects for the caller's process: how many connections, pulses (with a gate each) and pages (of 64 handles, or page tables) besides what it has. ENOMEM.
     95 Enlarge enlarge(connections, pulses, pages) -> ();
     /// A connection that polls readable when `pid` has ended (pidfd_open), speaking [`crate::file`] (`Poll`, `StatOpen`), in the first taken slot.
     94 ProcessFile process_file(pid) -> ();

@@ -128,6 +128,8 @@ impl Space {
         let add = |limit: &mut u32, more: u32| *limit = limit.saturating_add(more.min(4096));
         add(&mut quota.connections, connections);
         add(&mut quota.pulses, pulses);
+        // A thread that waits has a gate for its pulse.
+        add(&mut quota.gates, pulses);
         add(&mut quota.pages, pages);
         kernel::set_quota(self.process, &quota).map_err(|_| Errno::ENOMEM)?;
         self.quota = quota;
