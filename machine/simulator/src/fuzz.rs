@@ -198,7 +198,8 @@ fn decorate(user: &User, knowledge: &Knowledge, mut exchange: Exchange, gifts: b
             exchange = exchange.flags(flag);
         }
     }
-    let states = flags::DEADLINE_SEND * u64::from(random.chance(800)) | flags::DEADLINE_REPLY * u64::from(random.chance(500)) | flags::DEADLINE_RECEIVE * u64::from(random.chance(800));
+    let states = [(flags::DEADLINE_SEND, 800), (flags::DEADLINE_REPLY, 500), (flags::DEADLINE_RECEIVE, 800)];
+    let states = states.into_iter().fold(0, |all, (state, per_mille)| all | if random.chance(per_mille) { state } else { 0 });
     let at = if random.chance(200) { 0 } else { user.now() + random.below(200_000) };
     if random.chance(900) { exchange.deadline(at, states) } else { exchange }
 }
@@ -234,7 +235,7 @@ fn words(user: &User, knowledge: &Rc<Knowledge>, method: u16) -> [u64; 4] {
         process::CREATE_PULSE => {
             words = [any(Kind::Gate), random.below(1000), random.below(2) | random.below(60) << 8, if random.chance(700) { 0 } else { any(Kind::Baton) }];
         }
-        process::MAP => words = [any(Kind::Memory), place | 1 + random.below(7), random.below(8) * PAGE, length],
+        process::MAP => words = [any(Kind::Memory), place | (1 + random.below(7)), random.below(8) * PAGE, length],
         process::UNMAP => words = [place, length, 0, 0],
         process::PROTECT => words = [place | random.below(8), length, 0, 0],
         process::SHARE_RANGE => words = [any(Kind::Process), place, length, 0],

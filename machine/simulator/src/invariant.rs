@@ -33,13 +33,6 @@ fn all(kernel: &K, kind: Kind) -> impl Iterator<Item = u32> {
     charged.into_iter()
 }
 
-/// A gate that a key (generation << 32 | index) names, if it is alive.
-fn gate_of(kernel: &K, key: u64) -> Option<u32> {
-    let index = key as u32 & 0xffff;
-    let gate = kernel.view_gate(index);
-    (index != 0 && gate.header.alive() && u64::from(gate.header.generation) == key >> 32).then_some(index)
-}
-
 /// What holds at every step: cheap.
 pub fn check_schedule(kernel: &K) {
     let (running, thread) = kernel.running();
@@ -280,7 +273,8 @@ fn check_connections(kernel: &K) {
         assert_eq!(connection.count, count, "connection {index}: {connection:?}");
         if count == 0 && connection.header.alive() && !connection.queued {
             // Its server is being told.
-            assert!(gate_of(kernel, connection.gate).is_some(), "connection {index} is in nobody's hands: {connection:?}");
+            let told = all(kernel, Kind::Thread).any(|thread| kernel.view_thread(thread).closes == index);
+            assert!(told, "connection {index} is in nobody's hands: {connection:?}");
         }
     }
 }

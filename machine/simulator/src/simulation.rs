@@ -21,7 +21,7 @@ const RAM_LENGTH: u64 = 1 << 30;
 /// Physical addresses of devices.
 const DEVICES: Range = Range { base: 0xc000_0000, length: 0x1000_0000 };
 /// Steps after which a scenario that is not done is called endless.
-const PATIENCE: u64 = 20_000_000;
+const PATIENCE: u64 = 2_000_000;
 
 /// The dearer invariants are checked every so many steps.
 const OBJECT_CHECKS: u64 = 61;

@@ -11,6 +11,8 @@ use crate::Pair;
 
 const PLACE: u64 = 0x60_0000_0000;
 const PAGE: u64 = abi::PAGE_SIZE;
+/// The last page of all addresses.
+const LAST_PAGE: u64 = !4095;
 const RW: u64 = access::READ | access::WRITE;
 
 #[test]
@@ -22,7 +24,7 @@ fn what_is_mapped_can_be_used_as_permitted_and_not_otherwise() {
         assert_eq!(root.map(process.handle, memory, PLACE, RW, 1024).await.error(), None);
         assert_eq!(root.map(process.handle, memory, PLACE + 5 * PAGE, RW, 1).await.error(), Some(Error::Busy));
         // Split a large page by a protection and an unmapping inside it.
-        user.method(process.handle, process::PROTECT, [PLACE + 3 * PAGE | access::READ, PAGE, 0, 0]).ok().await;
+        user.method(process.handle, process::PROTECT, [(PLACE + 3 * PAGE) | access::READ, PAGE, 0, 0]).ok().await;
         user.method(process.handle, process::UNMAP, [PLACE + 600 * PAGE, 2 * PAGE, 0, 0]).ok().await;
         let log = Log::new();
         let mut expected = Vec::new();
@@ -56,9 +58,9 @@ fn what_is_mapped_can_be_used_as_permitted_and_not_otherwise() {
         let noted = log.clone();
         root.start(Plan::new(&process, "mapper").priority(10), |user| async move {
             let own = Handle::SELF_PROCESS;
-            assert_eq!(user.method(own, process::MAP, [only_read.0, PLACE + 2048 * PAGE | RW, 0, PAGE]).await.error(), Some(Error::NoRight));
-            user.method(own, process::MAP, [only_read.0, PLACE + 2048 * PAGE | access::READ, 0, PAGE]).ok().await;
-            let more = user.method(own, process::PROTECT, [PLACE + 2048 * PAGE | RW, PAGE, 0, 0]).await;
+            assert_eq!(user.method(own, process::MAP, [only_read.0, (PLACE + 2048 * PAGE) | RW, 0, PAGE]).await.error(), Some(Error::NoRight));
+            user.method(own, process::MAP, [only_read.0, (PLACE + 2048 * PAGE) | access::READ, 0, PAGE]).ok().await;
+            let more = user.method(own, process::PROTECT, [(PLACE + 2048 * PAGE) | RW, PAGE, 0, 0]).await;
             assert!(more.error().is_some() || user.store(PLACE + 2048 * PAGE, &[1]).await.is_err());
             noted.note("refused");
         })
@@ -82,17 +84,17 @@ fn wrong_ranges_are_refused() {
             (PLACE, u64::MAX - 4095, PAGE),
             (abi::USER_END, 0, PAGE),
             (abi::USER_END - PAGE, 0, 2 * PAGE),
-            (u64::MAX & !4095, 0, PAGE),
-            (PLACE, 0, u64::MAX & !4095),
+            (LAST_PAGE, 0, PAGE),
+            (PLACE, 0, LAST_PAGE),
         ] {
             let answer = user.method(process.handle, process::MAP, [memory.0, address | RW, offset, length]).await;
             assert_eq!(answer.error(), Some(Error::BadArgument), "{address:#x} {offset:#x} {length:#x}");
         }
-        for (address, length) in [(PLACE, 100), (u64::MAX & !4095, PAGE), (abi::USER_END, PAGE), (0, u64::MAX & !4095)] {
+        for (address, length) in [(PLACE, 100), (LAST_PAGE, PAGE), (abi::USER_END, PAGE), (0, LAST_PAGE)] {
             let answer = user.method(process.handle, process::UNMAP, [address, length, 0, 0]).await;
             assert_eq!(answer.error(), Some(Error::BadArgument), "{address:#x} {length:#x}");
         }
-        for (offset, length) in [(0, 5 * PAGE), (PAGE, u64::MAX & !4095), (4 * PAGE, PAGE), (100, PAGE), (0, 0)] {
+        for (offset, length) in [(0, 5 * PAGE), (PAGE, LAST_PAGE), (4 * PAGE, PAGE), (100, PAGE), (0, 0)] {
             let answer = user.method(memory, memory::DERIVE, [Handle::SELF_PROCESS.0, offset, length, u64::from(Rights::ALL.0)]).await;
             assert_eq!(answer.error(), Some(Error::BadArgument), "{offset:#x} {length:#x}");
         }
@@ -113,7 +115,7 @@ fn destroying_memory_takes_it_away_everywhere() {
             assert_eq!(root.map(two.handle, memory, PLACE + round * 64 * PAGE, RW, 40).await.error(), None);
         }
         root.destroy(memory).await;
-        assert_eq!(user.method(part, memory::INFORMATION, [0; 4]).await.error().is_some(), true);
+        assert!(user.method(part, memory::INFORMATION, [0; 4]).await.error().is_some());
         assert_eq!((root.usage(one.handle).await.used.mappings, root.usage(two.handle).await.used.mappings), before);
         for process in [&one, &two] {
             let thread = root

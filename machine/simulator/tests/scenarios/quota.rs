@@ -8,6 +8,9 @@ use simulator::scenario::{Log, Plan, QUOTA, Root, quota_bytes};
 const PLACE: u64 = 0x60_0000_0000;
 const SCRATCH: u64 = abi::boot::STACK_TOP - 3000;
 
+/// The field of a quota that a method is charged to.
+type Counted = fn(&Quota) -> u32;
+
 async fn create(root: &Root, parent: Handle, quota: &Quota) -> simulator::Answer {
     root.user.store(SCRATCH, &quota_bytes(quota)).await.unwrap();
     root.user.method(parent, process::CREATE_PROCESS, [5, 0, 0, 0]).send(SCRATCH, 40).await
@@ -24,7 +27,7 @@ fn each_kind_is_counted_exactly_and_refused_when_it_is_full() {
         assert_eq!(Quota { pages: 0, ..usage.used }, Quota { mappings: 1, priority: 99, ..Quota::default() });
         let gate = root.gate(&process).await;
         let memory = root.memory(1).await;
-        let methods: [(u16, [u64; 4], u32, fn(&Quota) -> u32); 5] = [
+        let methods: [(u16, [u64; 4], u32, Counted); 5] = [
             (process::CREATE_THREAD, [0; 4], 3, |quota| quota.threads),
             (process::CREATE_BATON, [5, 0, 0, 0], 4, |quota| quota.batons),
             (process::CREATE_GATE, [0; 4], 2, |quota| quota.gates),

@@ -54,7 +54,6 @@ fn a_stopped_thread_does_not_run_and_a_stopped_caller_still_gets_its_reply() {
         assert_eq!(log.len(), count);
         root.user.method(client.handle, thread::CONTINUE, [0; 4]).ok().await;
         root.until_noted(&log, count + 2).await;
-        assert_eq!(log.clone().len() >= count + 2, true);
     });
 }
 
