@@ -1,11 +1,12 @@
 //! Sending: a thread calls through a connection and waits for the answer.
 
 use crate::alarm::AlarmOf;
+use crate::envelope;
 use crate::gate::Waiter;
 use crate::kernel::Kernel;
 use crate::machine::{Context, Machine, Outcome};
 use crate::schedule::{CHAIN, SCHEDULE};
-use crate::thread::{ENVELOPE, FAULTING, READY, REPLY, SEND, TIMED, Thread, Work};
+use crate::thread::{FAULTING, READY, REPLY, SEND, TIMED, Thread, Work};
 use abi::call::{NEVER, flags};
 use abi::{Error, Handle, Status};
 
@@ -227,7 +228,7 @@ impl<M: Machine> Kernel<M> {
             identity: thread.identity.get(),
             badge: thread.badge.get(),
             moved: receiver.moved.get(),
-            lengths: self.sent(thread) | self.room(thread) << 32,
+            lengths: thread.total(envelope::SEND) | thread.total(envelope::RECEIVE) << 32,
         });
     }
 
@@ -254,25 +255,5 @@ impl<M: Machine> Kernel<M> {
         let arrival = self.arrivals.get();
         self.arrivals.set(arrival + 1);
         arrival
-    }
-
-    /// Bytes that a thread sends.
-    pub(crate) fn sent(&self, thread: &Thread<M>) -> u64 {
-        if self.flagged(thread, ENVELOPE) {
-            let envelope = thread.envelope.get();
-            crate::exchange::total(envelope.send_count, &envelope.send)
-        } else {
-            0
-        }
-    }
-
-    /// Bytes that a thread can take.
-    pub(crate) fn room(&self, thread: &Thread<M>) -> u64 {
-        if self.flagged(thread, ENVELOPE) {
-            let envelope = thread.envelope.get();
-            crate::exchange::total(envelope.receive_count, &envelope.receive)
-        } else {
-            0
-        }
     }
 }

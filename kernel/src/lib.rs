@@ -15,6 +15,7 @@ mod bytes;
 mod call;
 mod connection;
 mod death;
+mod envelope;
 mod exchange;
 mod fault;
 mod gate;

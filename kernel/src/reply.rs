@@ -16,7 +16,13 @@ impl<M: Machine> Kernel<M> {
     /// A plain reply to a plain caller on the same baton, and parking at a gate where nothing waits: the caller runs at
     /// once. False: nothing was changed, go the general way.
     #[inline(always)]
-    pub(crate) fn fast_reply<const CARRY: bool>(&self, index: u32, thread: &Thread<M>, request: u64, handle: u64) -> bool {
+    pub(crate) fn fast_reply<const CARRY: bool>(
+        &self,
+        index: u32,
+        thread: &Thread<M>,
+        request: u64,
+        handle: u64,
+    ) -> bool {
         let tables = self.tables;
         let caller_index = request as u32 & 0xffff;
         let caller = tables.thread(caller_index);

@@ -4,10 +4,10 @@
 //! `reply_key` is exactly what the state of a plain caller waiting for it looks like: one comparison tells that the
 //! request is this process's to answer and that nothing about the caller is out of the ordinary.
 
+use crate::envelope::{Direction, Kept};
 use crate::header::Header;
 use crate::machine::Machine;
 use crate::tree::Node;
-use abi::Envelope;
 use abi::thread::State;
 use core::cell::Cell;
 
@@ -111,7 +111,7 @@ pub(crate) struct Thread<M: Machine> {
     pub(crate) interrupted: Cell<bool>,
     /// Why it wants to leave, while its server is asked ([`abi::Error`]).
     pub(crate) leave_reason: Cell<u16>,
-    pub(crate) envelope: Cell<Envelope>,
+    pub(crate) envelope: Kept,
     pub(crate) fault: Cell<FaultMessage>,
     /// Connection for its faults.
     pub(crate) fault_connection: Cell<u32>,
@@ -164,7 +164,7 @@ impl<M: Machine> Default for Thread<M> {
             retried: Cell::default(),
             interrupted: Cell::default(),
             leave_reason: Cell::default(),
-            envelope: Cell::default(),
+            envelope: Kept::default(),
             fault: Cell::default(),
             fault_connection: Cell::default(),
             fault_generation: Cell::default(),
@@ -186,6 +186,16 @@ impl<M: Machine> Thread<M> {
     /// The state's number, without flags.
     pub(crate) fn code(&self) -> u32 {
         self.state.get() & CODE
+    }
+
+    /// The envelope of the exchange it is in, if that has one.
+    pub(crate) fn kept(&self) -> Option<&Kept> {
+        (self.operation.get() & ENVELOPE != 0).then_some(&self.envelope)
+    }
+
+    /// Bytes that go one way with the exchange it is in.
+    pub(crate) fn total(&self, of: Direction) -> u64 {
+        self.kept().map_or(0, |kept| kept.total(of))
     }
 
     /// Whether a flag of the state is set.

@@ -4,68 +4,43 @@
 //! user code before the work is done, and the work goes on on the baton it runs on. Between pieces, interrupts are
 //! taken and stronger batons run. If the caller leaves, the work ends with an error and the count moved.
 
+use crate::envelope::{Direction, RECEIVE, SEND};
 use crate::kernel::Kernel;
 use crate::machine::{Context, CopyFault, Machine};
 use crate::schedule::WORK;
-use crate::thread::{ENVELOPE, REPLY, Thread, Work};
-use abi::envelope::SEGMENTS;
+use crate::thread::{FAULTING, REPLY, Thread, Work};
 use abi::object::Kind;
-use abi::{Error, Handle, Rights, Segment};
+use abi::{Error, Handle, Rights};
+use core::cell::Cell;
 
 /// Bytes copied before interrupts are looked for.
 const PIECE: u64 = 16 * 1024;
 
-/// A list of segments, as one run of bytes.
-#[derive(Clone, Copy)]
-struct Run {
-    segments: [Segment; SEGMENTS],
-    count: u8,
+/// One side of a copy: a thread's segments, from an offset on.
+struct Side<'a, M: Machine> {
+    thread: &'a Thread<M>,
+    of: Direction,
+    offset: u64,
 }
 
-impl Run {
-    /// Where byte `offset` is, and how many follow it in the same segment.
-    fn at(&self, mut offset: u64) -> Option<(u64, u64)> {
-        // Bound: SEGMENTS.
-        for segment in self.segments.iter().take(usize::from(self.count)) {
-            if offset < segment.length {
-                return Some((segment.address + offset, segment.length - offset));
-            }
-            offset -= segment.length;
-        }
-        None
+impl<M: Machine> Side<'_, M> {
+    /// Where the byte after so many moved ones is, and how many follow it in the same segment.
+    fn place(&self, moved: u64) -> Option<(u64, u64)> {
+        self.thread.kept()?.place(self.of, self.offset + moved)
     }
 }
 
 impl<M: Machine> Kernel<M> {
-    fn send_run(&self, thread: &Thread<M>) -> Run {
-        let envelope = thread.envelope.get();
-        let count = if self.flagged(thread, ENVELOPE) { envelope.send_count } else { 0 };
-        Run { segments: envelope.send, count }
-    }
-
-    fn receive_run(&self, thread: &Thread<M>) -> Run {
-        let envelope = thread.envelope.get();
-        let count = if self.flagged(thread, ENVELOPE) { envelope.receive_count } else { 0 };
-        Run { segments: envelope.receive, count }
-    }
-
-    /// Copy the next piece from one run to another. `moved` counts from the start of the copy; the offsets are where the
-    /// copy started in each run. Says whether it is finished.
-    fn copy_piece(
-        &self,
-        from: &Thread<M>,
-        source: (Run, u64),
-        to: &Thread<M>,
-        destination: (Run, u64),
-        moved: &core::cell::Cell<u64>,
-    ) -> Result<bool, CopyFault> {
+    /// Copy the next piece. `moved` counts from the start of the copy. Says whether it is finished.
+    fn copy_piece(&self, from: &Side<'_, M>, to: &Side<'_, M>, moved: &Cell<u64>) -> Result<bool, CopyFault> {
         let mut budget = PIECE;
         // Bound: PIECE bytes, and the ends of segments.
         while budget > 0 {
-            let place = source.0.at(source.1 + moved.get()).zip(destination.0.at(destination.1 + moved.get()));
+            let place = from.place(moved.get()).zip(to.place(moved.get()));
             let Some(((read, readable), (write, writable))) = place else { return Ok(true) };
             let length = readable.min(writable).min(budget);
-            let (done, fault) = self.machine.copy(from.space.get(), read, to.space.get(), write, length);
+            let (source, destination) = (from.thread.space.get(), to.thread.space.get());
+            let (done, fault) = self.machine.copy(source, read, destination, write, length);
             moved.set(moved.get() + done);
             budget -= length;
             if let Some(fault) = fault {
@@ -111,13 +86,8 @@ impl<M: Machine> Kernel<M> {
             thread.work.set(Work::Receive);
             return;
         };
-        let plain = (caller.operation.get() & thread.operation.get()) & ENVELOPE == 0;
-        let source = if plain { None } else { Some((self.send_run(caller), 0)) };
-        let result = match source {
-            None => Ok(true),
-            Some(source) => self.copy_piece(caller, source, thread, (self.receive_run(thread), 0), &thread.moved),
-        };
-        match result {
+        let (from, to) = (Side { thread: caller, of: SEND, offset: 0 }, Side { thread, of: RECEIVE, offset: 0 });
+        match self.copy_piece(&from, &to, &thread.moved) {
             Ok(true) => self.delivered(index, caller_index),
             Ok(false) => {}
             Err(CopyFault::Source) => {
@@ -139,17 +109,13 @@ impl<M: Machine> Kernel<M> {
         };
         let offset = thread.context.words()[0];
         let moved = &thread.moved;
-        let result = match work {
-            Work::Read => {
-                self.copy_piece(caller, (self.send_run(caller), offset), thread, (self.receive_run(thread), 0), moved)
-            }
-            Work::Write => {
-                self.copy_piece(thread, (self.send_run(thread), 0), caller, (self.receive_run(caller), offset), moved)
-            }
-            _ if thread.operation.get() & caller.operation.get() & ENVELOPE == 0 => Ok(true),
-            _ => self.copy_piece(thread, (self.send_run(thread), 0), caller, (self.receive_run(caller), 0), moved),
+        // A reply is a write at offset 0.
+        let (from, to) = match work {
+            Work::Read => (Side { thread: caller, of: SEND, offset }, Side { thread, of: RECEIVE, offset: 0 }),
+            Work::Write => (Side { thread, of: SEND, offset: 0 }, Side { thread: caller, of: RECEIVE, offset }),
+            _ => (Side { thread, of: SEND, offset: 0 }, Side { thread: caller, of: RECEIVE, offset: 0 }),
         };
-        match result {
+        match self.copy_piece(&from, &to, moved) {
             Ok(false) => {}
             Ok(true) if work == Work::Reply => self.replied(index, caller_index),
             Ok(true) => self.succeed(index, moved.get()),
@@ -163,59 +129,43 @@ impl<M: Machine> Kernel<M> {
 
     /// Whether the handles that one side gives can go to the other. Nothing is changed. The error is the giver's.
     pub(crate) fn check_gifts(&self, giver: u32, taker: u32) -> Result<(), Error> {
+        self.exchange_gifts(giver, taker, false).map(|_| ())
+    }
+
+    /// Put copies of one side's handles into the slots that the other reserved; says how many.
+    pub(crate) fn pass_handles(&self, giver: u32, taker: u32) -> Result<usize, Error> {
+        self.exchange_gifts(giver, taker, false)?;
+        self.exchange_gifts(giver, taker, true)
+    }
+
+    fn exchange_gifts(&self, giver: u32, taker: u32, pass: bool) -> Result<usize, Error> {
         let (giver, taker) = (self.tables.thread(giver), self.tables.thread(taker));
-        if giver.operation.get() & ENVELOPE == 0 || giver.is(crate::thread::FAULTING) {
-            return Ok(());
+        let Some(gifts) = giver.kept() else { return Ok(0) };
+        let count = gifts.gifts();
+        if count == 0 || giver.is(FAULTING) {
+            return Ok(0);
         }
-        let gifts = giver.envelope.get();
-        let count = usize::from(gifts.give_count);
-        if count == 0 {
-            return Ok(());
-        }
-        let process = self.tables.process(giver.process.get());
+        let (from, to) = (self.tables.process(giver.process.get()), self.tables.process(taker.process.get()));
         // Bound: GIFTS.
-        for gift in gifts.give.iter().take(count) {
-            let entry = self.tables.entry(process, gift.handle).map_err(|_| Error::BadGift)?;
-            let reference = entry.reference();
+        for at in 0..count {
+            let gift = gifts.gift(at);
+            let mut reference = self.tables.entry(from, gift.handle).map_err(|_| Error::BadGift)?.reference();
             let copyable = reference.kind != Kind::Reserved && reference.rights.contains(Rights::COPY);
             if !copyable || gift.reserved != 0 || !self.refers(&reference) {
                 return Err(Error::BadGift);
             }
-        }
-        let slots = taker.envelope.get();
-        if taker.operation.get() & ENVELOPE == 0 || usize::from(slots.take_count) < count {
-            return Err(Error::NoSlot);
-        }
-        let process = self.tables.process(taker.process.get());
-        // Bound: GIFTS, squared. The same slot twice is no two slots.
-        for (at, slot) in slots.take.iter().take(count).enumerate() {
-            let entry = self.tables.entry(process, *slot).map_err(|_| Error::NoSlot)?;
-            if entry.kind.get() != Kind::Reserved as u8 || slots.take[..at].contains(slot) {
+            let slots = taker.kept().filter(|slots| slots.slots() >= count).ok_or(Error::NoSlot)?;
+            let slot = slots.slot(at);
+            let entry = self.tables.entry(to, slot).map_err(|_| Error::NoSlot)?;
+            // The same slot twice is no two slots.
+            if entry.kind.get() != Kind::Reserved as u8 || (0..at).any(|other| slots.slot(other) == slot) {
                 return Err(Error::NoSlot);
             }
-        }
-        Ok(())
-    }
-
-    /// Put copies of one side's handles into the slots that the other reserved; says how many.
-    pub(crate) fn pass_handles(&self, giver_index: u32, taker_index: u32) -> Result<usize, Error> {
-        let (giver, taker) = (self.tables.thread(giver_index), self.tables.thread(taker_index));
-        if giver.operation.get() & ENVELOPE == 0
-            || giver.envelope.get().give_count == 0
-            || giver.is(crate::thread::FAULTING)
-        {
-            return Ok(0);
-        }
-        self.check_gifts(giver_index, taker_index)?;
-        let (gifts, slots) = (giver.envelope.get(), taker.envelope.get());
-        let (from, to) = (self.tables.process(giver.process.get()), self.tables.process(taker.process.get()));
-        let count = usize::from(gifts.give_count);
-        // Bound: GIFTS.
-        for (gift, slot) in gifts.give.iter().zip(&slots.take).take(count) {
-            let mut reference = self.tables.entry(from, gift.handle)?.reference();
-            reference.rights = reference.rights.intersect(gift.rights);
-            self.count_handle(&reference);
-            self.tables.fill_reserved(self.tables.entry(to, *slot)?, reference);
+            if pass {
+                reference.rights = reference.rights.intersect(gift.rights);
+                self.count_handle(&reference);
+                self.tables.fill_reserved(entry, reference);
+            }
         }
         Ok(count)
     }
@@ -229,7 +179,7 @@ impl<M: Machine> Kernel<M> {
         self.stop_unblock(index);
         self.stop_timer(index);
         thread.request.set((thread.request.get() | 0xffff).wrapping_add(1) | u64::from(index));
-        let faulting = thread.is(crate::thread::FAULTING);
+        let faulting = thread.is(FAULTING);
         self.fail(index, error, moved);
         self.wake(index);
         if faulting {
@@ -251,21 +201,5 @@ impl<M: Machine> Kernel<M> {
             return Err(Error::NoRight);
         }
         Ok(reference.object)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_run_finds_bytes_across_segments_and_skips_empty_ones() {
-        let segment = |address, length| Segment { address, length };
-        let run = Run { segments: [segment(100, 3), segment(0, 0), segment(200, 2), segment(300, 9)], count: 3 };
-        assert_eq!(crate::exchange::total(run.count, &run.segments), 5);
-        assert_eq!(run.at(0), Some((100, 3)));
-        assert_eq!(run.at(2), Some((102, 1)));
-        assert_eq!(run.at(3), Some((200, 2)));
-        assert_eq!(run.at(5), None);
     }
 }

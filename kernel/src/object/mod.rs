@@ -10,11 +10,11 @@ mod process;
 mod pulse;
 mod thread;
 
-use crate::exchange::total;
+use crate::envelope::{RECEIVE, SEND};
 use crate::handle_table::Reference;
 use crate::kernel::Kernel;
 use crate::machine::{Context, Machine, Outcome};
-use crate::thread::{DEAD, ENVELOPE, Thread};
+use crate::thread::{DEAD, Thread};
 use abi::object::Kind;
 use abi::{Error, Handle, Rights, Segment};
 
@@ -125,13 +125,12 @@ impl<M: Machine> Kernel<M> {
 
     /// The bytes that the caller sends, exactly so many.
     pub(crate) fn sent_bytes(&self, thread: &Thread<M>, bytes: &mut [u8]) -> Result<(), Error> {
-        let envelope = thread.envelope.get();
-        if thread.operation.get() & ENVELOPE == 0 || total(envelope.send_count, &envelope.send) < bytes.len() as u64 {
+        if thread.total(SEND) < bytes.len() as u64 {
             return Err(Error::BadArgument);
         }
         let mut at = 0;
         // Bound: SEGMENTS.
-        for segment in envelope.send.iter().take(usize::from(envelope.send_count)) {
+        for segment in thread.envelope.segments(SEND) {
             let length = (segment.length as usize).min(bytes.len() - at);
             let part = bytes.get_mut(at..at + length).unwrap_or_default();
             if !self.machine.read(thread.space.get(), segment.address, part) {
@@ -144,15 +143,12 @@ impl<M: Machine> Kernel<M> {
 
     /// Put bytes into the caller's receive segments, as many as they take.
     pub(crate) fn give_bytes(&self, thread: &Thread<M>, bytes: &[u8]) -> Result<(), Error> {
-        if thread.operation.get() & ENVELOPE == 0 {
-            return Err(Error::BadArgument);
-        }
-        let envelope = thread.envelope.get();
+        let kept = thread.kept().ok_or(Error::BadArgument)?;
         let mut at = 0;
         // Bound: SEGMENTS.
-        for Segment { address, length } in envelope.receive.iter().take(usize::from(envelope.receive_count)) {
-            let length = (*length as usize).min(bytes.len() - at);
-            if !self.machine.write(thread.space.get(), *address, bytes.get(at..at + length).unwrap_or_default()) {
+        for Segment { address, length } in kept.segments(RECEIVE) {
+            let length = (length as usize).min(bytes.len() - at);
+            if !self.machine.write(thread.space.get(), address, bytes.get(at..at + length).unwrap_or_default()) {
                 return Err(Error::BadAddress);
             }
             at += length;

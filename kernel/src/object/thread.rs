@@ -8,7 +8,7 @@ use crate::machine::{Context, Machine};
 use crate::thread::{CODE, DEAD, FAULTING, FaultMessage, READY, RECEIVE, REPLY, SEND, STOPPED, Work};
 use abi::object::{Kind, thread as method};
 use abi::thread::{Configuration, Registers, State};
-use abi::{Envelope, Error, Rights};
+use abi::{Error, Rights};
 
 impl<M: Machine> Kernel<M> {
     /// A new thread of a process, not started.
@@ -36,7 +36,7 @@ impl<M: Machine> Kernel<M> {
         thread.work.set(Work::None);
         thread.retried.set(false);
         thread.interrupted.set(false);
-        thread.envelope.set(Envelope::default());
+        thread.envelope.clear();
         thread.fault.set(FaultMessage::default());
         for cell in [
             &thread.upcall_syscall,
