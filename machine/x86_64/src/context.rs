@@ -6,6 +6,7 @@ use abi::thread::Registers;
 use abi::upcall::SavedPlace;
 use kernel::machine::{Context, Outcome};
 
+use crate::space::Space;
 use crate::vector;
 
 /// Flags that a program may have set: CF, PF, AF, ZF, SF, TF, DF, OF, AC, ID.
@@ -42,11 +43,14 @@ pub(crate) struct X86Context {
     pub(crate) vector: Cell<u64>,
     /// Where they will be saved: the thread's own area.
     pub(crate) area: Cell<u64>,
+    /// Its address space, once it has run.
+    pub(crate) space: Cell<Space>,
     /// Instructions whose address has one of these bits use [`abi::Operation`]s; system calls from elsewhere go to `foreign_entry`.
     native_mask: Cell<u64>,
     foreign_entry: Cell<u64>,
 }
 
+pub(crate) const SPACE: usize = core::mem::offset_of!(X86Context, space);
 pub(crate) const AREA: usize = core::mem::offset_of!(X86Context, area);
 pub(crate) const INSTRUCTION_POINTER: usize = core::mem::offset_of!(X86Context, instruction_pointer);
 pub(crate) const FLAGS: usize = core::mem::offset_of!(X86Context, flags);
@@ -56,7 +60,7 @@ pub(crate) const WHOLE: usize = core::mem::offset_of!(X86Context, whole);
 pub(crate) const NATIVE_MASK: usize = core::mem::offset_of!(X86Context, native_mask);
 pub(crate) const FOREIGN_ENTRY: usize = core::mem::offset_of!(X86Context, foreign_entry);
 
-const _: () = assert!(size_of::<X86Context>() == 200);
+const _: () = assert!(size_of::<X86Context>() == 208);
 
 impl Default for X86Context {
     fn default() -> Self {
@@ -69,6 +73,7 @@ impl Default for X86Context {
             whole: Cell::new(1),
             vector: Cell::new(0),
             area: Cell::new(0),
+            space: Cell::default(),
             native_mask: Cell::new(u64::MAX),
             foreign_entry: Cell::new(0),
         }

@@ -51,6 +51,7 @@ impl X86 {
     pub(crate) fn prepare(&self, space: Space, context: &X86Context) {
         self.spaces.load(space);
         if !vector::is_loaded(context) {
+            context.space.set(space);
             vector::switch_to(context);
         }
         if !self.stubs.bases {

@@ -3,52 +3,44 @@
 //! to the other; everything else goes through the contexts, as always. What the kernel does not take goes the general
 //! way, with nothing changed.
 
-use core::ptr;
-use core::sync::atomic::{AtomicPtr, Ordering};
+use core::cell::UnsafeCell;
+use core::mem::MaybeUninit;
 
 use kernel::Kernel;
 
 use crate::context::X86Context;
 use crate::machine::X86;
-use crate::space::Space;
 
-/// The kernel that the entry code asks; it never ends.
-static KERNEL: AtomicPtr<Kernel<X86>> = AtomicPtr::new(ptr::null_mut());
+/// The kernel, at an address that the entry code's functions know.
+struct Place(UnsafeCell<MaybeUninit<Kernel<X86>>>);
 
-/// Run the kernel, with its message path open to the entry code.
-pub(crate) fn run(kernel: &Kernel<X86>) -> ! {
-    KERNEL.store(ptr::from_ref(kernel).cast_mut(), Ordering::Relaxed);
-    kernel.run()
+// SAFETY: one CPU, and nobody else is in the kernel while entry code runs; the kernel itself is a set of cells.
+unsafe impl Sync for Place {}
+
+static KERNEL: Place = Place(UnsafeCell::new(MaybeUninit::uninit()));
+
+/// Put the kernel in its place and run it, with its message path open to the entry code.
+pub(crate) fn run(kernel: Kernel<X86>) -> ! {
+    // SAFETY: called once, at boot; there is no other reference yet.
+    let place = unsafe { &mut *KERNEL.0.get() };
+    place.write(kernel).run()
 }
 
-/// Who goes on: its context and the root of its space. No context: nothing was changed, go the general way.
-#[repr(C)]
-pub(crate) struct Passed {
-    context: *const X86Context,
-    space: Space,
-}
-
-impl Passed {
-    fn new(passed: Option<(Space, &X86Context)>) -> Self {
-        match passed {
-            Some((space, context)) => Self { context, space },
-            None => Self { context: ptr::null(), space: Space::default() },
-        }
-    }
-}
-
+#[inline(always)]
 fn kernel() -> &'static Kernel<X86> {
-    // SAFETY: programs run only after `run` stored the kernel, which is never moved or dropped; it is a set of cells, and
-    // nobody else is in the kernel when the entry code asks.
-    unsafe { &*KERNEL.load(Ordering::Relaxed) }
+    // SAFETY: programs run only after `run`, which never returns; only shared references are made from then on.
+    let place = unsafe { &*KERNEL.0.get() };
+    // SAFETY: `run` has written it.
+    unsafe { place.assume_init_ref() }
 }
 
-/// A plain call of the current thread, whose context is saved but for the registers that only the general way reads.
-pub(crate) extern "C" fn call(target: u64) -> Passed {
-    Passed::new(kernel().pass_call(target))
+/// A plain call of the current thread, whose context is saved but for the registers that only the general way reads. The
+/// context to go on with; null: nothing was changed, go the general way.
+pub(crate) extern "C" fn call(target: u64) -> Option<&'static X86Context> {
+    kernel().pass_call(target)
 }
 
 /// A plain reply-and-receive of the current thread, likewise.
-pub(crate) extern "C" fn reply(request: u64, gate: u64) -> Passed {
-    Passed::new(kernel().pass_reply(request, gate))
+pub(crate) extern "C" fn reply(request: u64, gate: u64) -> Option<&'static X86Context> {
+    kernel().pass_reply(request, gate)
 }

@@ -21,7 +21,7 @@ pub(crate) fn start(handoff: Handoff) -> ! {
     // SAFETY: the window is mapped for the whole type (memory or the read-only zeros that its documentation asks for);
     // all bytes zero is its valid initial content; nobody else has a reference.
     let tables = unsafe { &*tables };
-    message::run(&Kernel::new(machine, tables, &boot))
+    message::run(Kernel::new(machine, tables, &boot))
 }
 
 /// The handoff in the kernel's words.

@@ -19,7 +19,8 @@ use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::context::{
-    AREA, FLAGS, FOREIGN_ENTRY, FRESH_FLAGS, FS_BASE, GS_BASE, INSTRUCTION_POINTER, NATIVE_MASK, WHOLE, X86Context,
+    AREA, FLAGS, FOREIGN_ENTRY, FRESH_FLAGS, FS_BASE, GS_BASE, INSTRUCTION_POINTER, NATIVE_MASK, SPACE, WHOLE,
+    X86Context,
 };
 use crate::segments::{USER_CODE, USER_DATA};
 use crate::serial::Part;
@@ -170,7 +171,8 @@ global_asm!(
         mov [rbp + 8 * 15], r15
     .endm
 
-    .macro SWITCH                  // from the context in rbp to the one in rax, whose space is rdx
+    .macro SWITCH                  // from the context in rbp to the one in rax
+        mov rdx, [rax + {space}]
         cmp [rip + {loaded_space}], rdx
         je 2f
         mov [rip + {loaded_space}], rdx
@@ -409,6 +411,7 @@ global_asm!(
     pass_reply = sym message::reply,
     loaded_space = sym space::LOADED,
     area = const AREA,
+    space = const SPACE,
     fs = const FS_BASE,
     gs = const GS_BASE,
     ip = const INSTRUCTION_POINTER,
