@@ -24,7 +24,8 @@ impl Arena {
         let align = align_of::<Tables<Processor>>();
         // Aligned by hand, with an ordinary alignment for the allocator: only then does the host hand out pages that are
         // zero anyway instead of writing zeros to all of them.
-        let layout = Layout::from_size_align(size_of::<Tables<Processor>>() + align, 16).expect("the tables fit into the address space");
+        let layout = Layout::from_size_align(size_of::<Tables<Processor>>() + align, 16)
+            .expect("the tables fit into the address space");
         // SAFETY: the layout's size is not 0.
         let allocation = unsafe { alloc_zeroed(layout) };
         assert!(!allocation.is_null(), "no memory for the kernel's tables");

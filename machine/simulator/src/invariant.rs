@@ -13,7 +13,8 @@ use crate::processor::{Processor, World};
 type K = Kernel<Processor>;
 
 /// Kinds of objects.
-const KINDS: [Kind; 7] = [Kind::Process, Kind::Thread, Kind::Baton, Kind::Gate, Kind::Connection, Kind::Pulse, Kind::Memory];
+const KINDS: [Kind; 7] =
+    [Kind::Process, Kind::Thread, Kind::Baton, Kind::Gate, Kind::Connection, Kind::Pulse, Kind::Memory];
 
 fn header(kernel: &K, kind: Kind, index: u32) -> HeaderView {
     match kind {
@@ -44,7 +45,10 @@ pub fn check_schedule(kernel: &K) {
         while at != 0 {
             let baton = kernel.view_baton(at);
             assert!(queued.insert(at), "baton {at} is twice in ready queues");
-            assert!(baton.queued && !baton.running && baton.level == level, "baton {at} in the queue of level {level}: {baton:?}");
+            assert!(
+                baton.queued && !baton.running && baton.level == level,
+                "baton {at} in the queue of level {level}: {baton:?}"
+            );
             assert!(baton.header.alive(), "dead baton {at} is ready");
             assert_eq!(kernel.view_baton(baton.next).previous, at);
             at = if baton.next == first { 0 } else { baton.next };
@@ -57,7 +61,11 @@ pub fn check_schedule(kernel: &K) {
         // Nobody who could run is forgotten.
         if baton.header.alive() && !kernel.attention() {
             let runs = kernel.would_run(index);
-            assert!(runs == 0 || baton.queued || baton.running, "baton {index} rests, but thread {runs} could run on it: {baton:?} {:?}", kernel.view_thread(runs));
+            assert!(
+                runs == 0 || baton.queued || baton.running,
+                "baton {index} rests, but thread {runs} could run on it: {baton:?} {:?}",
+                kernel.view_thread(runs)
+            );
         }
     }
     if running != 0 && !kernel.attention() {
@@ -83,7 +91,12 @@ fn check_thread(kernel: &K, index: u32, thread: &ThreadView) {
     if thread.header.dying || !thread.header.alive() {
         assert_eq!(thread.state, State::Dead, "{}", say());
     }
-    assert_eq!(thread.queued, thread.state == State::Send || thread.state == State::Reply && thread.leaving && thread.queued, "{}", say());
+    assert_eq!(
+        thread.queued,
+        thread.state == State::Send || thread.state == State::Reply && thread.leaving && thread.queued,
+        "{}",
+        say()
+    );
     match thread.state {
         State::Send => {
             let gate = kernel.view_gate(thread.target as u32 & 0xffff);
@@ -108,7 +121,9 @@ fn check_thread(kernel: &K, index: u32, thread: &ThreadView) {
                 assert_eq!(thread.own, 0, "{} does not use its own baton", say());
             }
         }
-        State::Dead => assert!(thread.current == 0 && thread.gate == 0 && thread.serving == 0 && !thread.works, "{}", say()),
+        State::Dead => {
+            assert!(thread.current == 0 && thread.gate == 0 && thread.serving == 0 && !thread.works, "{}", say())
+        }
         State::Fault => unreachable!(),
     }
     assert_eq!(thread.request & 0xffff, if thread.request == 0 { 0 } else { u64::from(index) }, "{}", say());
@@ -170,7 +185,11 @@ pub fn check_objects(kernel: &K, world: &World) {
                 used.pages += child.limit.pages;
             }
         }
-        assert_eq!(process.used, used, "what process {index} (identity {}) uses, by its account and by count", process.identity);
+        assert_eq!(
+            process.used, used,
+            "what process {index} (identity {}) uses, by its account and by count",
+            process.identity
+        );
     }
     // One frame more: init's boot record.
     assert_eq!(kernel.pages_in_use().2, frames + 1, "frames in use");
@@ -241,7 +260,12 @@ fn check_gates(kernel: &K) {
         }
         for member in members {
             let receives = kernel.view_thread(member).state == State::Receive;
-            assert_eq!((parked.contains(&member), busy.contains(&member)), (receives, !receives), "thread {member} of {}", say());
+            assert_eq!(
+                (parked.contains(&member), busy.contains(&member)),
+                (receives, !receives),
+                "thread {member} of {}",
+                say()
+            );
         }
     }
     assert!(receivers.is_empty(), "threads receive at gates that are gone: {receivers:?}");
@@ -296,7 +320,11 @@ fn check_memory(kernel: &K, world: &World) {
             assert!(end <= abi::USER_END, "{}", say());
             let memory = kernel.view_memory(record.memory);
             assert!(memory.header.charged(), "{} maps nothing", say());
-            assert!(record.offset + record.pages * abi::PAGE_SIZE <= memory.length, "{} is longer than {memory:x?}", say());
+            assert!(
+                record.offset + record.pages * abi::PAGE_SIZE <= memory.length,
+                "{} is longer than {memory:x?}",
+                say()
+            );
             assert_eq!(record.access.0 & !record.access.1, 0, "{}", say());
             for page in 0..record.done {
                 let translation = world.translation(process.space, record.address / abi::PAGE_SIZE + page);

@@ -33,7 +33,10 @@ pub fn scenario<F: Future<Output = ()> + 'static>(body: impl Fn(scenario::Root) 
 }
 
 /// Run a scenario under several seeds.
-pub fn scenario_with<F: Future<Output = ()> + 'static>(settings: Settings, body: impl Fn(scenario::Root) -> F + Copy + 'static) {
+pub fn scenario_with<F: Future<Output = ()> + 'static>(
+    settings: Settings,
+    body: impl Fn(scenario::Root) -> F + Copy + 'static,
+) {
     for seed in 0..SEEDS {
         simulation::run(seed, settings, body);
     }
@@ -42,8 +45,17 @@ pub fn scenario_with<F: Future<Output = ()> + 'static>(settings: Settings, body:
 /// Run random programs for so many steps of user code.
 #[must_use]
 pub fn simulate(seed: u64, steps: u64) -> simulation::Report {
-    let settings = Settings { large_pages: seed % 2 == 1, spurious_per_mille: seed % 20, ..Settings::default() };
-    simulation::run(seed, settings, move |root| fuzz::run(root, steps))
+    simulation::run(seed, fuzz_settings(seed), move |root| fuzz::run(root, steps))
+}
+
+/// The same, and say how often which exchange ended how.
+#[must_use]
+pub fn simulate_verbosely(seed: u64, steps: u64) -> simulation::Report {
+    simulation::run(seed, Settings { verbose: true, ..fuzz_settings(seed) }, move |root| fuzz::run(root, steps))
+}
+
+fn fuzz_settings(seed: u64) -> Settings {
+    Settings { large_pages: seed % 2 == 1, spurious_per_mille: seed % 20, ..Settings::default() }
 }
 
 /// An envelope as it lies in user memory.

@@ -91,11 +91,16 @@ pub struct World {
     hung: Cell<bool>,
     idle_ns: Cell<u64>,
     steps: Cell<u64>,
+    coverage: RefCell<BTreeMap<(u8, u16, u16), u64>>,
 }
 
 impl fmt::Debug for World {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("World").field("now", &self.now).field("settings", &self.settings).finish_non_exhaustive()
+        formatter
+            .debug_struct("World")
+            .field("now", &self.now)
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
     }
 }
 
@@ -122,6 +127,7 @@ impl World {
             hung: Cell::new(false),
             idle_ns: Cell::new(0),
             steps: Cell::new(0),
+            coverage: RefCell::default(),
         })
     }
 
@@ -146,6 +152,12 @@ impl World {
     #[must_use]
     pub fn steps(&self) -> u64 {
         self.steps.get()
+    }
+
+    /// How often which exchange ended how: by operation, method (calls of objects) and error (0: none).
+    #[must_use]
+    pub fn coverage(&self) -> BTreeMap<(u8, u16, u16), u64> {
+        self.coverage.borrow().clone()
     }
 
     /// The simulated physical memory.
@@ -183,7 +195,12 @@ impl World {
         self.programs
             .borrow()
             .iter()
-            .map(|program| program.try_borrow().map_or_else(|_| ("(running)".to_string(), 0, false), |program| (program.name.clone(), program.base, program.finished)))
+            .map(|program| {
+                program.try_borrow().map_or_else(
+                    |_| ("(running)".to_string(), 0, false),
+                    |program| (program.name.clone(), program.base, program.finished),
+                )
+            })
             .collect()
     }
 
@@ -207,7 +224,16 @@ impl World {
         let base = code + number * PAGE;
         let shared = Rc::new(Shared::default());
         let body = build(User { world: Rc::clone(self), shared: Rc::clone(&shared), base });
-        let program = Program { name: name.to_string(), base, body: Some(body), shared, pending: None, issued: false, finished: false, expected: None };
+        let program = Program {
+            name: name.to_string(),
+            base,
+            body: Some(body),
+            shared,
+            pending: None,
+            issued: false,
+            finished: false,
+            expected: None,
+        };
         self.programs.borrow_mut().push(Rc::new(RefCell::new(program)));
         base
     }
@@ -218,7 +244,11 @@ impl World {
     }
 
     /// Add a program outside the native range.
-    pub fn foreign_program<F: Future<Output = ()> + 'static>(self: &Rc<Self>, name: &str, body: impl FnOnce(User) -> F) -> u64 {
+    pub fn foreign_program<F: Future<Output = ()> + 'static>(
+        self: &Rc<Self>,
+        name: &str,
+        body: impl FnOnce(User) -> F,
+    ) -> u64 {
         self.add(name, FOREIGN_CODE, |user| Box::pin(body(user)))
     }
 
@@ -284,7 +314,8 @@ impl World {
     /// What would stop user code now.
     fn due(&self) -> Option<Trap> {
         let alarm = self.alarm.get() <= self.now.get();
-        let pending: Vec<u32> = self.lines.borrow().iter().filter(|(_, line)| line.pending()).map(|(number, _)| *number).collect();
+        let pending: Vec<u32> =
+            self.lines.borrow().iter().filter(|(_, line)| line.pending()).map(|(number, _)| *number).collect();
         if alarm && (pending.is_empty() || self.random.chance(500)) {
             self.alarm.set(u64::MAX);
             return Some(Trap::Alarm);
@@ -312,7 +343,14 @@ impl World {
     }
 
     /// Move bytes between user memory and a buffer, page by page; the length moved before it failed, and whether the page was present.
-    fn access(&self, space: SpaceName, address: u64, length: u64, needed: u64, mut action: impl FnMut(u64, std::ops::Range<usize>)) -> Result<(), (u64, bool)> {
+    fn access(
+        &self,
+        space: SpaceName,
+        address: u64,
+        length: u64,
+        needed: u64,
+        mut action: impl FnMut(u64, std::ops::Range<usize>),
+    ) -> Result<(), (u64, bool)> {
         let mut done = 0;
         while done < length {
             let Some(at) = address.checked_add(done) else { return Err((done, false)) };
@@ -325,11 +363,15 @@ impl World {
     }
 
     fn user_read(&self, space: SpaceName, address: u64, bytes: &mut [u8]) -> Result<(), (u64, bool)> {
-        self.access(space, address, bytes.len() as u64, access::READ, |physical, range| self.memory.read(physical, &mut bytes[range]))
+        self.access(space, address, bytes.len() as u64, access::READ, |physical, range| {
+            self.memory.read(physical, &mut bytes[range])
+        })
     }
 
     fn user_write(&self, space: SpaceName, address: u64, bytes: &[u8]) -> Result<(), (u64, bool)> {
-        self.access(space, address, bytes.len() as u64, access::WRITE, |physical, range| self.memory.write(physical, &bytes[range]))
+        self.access(space, address, bytes.len() as u64, access::WRITE, |physical, range| {
+            self.memory.write(physical, &bytes[range])
+        })
     }
 
     fn record(&self, event: Event) {
@@ -375,8 +417,15 @@ impl World {
         let shared = Rc::clone(&program.shared);
         let complete = move |completion| *shared.completion.borrow_mut() = Some(completion);
         match program.pending.as_mut().expect("decided above") {
-            Action::Exchange(_) if program.issued => {
+            Action::Exchange(exchange) if program.issued => {
                 let outcome = context.outcome();
+                let method =
+                    if exchange.operation as u8 == 0 && exchange.label >= 0x100 { exchange.label as u16 } else { 0 };
+                *self
+                    .coverage
+                    .borrow_mut()
+                    .entry((exchange.operation as u8, method, outcome.status as u16))
+                    .or_default() += 1;
                 let answer = Answer {
                     status: outcome.status,
                     request: outcome.request,
@@ -389,7 +438,12 @@ impl World {
                     words: context.words(),
                     jumped: None,
                 };
-                self.record(Event::Answer { program: number, status: answer.status, label: answer.label, word: answer.words[0] });
+                self.record(Event::Answer {
+                    program: number,
+                    status: answer.status,
+                    label: answer.label,
+                    word: answer.words[0],
+                });
                 complete(Completion::Answer(answer));
             }
             Action::Exchange(exchange) => {
@@ -407,7 +461,13 @@ impl World {
                 context.set_instruction_pointer(context.instruction_pointer() + CALL_LENGTH);
                 program.expected = Some(context.instruction_pointer());
                 program.issued = true;
-                self.record(Event::Exchange { program: number, operation: exchange.operation, target: exchange.target, label: exchange.label, word: exchange.words[0] });
+                self.record(Event::Exchange {
+                    program: number,
+                    operation: exchange.operation,
+                    target: exchange.target,
+                    label: exchange.label,
+                    word: exchange.words[0],
+                });
                 return Some(Trap::Call);
             }
             Action::Compute(remaining) => {
@@ -511,7 +571,12 @@ impl Processor {
         Self { world }
     }
 
-    fn with_tables<R>(&self, space: SpaceName, supply: &mut dyn FnMut() -> Option<Frame>, action: impl FnOnce(&mut Tables, &mut dyn FnMut() -> Option<Frame>) -> R) -> R {
+    fn with_tables<R>(
+        &self,
+        space: SpaceName,
+        supply: &mut dyn FnMut() -> Option<Frame>,
+        action: impl FnOnce(&mut Tables, &mut dyn FnMut() -> Option<Frame>) -> R,
+    ) -> R {
         let mut spaces = self.world.spaces.borrow_mut();
         let tables = spaces.get_mut(&space).expect("a space that does not exist was used");
         let mut checked = || {
@@ -524,7 +589,10 @@ impl Processor {
 
     fn take_frame(&self, frame: Frame) {
         let (start, end) = self.world.arena.get();
-        assert!(frame.0.is_multiple_of(PAGE) && (start..end).contains(&frame.0), "{frame:x?} is not a page of the arena");
+        assert!(
+            frame.0.is_multiple_of(PAGE) && (start..end).contains(&frame.0),
+            "{frame:x?} is not a page of the arena"
+        );
         assert!(self.world.table_frames.borrow_mut().insert(frame.0), "{frame:x?} is already a page table");
     }
 }
@@ -540,7 +608,9 @@ impl Machine for Processor {
             world.advance(1 + world.random.below(world.settings.step_ns));
             let trap = match world.due() {
                 Some(trap) => Some(trap),
-                None if world.is_finished() || world.random.chance(world.settings.spurious_per_mille) => Some(Trap::Kick),
+                None if world.is_finished() || world.random.chance(world.settings.spurious_per_mille) => {
+                    Some(Trap::Kick)
+                }
                 None => world.execute(space, context),
             };
             if let Some(trap) = trap {
@@ -608,14 +678,24 @@ impl Machine for Processor {
         tables.root()
     }
 
-    fn map(&self, space: SpaceName, address: u64, physical: u64, pages: u64, access: PageAccess, supply: &mut dyn FnMut() -> Option<Frame>) -> u64 {
+    fn map(
+        &self,
+        space: SpaceName,
+        address: u64,
+        physical: u64,
+        pages: u64,
+        access: PageAccess,
+        supply: &mut dyn FnMut() -> Option<Frame>,
+    ) -> u64 {
         assert!(address.is_multiple_of(PAGE) && physical.is_multiple_of(PAGE), "map of {address:#x} to {physical:#x}");
         assert!(pages <= (abi::USER_END - address.min(abi::USER_END)) / PAGE, "map of {pages} pages at {address:#x}");
         let (start, end) = self.world.arena.get();
         let record = address == abi::boot::RECORD_ADDRESS && pages == 1;
         assert!(physical + pages * PAGE <= start || end <= physical || record, "the arena was mapped for a user");
         let large = self.world.settings.large_pages;
-        self.with_tables(space, supply, |tables, supply| tables.map(address / PAGE, physical, pages, access, large, supply))
+        self.with_tables(space, supply, |tables, supply| {
+            tables.map(address / PAGE, physical, pages, access, large, supply)
+        })
     }
 
     fn unmap(&self, space: SpaceName, address: u64, pages: u64, supply: &mut dyn FnMut() -> Option<Frame>) -> bool {
@@ -623,28 +703,53 @@ impl Machine for Processor {
         self.with_tables(space, supply, |tables, supply| tables.unmap(address / PAGE, pages, supply))
     }
 
-    fn protect(&self, space: SpaceName, address: u64, pages: u64, access: PageAccess, supply: &mut dyn FnMut() -> Option<Frame>) -> bool {
+    fn protect(
+        &self,
+        space: SpaceName,
+        address: u64,
+        pages: u64,
+        access: PageAccess,
+        supply: &mut dyn FnMut() -> Option<Frame>,
+    ) -> bool {
         assert!(address.is_multiple_of(PAGE));
         self.with_tables(space, supply, |tables, supply| tables.protect(address / PAGE, pages, access, supply))
     }
 
     fn release_table(&self, space: SpaceName) -> Option<Frame> {
-        let frame = self.world.spaces.borrow_mut().get_mut(&space).expect("a space that does not exist was used").release_table()?;
+        let frame = self
+            .world
+            .spaces
+            .borrow_mut()
+            .get_mut(&space)
+            .expect("a space that does not exist was used")
+            .release_table()?;
         assert!(self.world.table_frames.borrow_mut().remove(&frame.0));
         Some(frame)
     }
 
-    fn copy(&self, from: SpaceName, source: u64, to: SpaceName, destination: u64, length: u64) -> (u64, Option<CopyFault>) {
+    fn copy(
+        &self,
+        from: SpaceName,
+        source: u64,
+        to: SpaceName,
+        destination: u64,
+        length: u64,
+    ) -> (u64, Option<CopyFault>) {
         let world = &self.world;
         let mut moved = 0;
         let mut page = [0; PAGE as usize];
         while moved < length {
             let (Some(read), Some(write)) = (source.checked_add(moved), destination.checked_add(moved)) else {
-                return (moved, Some(if source.checked_add(moved).is_none() { CopyFault::Source } else { CopyFault::Destination }));
+                return (
+                    moved,
+                    Some(if source.checked_add(moved).is_none() { CopyFault::Source } else { CopyFault::Destination }),
+                );
             };
             let piece = (PAGE - read % PAGE).min(PAGE - write % PAGE).min(length - moved);
             let Ok(read) = world.translate(from, read, access::READ) else { return (moved, Some(CopyFault::Source)) };
-            let Ok(write) = world.translate(to, write, access::WRITE) else { return (moved, Some(CopyFault::Destination)) };
+            let Ok(write) = world.translate(to, write, access::WRITE) else {
+                return (moved, Some(CopyFault::Destination));
+            };
             let bytes = &mut page[..piece as usize];
             world.memory.read(read, bytes);
             world.memory.write(write, bytes);

@@ -408,7 +408,12 @@ impl Exchange {
         async move {
             let described = format!("{self:x?}");
             let answer = self.repeat().await;
-            assert!(answer.error().is_none(), "{place}: {described} failed: {:?}, words {:x?}", answer.error(), answer.words);
+            assert!(
+                answer.error().is_none(),
+                "{place}: {described} failed: {:?}, words {:x?}",
+                answer.error(),
+                answer.words
+            );
             answer
         }
     }
@@ -420,7 +425,10 @@ impl Exchange {
         async move {
             let described = format!("{self:x?}");
             let answer = self.repeat().await;
-            assert!(answer.error() == Some(error), "{place}: {described} should fail with {error:?}, but answered {answer:x?}");
+            assert!(
+                answer.error() == Some(error),
+                "{place}: {described} should fail with {error:?}, but answered {answer:x?}"
+            );
             answer
         }
     }

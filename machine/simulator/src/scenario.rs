@@ -27,8 +27,18 @@ const STACK_STEP: u64 = 0x1_0000;
 const PATIENCE_NS: u64 = 2_000_000_000;
 
 /// What an ordinary process of a scenario may have.
-pub const QUOTA: Quota =
-    Quota { processes: 4, threads: 16, batons: 16, gates: 16, connections: 64, pulses: 16, memories: 32, mappings: 128, pages: 128, priority: 200 };
+pub const QUOTA: Quota = Quota {
+    processes: 4,
+    threads: 16,
+    batons: 16,
+    gates: 16,
+    connections: 64,
+    pulses: 16,
+    memories: 32,
+    mappings: 128,
+    pages: 128,
+    priority: 200,
+};
 
 /// A quota as it lies in user memory.
 #[must_use]
@@ -342,7 +352,11 @@ impl Root {
         let length = pages * abi::PAGE_SIZE;
         self.ram_used.set(offset + length);
         let ram = self.record.ram[0];
-        self.user.method(ram, memory::DERIVE, [Handle::SELF_PROCESS.0, offset, length, u64::from(Rights::ALL.0)]).ok().await.handle()
+        self.user
+            .method(ram, memory::DERIVE, [Handle::SELF_PROCESS.0, offset, length, u64::from(Rights::ALL.0)])
+            .ok()
+            .await
+            .handle()
     }
 
     /// New Memory of so many pages whose physical address is a multiple of so many.
@@ -410,7 +424,15 @@ impl Root {
     }
 
     /// New baton of a process, with everything said.
-    pub async fn baton_with(&self, process: &Process, priority: u8, policy: Policy, slice_ns: u64, period_ns: u64, low: u8) -> Handle {
+    pub async fn baton_with(
+        &self,
+        process: &Process,
+        priority: u8,
+        policy: Policy,
+        slice_ns: u64,
+        period_ns: u64,
+        low: u8,
+    ) -> Handle {
         self.user
             .method(process.handle, process::CREATE_BATON, [u64::from(priority), policy as u64, slice_ns, period_ns])
             .option(u64::from(low))
@@ -443,7 +465,15 @@ impl Root {
     }
 
     /// New pulse to a gate, charged to a process.
-    pub async fn pulse(&self, process: &Process, gate: Handle, badge: u64, priority: u8, counts: bool, baton: Handle) -> Handle {
+    pub async fn pulse(
+        &self,
+        process: &Process,
+        gate: Handle,
+        badge: u64,
+        priority: u8,
+        counts: bool,
+        baton: Handle,
+    ) -> Handle {
         let kind = u64::from(counts) | u64::from(priority) << 8;
         self.user.method(process.handle, process::CREATE_PULSE, [gate.0, badge, kind, baton.0]).ok().await.handle()
     }
@@ -500,7 +530,11 @@ impl Root {
                 if now.state == state {
                     break;
                 }
-                assert!(root.user.now() < start + PATIENCE_NS, "{place}: the thread never came to be {}, it is {now:?}", state.name());
+                assert!(
+                    root.user.now() < start + PATIENCE_NS,
+                    "{place}: the thread never came to be {}, it is {now:?}",
+                    state.name()
+                );
                 root.sleep(20_000).await;
             }
         }
@@ -522,7 +556,8 @@ impl Root {
 
     /// Create a thread and all it needs, but do not start it.
     pub async fn create_thread(&self, plan: &Plan, base: u64) -> Thread {
-        let handle = self.user.method(plan.process.handle, process::CREATE_THREAD, [plan.fault.0, 0, 0, 0]).ok().await.handle();
+        let handle =
+            self.user.method(plan.process.handle, process::CREATE_THREAD, [plan.fault.0, 0, 0, 0]).ok().await.handle();
         if let Some(configuration) = &plan.configuration {
             let bytes = configuration_bytes(configuration);
             self.user.store(self.scratch, &bytes).await.expect("root is never moved");
@@ -532,7 +567,9 @@ impl Root {
             (Some(baton), _, _) => baton,
             (None, None, _) => Handle::NONE,
             (None, Some(priority), None) => self.baton(&plan.process, priority).await,
-            (None, Some(priority), Some(slice)) => self.baton_with(&plan.process, priority, Policy::RoundRobin, slice, 0, 0).await,
+            (None, Some(priority), Some(slice)) => {
+                self.baton_with(&plan.process, priority, Policy::RoundRobin, slice, 0, 0).await
+            }
         };
         let name = plan.name.bytes().chain(std::iter::repeat(0)).take(16).collect::<Vec<_>>();
         let word = |range: std::ops::Range<usize>| u64::from_le_bytes(name[range].try_into().expect("eight bytes"));

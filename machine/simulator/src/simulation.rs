@@ -125,7 +125,11 @@ impl Simulation {
             let thread = self.kernel.view_thread(index);
             if thread.header.charged() {
                 let name = self.world.program_at(thread.instruction_pointer).unwrap_or_default();
-                eprintln!("    {index} {name} {}{}: {thread:x?}", thread.state.name(), if thread.stopped { " STOPPED" } else { "" });
+                eprintln!(
+                    "    {index} {name} {}{}: {thread:x?}",
+                    thread.state.name(),
+                    if thread.stopped { " STOPPED" } else { "" }
+                );
                 eprintln!("        baton {:?}", self.kernel.view_baton(thread.current));
             }
         }
@@ -133,7 +137,11 @@ impl Simulation {
 }
 
 /// Run `body` as init once, with everything decided by `seed`; on failure say what happened, and how to repeat it.
-pub fn run<F: Future<Output = ()> + 'static>(seed: u64, settings: Settings, body: impl FnOnce(Root) -> F + 'static) -> Report {
+pub fn run<F: Future<Output = ()> + 'static>(
+    seed: u64,
+    settings: Settings,
+    body: impl FnOnce(Root) -> F + 'static,
+) -> Report {
     let world = World::new(seed, settings);
     let entry = world.program("root", |user| async move {
         let world = Rc::clone(user.world());
@@ -143,11 +151,23 @@ pub fn run<F: Future<Output = ()> + 'static>(seed: u64, settings: Settings, body
     let simulation = Simulation::new(&world, entry);
     let result = catch_unwind(AssertUnwindSafe(|| simulation.run()));
     if let Err(panic) = result {
-        eprintln!("seed {seed}, {settings:?}, simulated time {} ns; the last events:\n{}", world.time(), world.trace().borrow());
+        eprintln!(
+            "seed {seed}, {settings:?}, simulated time {} ns; the last events:\n{}",
+            world.time(),
+            world.trace().borrow()
+        );
         simulation.describe();
         resume_unwind(panic);
     }
     let report = simulation.report();
+    if settings.verbose {
+        for ((operation, method, error), count) in world.coverage() {
+            let operation = abi::Operation::from_number(operation)
+                .map_or_else(|| operation.to_string(), |operation| format!("{operation:?}"));
+            let error = abi::Error::from_number(error).map_or_else(|| "ok".to_string(), |error| format!("{error:?}"));
+            println!("{operation} {} {error}: {count}", abi::object::method_name(method).unwrap_or(""));
+        }
+    }
     world.forget_programs();
     report
 }

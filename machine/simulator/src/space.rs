@@ -66,14 +66,20 @@ impl Tables {
 
     /// Every translation, large ones as their single pages.
     pub fn translations(&self) -> impl Iterator<Item = (u64, Translation)> + '_ {
-        let large = self.large.iter().flat_map(|(number, first)| (0..LARGE).map(move |page| (number * LARGE + page, offset(*first, page))));
+        let large = self
+            .large
+            .iter()
+            .flat_map(|(number, first)| (0..LARGE).map(move |page| (number * LARGE + page, offset(*first, page))));
         self.pages.iter().map(|(page, translation)| (*page, *translation)).chain(large)
     }
 
     /// What page number `page` translates to.
     #[must_use]
     pub fn translate(&self, page: u64) -> Option<Translation> {
-        self.pages.get(&page).copied().or_else(|| self.large.get(&(page / LARGE)).map(|first| offset(*first, page % LARGE)))
+        self.pages
+            .get(&page)
+            .copied()
+            .or_else(|| self.large.get(&(page / LARGE)).map(|first| offset(*first, page % LARGE)))
     }
 
     /// Make sure that the tables down to `level` exist for `page`.
@@ -89,13 +95,26 @@ impl Tables {
     }
 
     /// Map pages, as many as there are tables for; large ones where that is allowed and all is aligned.
-    pub fn map(&mut self, first: u64, physical: u64, pages: u64, access: PageAccess, large: bool, supply: &mut dyn FnMut() -> Option<Frame>) -> u64 {
+    pub fn map(
+        &mut self,
+        first: u64,
+        physical: u64,
+        pages: u64,
+        access: PageAccess,
+        large: bool,
+        supply: &mut dyn FnMut() -> Option<Frame>,
+    ) -> u64 {
         let mut done = 0;
         while done < pages {
             let page = first + done;
             let target = physical + done * abi::PAGE_SIZE;
             let translation = Translation { physical: target, access };
-            if large && page.is_multiple_of(LARGE) && target.is_multiple_of(LARGE * abi::PAGE_SIZE) && pages - done >= LARGE && !self.tables.contains_key(&(0, page / LARGE)) {
+            if large
+                && page.is_multiple_of(LARGE)
+                && target.is_multiple_of(LARGE * abi::PAGE_SIZE)
+                && pages - done >= LARGE
+                && !self.tables.contains_key(&(0, page / LARGE))
+            {
                 if !self.ensure(page, 1, supply) {
                     break;
                 }
@@ -117,7 +136,10 @@ impl Tables {
     fn split(&mut self, first: u64, pages: u64, supply: &mut dyn FnMut() -> Option<Frame>) -> bool {
         let end = first + pages;
         let partly = |number: u64| number * LARGE < first || (number + 1) * LARGE > end;
-        let mut numbers: Vec<u64> = [first / LARGE, (end - 1) / LARGE].into_iter().filter(|number| self.large.contains_key(number) && partly(*number)).collect();
+        let mut numbers: Vec<u64> = [first / LARGE, (end - 1) / LARGE]
+            .into_iter()
+            .filter(|number| self.large.contains_key(number) && partly(*number))
+            .collect();
         numbers.dedup();
         if numbers.is_empty() {
             return true;
@@ -163,7 +185,13 @@ impl Tables {
     }
 
     /// Change what translations permit.
-    pub fn protect(&mut self, first: u64, pages: u64, access: PageAccess, supply: &mut dyn FnMut() -> Option<Frame>) -> bool {
+    pub fn protect(
+        &mut self,
+        first: u64,
+        pages: u64,
+        access: PageAccess,
+        supply: &mut dyn FnMut() -> Option<Frame>,
+    ) -> bool {
         if pages == 0 {
             return true;
         }

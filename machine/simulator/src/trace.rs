@@ -84,7 +84,9 @@ impl Trace {
     /// Note that `event` happened at time `now`.
     pub fn record(&mut self, now: u64, event: Event) {
         let numbers: [u64; 6] = match event {
-            Event::Exchange { program, operation, target, label, word } => [1, u64::from(program), operation, target, label, word],
+            Event::Exchange { program, operation, target, label, word } => {
+                [1, u64::from(program), operation, target, label, word]
+            }
             Event::Answer { program, status, label, word } => [2, u64::from(program), status, label, word, 0],
             Event::Trap { program, trap } => {
                 let (kind, argument) = match trap {
@@ -126,14 +128,22 @@ impl fmt::Display for Trace {
             write!(formatter, "{now:>12} ")?;
             match event {
                 Event::Exchange { program, operation, target, label, word } => {
-                    let name = abi::Operation::from_number(*operation as u8).map_or_else(|| "?".to_string(), |operation| format!("{operation:?}"));
+                    let name = abi::Operation::from_number(*operation as u8)
+                        .map_or_else(|| "?".to_string(), |operation| format!("{operation:?}"));
                     let method = abi::object::method_name(*label as u16).unwrap_or("");
-                    writeln!(formatter, "program {program}: {name} flags {:#x} target {target:#x} label {label:#x} {method} word {word:#x}", operation >> 8)?;
+                    writeln!(
+                        formatter,
+                        "program {program}: {name} flags {:#x} target {target:#x} label {label:#x} {method} word {word:#x}",
+                        operation >> 8
+                    )?;
                 }
                 Event::Answer { program, status, label, word } => {
                     let error = abi::Error::from_number(*status as u16);
                     match error {
-                        None => writeln!(formatter, "program {program}: -> ok status {status:#x} label {label:#x} word {word:#x}")?,
+                        None => writeln!(
+                            formatter,
+                            "program {program}: -> ok status {status:#x} label {label:#x} word {word:#x}"
+                        )?,
                         Some(error) => writeln!(formatter, "program {program}: -> {error:?} word {word:#x}")?,
                     }
                 }

@@ -105,7 +105,10 @@ fn a_fault_is_repeated_until_it_is_mended() {
     assert_eq!(bench.processor.enter(space, &context), Trap::PageFault { address: PLACE + 4096, access: write });
     let read_only = PageAccess { bits: access::READ, device: false };
     assert_eq!(bench.processor.map(space, PLACE + 4096, 0x90_0000, 1, read_only, &mut || bench.frame()), 1);
-    assert_eq!(bench.processor.enter(space, &context), Trap::PageFault { address: PLACE + 4096, access: write | abi::notice::access::PRESENT });
+    assert_eq!(
+        bench.processor.enter(space, &context),
+        Trap::PageFault { address: PLACE + 4096, access: write | abi::notice::access::PRESENT }
+    );
     assert!(bench.processor.protect(space, PLACE + 4096, 1, RW, &mut || bench.frame()));
     assert_eq!(bench.processor.enter(space, &context), Trap::Exception { vector: 6, code: 0 });
 }

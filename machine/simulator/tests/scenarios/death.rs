@@ -56,7 +56,9 @@ fn when_the_server_process_dies_requests_in_progress_fail_and_callers_stay_queue
             })
             .await;
         root.until_state(server, State::Receive).await;
-        for (name, flag, priority) in [("plain", 0, 40_u64), ("retry", flags::RETRY, 35), ("retry2", flags::RETRY, 30), ("queued", 0, 25)] {
+        for (name, flag, priority) in
+            [("plain", 0, 40_u64), ("retry", flags::RETRY, 35), ("retry2", flags::RETRY, 30), ("queued", 0, 25)]
+        {
             let connection = root.give_connection(&pair.client, gate, priority).await;
             let noted = log.clone();
             root.start(Plan::new(&pair.client, name).priority(priority as u8), |user| async move {
@@ -94,7 +96,10 @@ fn a_dead_caller_is_gone_for_its_server() {
         root.until_state(client, State::Send).await;
         let message = root.user.receive(pair.gate).ok().await;
         root.destroy(pair.client.handle).await;
-        assert_eq!(root.user.read_request(message.request, 0, abi::boot::STACK_TOP - 4096, 10).await.error(), Some(Error::Gone));
+        assert_eq!(
+            root.user.read_request(message.request, 0, abi::boot::STACK_TOP - 4096, 10).await.error(),
+            Some(Error::Gone)
+        );
         assert_eq!(root.user.reply(message.request).await.error(), Some(Error::Gone));
         // The last handle to the connection died with its process.
         let notice = root.user.receive(pair.gate).ok().await;
@@ -147,12 +152,30 @@ fn a_thread_that_ends_by_a_fault_nobody_handles_is_dead_and_raises_its_pulse() {
 fn destroying_a_process_goes_in_pieces_and_everything_comes_back() {
     scenario(|root| async move {
         let before = root.usage(Handle::SELF_PROCESS).await.used;
-        let parent = root.process_with(Quota { processes: 20, threads: 100, batons: 100, memories: 100, mappings: 1000, pages: 600, connections: 200, ..QUOTA }).await;
+        let parent = root
+            .process_with(Quota {
+                processes: 20,
+                threads: 100,
+                batons: 100,
+                memories: 100,
+                mappings: 1000,
+                pages: 600,
+                connections: 200,
+                ..QUOTA
+            })
+            .await;
         let user = root.user.clone();
         let gate = root.gate(&parent).await;
         // Many objects of each kind, a child with some too, and callers in all states.
         let child = {
-            let bytes = simulator::scenario::quota_bytes(&Quota { processes: 0, threads: 60, batons: 1, gates: 1, pages: 60, ..QUOTA });
+            let bytes = simulator::scenario::quota_bytes(&Quota {
+                processes: 0,
+                threads: 60,
+                batons: 1,
+                gates: 1,
+                pages: 60,
+                ..QUOTA
+            });
             let scratch = abi::boot::STACK_TOP - 3000;
             user.store(scratch, &bytes).await.unwrap();
             user.method(parent.handle, process::CREATE_PROCESS, [1234, 0, 0, 0]).send(scratch, 40).ok().await.handle()
@@ -197,13 +220,30 @@ fn destroying_a_process_goes_in_pieces_and_everything_comes_back() {
 fn if_the_destroyer_dies_its_parent_inherits_the_obligation() {
     scenario(|root| async move {
         let before = root.usage(Handle::SELF_PROCESS).await.used;
-        let destroyer = root.process_with(Quota { processes: 4, threads: 200, batons: 100, connections: 400, pages: 500, mappings: 400, ..QUOTA }).await;
+        let destroyer = root
+            .process_with(Quota {
+                processes: 4,
+                threads: 200,
+                batons: 100,
+                connections: 400,
+                pages: 500,
+                mappings: 400,
+                ..QUOTA
+            })
+            .await;
         let log = Log::new();
         let user = root.user.clone();
-        let bytes = simulator::scenario::quota_bytes(&Quota { processes: 0, threads: 150, connections: 200, pages: 200, ..QUOTA });
+        let bytes = simulator::scenario::quota_bytes(&Quota {
+            processes: 0,
+            threads: 150,
+            connections: 200,
+            pages: 200,
+            ..QUOTA
+        });
         let scratch = abi::boot::STACK_TOP - 3000;
         user.store(scratch, &bytes).await.unwrap();
-        let victim = user.method(destroyer.handle, process::CREATE_PROCESS, [99, 0, 0, 0]).send(scratch, 40).ok().await.handle();
+        let victim =
+            user.method(destroyer.handle, process::CREATE_PROCESS, [99, 0, 0, 0]).send(scratch, 40).ok().await.handle();
         for _ in 0..150 {
             let thread = user.method(victim, process::CREATE_THREAD, [0; 4]).ok().await.handle();
             root.close(thread).await;

@@ -31,7 +31,8 @@ fn a_passed_handle_arrives_in_a_reserved_slot_with_at_most_the_same_rights() {
         root.start(Plan::new(&pair.client, "client").priority(10), |user| async move {
             let slot = user.method(Handle::SELF_PROCESS, process::RESERVE, [0; 4]).ok().await.handle();
             // More rights are asked for than the original has, and less than it has.
-            let answer = user.call(connection).give(extra, Rights(Rights::SEND.0 | Rights::DESTROY.0)).take(slot).ok().await;
+            let answer =
+                user.call(connection).give(extra, Rights(Rights::SEND.0 | Rights::DESTROY.0)).take(slot).ok().await;
             assert_eq!(answer.status().handles(), 1);
             let what = user.method(Handle::SELF_PROCESS, process::HANDLE_INFORMATION, [slot.0, 0, 0, 0]).ok().await;
             assert_eq!(what.words[..2], [u64::from(Rights::RECEIVE.0), Kind::Gate as u64]);
@@ -84,13 +85,22 @@ fn a_handle_without_the_copy_right_cannot_be_passed_or_duplicated() {
         let connection = pair.sending;
         let noted = log.clone();
         root.start(Plan::new(&pair.client, "client").priority(10), |user| async move {
-            let duplicate = user.method(Handle::SELF_PROCESS, process::DUPLICATE, [only_send.0, u64::from(Rights::SEND.0), 0, 0]).await;
+            let duplicate = user
+                .method(Handle::SELF_PROCESS, process::DUPLICATE, [only_send.0, u64::from(Rights::SEND.0), 0, 0])
+                .await;
             assert_eq!(duplicate.error(), Some(Error::NoRight));
             let passed = user.call(connection).give(only_send, Rights::SEND).await;
             assert!(matches!(passed.error(), Some(Error::NoRight | Error::BadGift)), "{passed:?}");
-            let copy = user.method(Handle::SELF_PROCESS, process::DUPLICATE, [connection.0, u64::from(Rights::SEND.0), 0, 0]).ok().await.handle();
+            let copy = user
+                .method(Handle::SELF_PROCESS, process::DUPLICATE, [connection.0, u64::from(Rights::SEND.0), 0, 0])
+                .ok()
+                .await
+                .handle();
             assert_ne!(copy, connection);
-            assert_eq!(user.method(Handle::SELF_PROCESS, process::DUPLICATE, [copy.0, 0, 0, 0]).await.error(), Some(Error::NoRight));
+            assert_eq!(
+                user.method(Handle::SELF_PROCESS, process::DUPLICATE, [copy.0, 0, 0, 0]).await.error(),
+                Some(Error::NoRight)
+            );
             noted.note("refused");
         })
         .await;
@@ -134,7 +144,16 @@ fn destroying_an_object_kills_every_handle_to_it_at_once() {
         let copies: Vec<Handle> = {
             let mut copies = Vec::new();
             for _ in 0..5 {
-                copies.push(user.method(Handle::SELF_PROCESS, process::DUPLICATE, [pair.gate.0, u64::from(Rights::ALL.0), 0, 0]).ok().await.handle());
+                copies.push(
+                    user.method(
+                        Handle::SELF_PROCESS,
+                        process::DUPLICATE,
+                        [pair.gate.0, u64::from(Rights::ALL.0), 0, 0],
+                    )
+                    .ok()
+                    .await
+                    .handle(),
+                );
             }
             copies
         };
@@ -156,7 +175,8 @@ fn a_table_grows_only_when_asked_and_a_full_one_is_an_error() {
         let user = root.user.clone();
         let mut count = 0;
         let full = loop {
-            let given = user.method(child.handle, process::GIVE, [root.own_gate().0, u64::from(Rights::SEND.0), 0, 0]).await;
+            let given =
+                user.method(child.handle, process::GIVE, [root.own_gate().0, u64::from(Rights::SEND.0), 0, 0]).await;
             if let Some(error) = given.error() {
                 break error;
             }
@@ -204,7 +224,8 @@ fn copy_table_duplicates_what_is_marked_at_the_same_index_and_generation() {
         let noted = log.clone();
         root.start(Plan::new(&child, "child").priority(10), |user| async move {
             for (index, connection) in connections.iter().enumerate() {
-                let what = user.method(Handle::SELF_PROCESS, process::HANDLE_INFORMATION, [connection.0, 0, 0, 0]).await;
+                let what =
+                    user.method(Handle::SELF_PROCESS, process::HANDLE_INFORMATION, [connection.0, 0, 0, 0]).await;
                 if index % 3 == 0 {
                     assert_eq!(what.error(), None);
                     assert_eq!(what.words[2], index as u64);

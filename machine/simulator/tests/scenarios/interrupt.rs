@@ -16,7 +16,11 @@ async fn acknowledge(user: &simulator::User, ports: Handle, line: u64) {
 
 async fn bind(root: &Root, pulse_handle: Handle, line: u64, longest_ns: u64, edge: bool) {
     let interrupts = root.record().interrupts;
-    root.user.method(pulse_handle, pulse::BIND_INTERRUPT, [interrupts.0, line, longest_ns, 0]).option(u64::from(edge)).ok().await;
+    root.user
+        .method(pulse_handle, pulse::BIND_INTERRUPT, [interrupts.0, line, longest_ns, 0])
+        .option(u64::from(edge))
+        .ok()
+        .await;
 }
 
 #[test]

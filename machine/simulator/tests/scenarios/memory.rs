@@ -5,7 +5,7 @@ use abi::object::{access, memory, process};
 use abi::thread::State;
 use abi::{Error, Handle, Rights};
 use simulator::scenario::{DATA, Log, Plan};
-use simulator::{scenario, scenario_with, Settings};
+use simulator::{Settings, scenario, scenario_with};
 
 use crate::Pair;
 
@@ -45,7 +45,11 @@ fn what_is_mapped_can_be_used_as_permitted_and_not_otherwise() {
             let noted = log.clone();
             let thread = root
                 .start(Plan::new(&process, "toucher").priority(10), |user| async move {
-                    if write { user.store_word(address, 1).await } else { let _ = user.load_word(address).await; }
+                    if write {
+                        user.store_word(address, 1).await
+                    } else {
+                        let _ = user.load_word(address).await;
+                    }
                     noted.note(format!("{number}"));
                 })
                 .await;
@@ -58,7 +62,10 @@ fn what_is_mapped_can_be_used_as_permitted_and_not_otherwise() {
         let noted = log.clone();
         root.start(Plan::new(&process, "mapper").priority(10), |user| async move {
             let own = Handle::SELF_PROCESS;
-            assert_eq!(user.method(own, process::MAP, [only_read.0, (PLACE + 2048 * PAGE) | RW, 0, PAGE]).await.error(), Some(Error::NoRight));
+            assert_eq!(
+                user.method(own, process::MAP, [only_read.0, (PLACE + 2048 * PAGE) | RW, 0, PAGE]).await.error(),
+                Some(Error::NoRight)
+            );
             user.method(own, process::MAP, [only_read.0, (PLACE + 2048 * PAGE) | access::READ, 0, PAGE]).ok().await;
             let more = user.method(own, process::PROTECT, [(PLACE + 2048 * PAGE) | RW, PAGE, 0, 0]).await;
             assert!(more.error().is_some() || user.store(PLACE + 2048 * PAGE, &[1]).await.is_err());
@@ -95,7 +102,9 @@ fn wrong_ranges_are_refused() {
             assert_eq!(answer.error(), Some(Error::BadArgument), "{address:#x} {length:#x}");
         }
         for (offset, length) in [(0, 5 * PAGE), (PAGE, LAST_PAGE), (4 * PAGE, PAGE), (100, PAGE), (0, 0)] {
-            let answer = user.method(memory, memory::DERIVE, [Handle::SELF_PROCESS.0, offset, length, u64::from(Rights::ALL.0)]).await;
+            let answer = user
+                .method(memory, memory::DERIVE, [Handle::SELF_PROCESS.0, offset, length, u64::from(Rights::ALL.0)])
+                .await;
             assert_eq!(answer.error(), Some(Error::BadArgument), "{offset:#x} {length:#x}");
         }
         assert_eq!(root.usage(process.handle).await.used.mappings, 1);
@@ -108,7 +117,11 @@ fn destroying_memory_takes_it_away_everywhere() {
         let (one, two) = (root.process().await, root.process().await);
         let user = root.user.clone();
         let memory = root.memory(40).await;
-        let part = user.method(memory, memory::DERIVE, [one.handle.0, 8 * PAGE, 8 * PAGE, u64::from(Rights::ALL.0)]).ok().await.handle();
+        let part = user
+            .method(memory, memory::DERIVE, [one.handle.0, 8 * PAGE, 8 * PAGE, u64::from(Rights::ALL.0)])
+            .ok()
+            .await
+            .handle();
         let before = (root.usage(one.handle).await.used.mappings, root.usage(two.handle).await.used.mappings);
         for round in 0..20 {
             assert_eq!(root.map(one.handle, part, PLACE + round * 16 * PAGE, RW, 8).await.error(), None);
@@ -141,13 +154,16 @@ fn a_page_fault_is_a_message_to_the_pager_first() {
         let noted = log.clone();
         let configuration = abi::thread::Configuration { native_mask: u64::MAX, cookie: 0xc00c, ..Default::default() };
         let thread = root
-            .start(Plan::new(&process, "faulter").priority(10).fault(faults).configuration(configuration), |user| async move {
-                user.store_word(PLACE + 8, 5).await;
-                assert_eq!(user.load_word(PLACE + 8).await, 5);
-                noted.note("went on");
-                drop(user.load(PLACE + 100 * PAGE, 1).await);
-                noted.note("never");
-            })
+            .start(
+                Plan::new(&process, "faulter").priority(10).fault(faults).configuration(configuration),
+                |user| async move {
+                    user.store_word(PLACE + 8, 5).await;
+                    assert_eq!(user.load_word(PLACE + 8).await, 5);
+                    noted.note("went on");
+                    drop(user.load(PLACE + 100 * PAGE, 1).await);
+                    noted.note("never");
+                },
+            )
             .await;
         let fault = user.receive(gate).ok().await;
         assert_eq!((fault.label, fault.badge, fault.identity), (notice::FAULT_PAGE, 66, process.identity));
@@ -220,7 +236,9 @@ fn share_range_is_copy_on_write_unless_shared() {
         }
         let mut from = PLACE;
         loop {
-            let answer = user.method(child.handle, process::SHARE_RANGE, [parent.handle.0, from, PLACE + 64 * PAGE - from, 0]).await;
+            let answer = user
+                .method(child.handle, process::SHARE_RANGE, [parent.handle.0, from, PLACE + 64 * PAGE - from, 0])
+                .await;
             match answer.error() {
                 None => break,
                 Some(Error::More) => from = answer.words[0],
@@ -255,7 +273,10 @@ fn share_range_is_copy_on_write_unless_shared() {
         let third = root.process().await;
         let shared = root.memory(3).await;
         assert_eq!(root.map(parent.handle, shared, PLACE + 100 * PAGE, RW, 3).await.error(), None);
-        user.method(third.handle, process::SHARE_RANGE, [parent.handle.0, PLACE + 100 * PAGE, 3 * PAGE, 0]).option(1).ok().await;
+        user.method(third.handle, process::SHARE_RANGE, [parent.handle.0, PLACE + 100 * PAGE, 3 * PAGE, 0])
+            .option(1)
+            .ok()
+            .await;
         let log = Log::new();
         for process in [&parent, &third] {
             let noted = log.clone();

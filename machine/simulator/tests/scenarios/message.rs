@@ -4,8 +4,8 @@ use abi::envelope::Envelope;
 use abi::object::{access, gate as gate_method, process};
 use abi::thread::State;
 use abi::{Error, Handle, Segment};
-use simulator::scenario::{DATA, Log, Plan};
 use simulator::scenario;
+use simulator::scenario::{DATA, Log, Plan};
 
 use crate::Pair;
 
@@ -60,7 +60,8 @@ fn the_parked_receiver_runs_at_once_on_the_callers_baton_and_the_caller_at_the_r
         root.user.method(server.handle, abi::object::thread::SET_BATON, [0; 4]).ok().await;
         for name in ["a", "b"] {
             let noted = log.clone();
-            let connection = if name == "a" { connection } else { root.give_connection(&pair.client, pair.gate, 78).await };
+            let connection =
+                if name == "a" { connection } else { root.give_connection(&pair.client, pair.gate, 78).await };
             root.start(Plan::new(&pair.client, name).priority(10), |user| async move {
                 for round in 0..3 {
                     noted.note(format!("{name} calls"));
@@ -138,7 +139,14 @@ fn segments_are_one_run_of_bytes_whatever_their_alignment_and_pages() {
         let noted = log.clone();
         root.start(Plan::new(&pair.server, "server").priority(20), |user| async move {
             // 4 odd pieces, together 6000 bytes, over page boundaries.
-            let message = user.receive(gate).room(DATA + 4000, 101).room(DATA + 5003, 3000).room(DATA + 1, 899).room(DATA + 12_287, 2000).ok().await;
+            let message = user
+                .receive(gate)
+                .room(DATA + 4000, 101)
+                .room(DATA + 5003, 3000)
+                .room(DATA + 1, 899)
+                .room(DATA + 12_287, 2000)
+                .ok()
+                .await;
             assert_eq!((message.sent, message.moved), (6000, 6000));
             let mut bytes = user.load(DATA + 4000, 101).await.unwrap();
             bytes.extend(user.load(DATA + 5003, 3000).await.unwrap());
@@ -146,7 +154,13 @@ fn segments_are_one_run_of_bytes_whatever_their_alignment_and_pages() {
             bytes.extend(user.load(DATA + 12_287, 2000).await.unwrap());
             let expected: Vec<u8> = (0..6000_u64).map(|index| (index * 31 + random) as u8).collect();
             assert!(bytes == expected, "the bytes came in another order");
-            user.reply(message.request).send(DATA + 4000, 101).send(DATA + 5003, 3000).send(DATA + 1, 899).send(DATA + 12_287, 2000).ok().await;
+            user.reply(message.request)
+                .send(DATA + 4000, 101)
+                .send(DATA + 5003, 3000)
+                .send(DATA + 1, 899)
+                .send(DATA + 12_287, 2000)
+                .ok()
+                .await;
             noted.note("served");
         })
         .await;
@@ -156,7 +170,15 @@ fn segments_are_one_run_of_bytes_whatever_their_alignment_and_pages() {
             user.store(DATA + 3, &bytes[..4093]).await.unwrap();
             user.store(DATA + 8191, &bytes[4093..4100]).await.unwrap();
             user.store(DATA + 9000, &bytes[4100..]).await.unwrap();
-            let answer = user.call(connection).send(DATA + 3, 4093).send(DATA + 8191, 7).send(DATA + 9000, 1900).room(DATA + 16_385, 5999).room(DATA + 24_000, 10).ok().await;
+            let answer = user
+                .call(connection)
+                .send(DATA + 3, 4093)
+                .send(DATA + 8191, 7)
+                .send(DATA + 9000, 1900)
+                .room(DATA + 16_385, 5999)
+                .room(DATA + 24_000, 10)
+                .ok()
+                .await;
             assert_eq!(answer.moved, 6000);
             assert!(user.load(DATA + 16_385, 5999).await.unwrap() == bytes[..5999]);
             assert!(user.load(DATA + 24_000, 1).await.unwrap() == bytes[5999..]);
@@ -179,7 +201,10 @@ fn a_server_reads_and_writes_a_request_at_any_offset_before_it_replies() {
             assert_eq!((message.moved, message.sent, message.room), (4, 5000, 4000));
             let read = user.read_request(message.request, 4094, DATA + 100, 4).ok().await;
             assert_eq!(read.moved, 4);
-            assert_eq!(user.load(DATA + 100, 4).await.unwrap(), [(4094 % 251) as u8, (4095 % 251) as u8, (4096 % 251) as u8, (4097 % 251) as u8]);
+            assert_eq!(
+                user.load(DATA + 100, 4).await.unwrap(),
+                [(4094 % 251) as u8, (4095 % 251) as u8, (4096 % 251) as u8, (4097 % 251) as u8]
+            );
             // Past the end: fewer bytes, then none.
             assert_eq!(user.read_request(message.request, 4998, DATA, 100).ok().await.moved, 2);
             assert_eq!(user.read_request(message.request, 5000, DATA, 100).ok().await.moved, 0);
@@ -296,7 +321,10 @@ fn what_does_not_exist_is_an_error() {
         assert_eq!(user.call(Handle::new(1, 2)).await.error(), Some(Error::BadHandle));
         assert_eq!(user.receive(Handle::SELF_PROCESS).await.error(), Some(Error::WrongKind));
         assert_eq!(user.raise(Handle::SELF_PROCESS, 1).await.error(), Some(Error::WrongKind));
-        assert_eq!(user.method(Handle::SELF_PROCESS, process::CREATE_GATE + 200, [0; 4]).await.error(), Some(Error::Unsupported));
+        assert_eq!(
+            user.method(Handle::SELF_PROCESS, process::CREATE_GATE + 200, [0; 4]).await.error(),
+            Some(Error::Unsupported)
+        );
         assert_eq!(user.method(root.own_gate(), process::CREATE_GATE, [0; 4]).await.error(), Some(Error::WrongKind));
         for request in [0, 1, u64::MAX, 1 << 16, 0x10_0001] {
             assert_eq!(user.reply(request).await.error(), Some(Error::Gone), "request {request:#x}");
@@ -426,7 +454,10 @@ fn a_long_message_is_moved_whole_although_the_copy_is_cut_in_pieces() {
         let length = pages * abi::PAGE_SIZE;
         for process in [&pair.client, &pair.server] {
             let memory = root.memory(pages).await;
-            assert_eq!(root.map(process.handle, memory, 0x50_0000_0000, access::READ | access::WRITE, pages).await.error(), None);
+            assert_eq!(
+                root.map(process.handle, memory, 0x50_0000_0000, access::READ | access::WRITE, pages).await.error(),
+                None
+            );
         }
         let log = Log::new();
         let (gate, connection) = (pair.receiving, pair.sending);
@@ -448,7 +479,8 @@ fn a_long_message_is_moved_whole_although_the_copy_is_cut_in_pieces() {
                 // Sent from one byte behind, so that every page of the copy is unaligned.
                 user.store_word(0x50_0000_0000 + 1 + page * abi::PAGE_SIZE, page << 8).await;
             }
-            let answer = user.call(connection).send(0x50_0000_0001, length - 9).room(0x50_0000_0002, length - 9).ok().await;
+            let answer =
+                user.call(connection).send(0x50_0000_0001, length - 9).room(0x50_0000_0002, length - 9).ok().await;
             assert_eq!(answer.moved, length - 9);
             assert_eq!(user.load_word(0x50_0000_0002 + 63 * abi::PAGE_SIZE).await, 63 << 8);
             noted.note("answered");

@@ -195,7 +195,8 @@ fn a_message_pair_beside_a_hog_gets_an_equal_share() {
             }
             root.sleep(span).await;
             for (thread, before) in threads.iter().zip(before) {
-                let billed = root.user.method(thread.baton, baton_method::INFORMATION, [0; 4]).ok().await.words[0] - before;
+                let billed =
+                    root.user.method(thread.baton, baton_method::INFORMATION, [0; 4]).ok().await.words[0] - before;
                 let share = span / (hogs + 1);
                 assert!(billed.abs_diff(share) <= share / 50, "beside {hogs} hogs: {billed} ns of {share}");
             }

@@ -19,7 +19,18 @@ async fn create(root: &Root, parent: Handle, quota: &Quota) -> simulator::Answer
 #[test]
 fn each_kind_is_counted_exactly_and_refused_when_it_is_full() {
     scenario(|root| async move {
-        let quota = Quota { processes: 1, threads: 3, batons: 4, gates: 2, connections: 5, pulses: 6, memories: 7, mappings: 8, pages: 60, priority: 99 };
+        let quota = Quota {
+            processes: 1,
+            threads: 3,
+            batons: 4,
+            gates: 2,
+            connections: 5,
+            pulses: 6,
+            memories: 7,
+            mappings: 8,
+            pages: 60,
+            priority: 99,
+        };
         let process = root.process_with(quota).await;
         let user = root.user.clone();
         let usage = root.usage(process.handle).await;
@@ -77,12 +88,26 @@ fn each_kind_is_counted_exactly_and_refused_when_it_is_full() {
 fn a_child_is_carved_out_of_its_parent() {
     scenario(|root| async move {
         let parent = root.process_with(Quota { processes: 3, threads: 10, batons: 10, priority: 50, ..QUOTA }).await;
-        let share = Quota { processes: 0, threads: 6, batons: 2, gates: 1, connections: 1, pulses: 1, memories: 1, mappings: 1, pages: 20, priority: 50 };
+        let share = Quota {
+            processes: 0,
+            threads: 6,
+            batons: 2,
+            gates: 1,
+            connections: 1,
+            pulses: 1,
+            memories: 1,
+            mappings: 1,
+            pages: 20,
+            priority: 50,
+        };
         let before = root.usage(parent.handle).await.used;
         let child = create(&root, parent.handle, &share).await;
         assert_eq!(child.error(), None);
         let used = root.usage(parent.handle).await.used;
-        assert_eq!((used.threads - before.threads, used.processes - before.processes, used.pages - before.pages), (6, 1, 20));
+        assert_eq!(
+            (used.threads - before.threads, used.processes - before.processes, used.pages - before.pages),
+            (6, 1, 20)
+        );
         // What is left is 4.
         assert_eq!(create(&root, parent.handle, &share).await.error(), Some(Error::QuotaExceeded));
         assert_eq!(root.usage(parent.handle).await.used, used);
@@ -114,7 +139,18 @@ fn a_child_is_carved_out_of_its_parent() {
 #[test]
 fn each_allocation_refused_in_turn_is_an_error_to_the_asker_only() {
     scenario(|root| async move {
-        let full = Quota { processes: 2, threads: 2, batons: 2, gates: 1, connections: 2, pulses: 1, memories: 2, mappings: 4, pages: 40, priority: 50 };
+        let full = Quota {
+            processes: 2,
+            threads: 2,
+            batons: 2,
+            gates: 1,
+            connections: 2,
+            pulses: 1,
+            memories: 2,
+            mappings: 4,
+            pages: 40,
+            priority: 50,
+        };
         let lessened: [fn(&mut Quota) -> &mut u32; 9] = [
             |quota| &mut quota.processes,
             |quota| &mut quota.threads,
@@ -153,14 +189,26 @@ fn each_allocation_refused_in_turn_is_an_error_to_the_asker_only() {
                     if gate.error().is_none() {
                         answers.push(user.method(gate.handle(), abi::object::gate::CONNECT, [1, 0, 0, 0]).await);
                     }
-                    answers.push(create(&root, process, &Quota { threads: 0, pages: 10, priority: 5, ..Quota::default() }).await);
+                    answers.push(
+                        create(&root, process, &Quota { threads: 0, pages: 10, priority: 5, ..Quota::default() }).await,
+                    );
                     let ram = root.record().ram[0];
-                    answers.push(user.method(ram, abi::object::memory::DERIVE, [process.0, 0, 600 * abi::PAGE_SIZE, u64::from(Rights::ALL.0)]).await);
+                    answers.push(
+                        user.method(
+                            ram,
+                            abi::object::memory::DERIVE,
+                            [process.0, 0, 600 * abi::PAGE_SIZE, u64::from(Rights::ALL.0)],
+                        )
+                        .await,
+                    );
                     let memory = answers.last().expect("just pushed");
                     if memory.error().is_none() {
                         let memory = memory.handle();
                         let place = PLACE + (answers.len() as u64) * 0x4000_0000;
-                        let mapped = user.method(process, process::MAP, [memory.0, place | access::READ, 0, 600 * abi::PAGE_SIZE]).repeat().await;
+                        let mapped = user
+                            .method(process, process::MAP, [memory.0, place | access::READ, 0, 600 * abi::PAGE_SIZE])
+                            .repeat()
+                            .await;
                         let after = root.usage(process).await.used.mappings;
                         if let Some(error) = mapped.error() {
                             assert_eq!(error, Error::QuotaExceeded);
@@ -207,7 +255,10 @@ fn a_connection_made_for_a_caller_is_charged_to_it_if_it_allowed_it() {
             }
         })
         .await;
-        let before = (root.usage(pair.server.handle).await.used.connections, root.usage(pair.client.handle).await.used.connections);
+        let before = (
+            root.usage(pair.server.handle).await.used.connections,
+            root.usage(pair.client.handle).await.used.connections,
+        );
         let connection = pair.sending;
         let noted = log.clone();
         root.start(Plan::new(&pair.client, "client").priority(10), |user| async move {
@@ -219,7 +270,10 @@ fn a_connection_made_for_a_caller_is_charged_to_it_if_it_allowed_it() {
         })
         .await;
         root.until_noted(&log, 3).await;
-        let after = (root.usage(pair.server.handle).await.used.connections, root.usage(pair.client.handle).await.used.connections);
+        let after = (
+            root.usage(pair.server.handle).await.used.connections,
+            root.usage(pair.client.handle).await.used.connections,
+        );
         assert_eq!((after.0 - before.0, after.1 - before.1), (1, 1));
         log.assert(&["None", "None", "done"]);
     });

@@ -77,16 +77,20 @@ fn a_foreign_call_is_an_upcall_in_one_trap() {
                 user.jump(&registers).await;
             }
         });
-        let configuration = Configuration { native_mask: abi::NATIVE_BASE, upcall_syscall: library, ..Configuration::default() };
+        let configuration =
+            Configuration { native_mask: abi::NATIVE_BASE, upcall_syscall: library, ..Configuration::default() };
         let noted = log.clone();
         let thread = root
-            .start(Plan::new(&process, "foreign").priority(10).configuration(configuration).foreign(), |user| async move {
-                for number in [3, 60, 1] {
-                    let answer = user.raw(number, 0x1234).await;
-                    assert_eq!(answer.status, number + 100);
-                    noted.note("back");
-                }
-            })
+            .start(
+                Plan::new(&process, "foreign").priority(10).configuration(configuration).foreign(),
+                |user| async move {
+                    for number in [3, 60, 1] {
+                        let answer = user.raw(number, 0x1234).await;
+                        assert_eq!(answer.status, number + 100);
+                        noted.note("back");
+                    }
+                },
+            )
             .await;
         root.until_state(thread, State::Dead).await;
         log.assert(&["call 3", "back", "call 60", "back", "call 1", "back"]);
@@ -116,15 +120,23 @@ fn an_interrupt_is_taken_at_once_outside_the_native_range() {
                 user.jump(&back).await;
             }
         });
-        let configuration = Configuration { native_mask: abi::NATIVE_BASE, upcall_interrupt: handler, upcall_block: BLOCK, ..Configuration::default() };
+        let configuration = Configuration {
+            native_mask: abi::NATIVE_BASE,
+            upcall_interrupt: handler,
+            upcall_block: BLOCK,
+            ..Configuration::default()
+        };
         let noted = log.clone();
         let thread = root
-            .start(Plan::new(&process, "foreign").priority(10).configuration(configuration).foreign(), |user| async move {
-                for _ in 0..3 {
-                    let _ = user.compute(1_000_000).await;
-                    noted.note("computed");
-                }
-            })
+            .start(
+                Plan::new(&process, "foreign").priority(10).configuration(configuration).foreign(),
+                |user| async move {
+                    for _ in 0..3 {
+                        let _ = user.compute(1_000_000).await;
+                        noted.note("computed");
+                    }
+                },
+            )
             .await;
         root.sleep(200_000).await;
         interrupt(&root, thread).await;
@@ -142,7 +154,12 @@ fn inside_the_native_range_the_interrupt_bit_sticks_until_an_interruptible_excha
         let log = Log::new();
         let world = root.user.world().clone();
         let handler = world.program("handler", |_| async move { panic!("an upcall in the native range") });
-        let configuration = Configuration { native_mask: abi::NATIVE_BASE, upcall_interrupt: handler, upcall_block: BLOCK, ..Configuration::default() };
+        let configuration = Configuration {
+            native_mask: abi::NATIVE_BASE,
+            upcall_interrupt: handler,
+            upcall_block: BLOCK,
+            ..Configuration::default()
+        };
         let (gate, connection) = (pair.receiving, pair.sending);
         root.start(Plan::new(&pair.server, "server").priority(40), |user| async move {
             let mut message = user.receive(gate).ok().await;
@@ -197,7 +214,8 @@ fn an_interrupt_inside_the_restart_window_goes_back_to_its_start() {
             window_end: base + 0x200,
             ..Configuration::default()
         };
-        let thread = root.start_at(Plan::new(&process, "windowed").priority(10).configuration(configuration), base).await;
+        let thread =
+            root.start_at(Plan::new(&process, "windowed").priority(10).configuration(configuration), base).await;
         root.sleep(100_000).await;
         interrupt(&root, thread).await;
         root.until_noted(&log, 1).await;
@@ -239,16 +257,24 @@ fn a_refused_fault_is_an_upcall_and_a_second_one_meanwhile_a_message() {
                 user.jump(&registers).await;
             }
         });
-        let configuration = Configuration { native_mask: abi::NATIVE_BASE, upcall_fault: handler, upcall_block: BLOCK, ..Configuration::default() };
+        let configuration = Configuration {
+            native_mask: abi::NATIVE_BASE,
+            upcall_fault: handler,
+            upcall_block: BLOCK,
+            ..Configuration::default()
+        };
         let noted = log.clone();
         let thread = root
-            .start(Plan::new(&process, "wild").priority(10).fault(faults).configuration(configuration), |user| async move {
-                let stored = user.store(0xbad_0000, &[1]).await;
-                assert_eq!(stored, Err(0x10), "fixed up");
-                noted.note("went on");
-                let _ = user.exception(3, 0).await;
-                noted.note("never");
-            })
+            .start(
+                Plan::new(&process, "wild").priority(10).fault(faults).configuration(configuration),
+                |user| async move {
+                    let stored = user.store(0xbad_0000, &[1]).await;
+                    assert_eq!(stored, Err(0x10), "fixed up");
+                    noted.note("went on");
+                    let _ = user.exception(3, 0).await;
+                    noted.note("never");
+                },
+            )
             .await;
         let user = root.user.clone();
         let fault = user.receive(gate).ok().await;

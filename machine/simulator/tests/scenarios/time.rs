@@ -90,7 +90,8 @@ fn receive_times_out_on_its_own_deadline_and_the_reply_is_not_lost() {
         root.start(Plan::new(&pair.server, "server").priority(20), |user| async move {
             let message = user.receive(gate).deadline(user.now() + 10_000_000, flags::DEADLINE_RECEIVE).ok().await;
             let until = user.now() + 30_000;
-            let next = user.reply_and_receive(message.request, gate).word(8).deadline(until, flags::DEADLINE_RECEIVE).await;
+            let next =
+                user.reply_and_receive(message.request, gate).word(8).deadline(until, flags::DEADLINE_RECEIVE).await;
             assert_eq!(next.error(), Some(Error::TimedOut));
             assert!(user.now() >= until);
             noted.note("timed out");
@@ -120,7 +121,10 @@ fn many_deadlines_come_in_their_order() {
             let noted = log.clone();
             root.start(Plan::new(&client, "sleeper").priority(10), |user| async move {
                 let until = start + delay * 40_000;
-                assert_eq!(user.call(connection).deadline(until, flags::DEADLINE_SEND).await.error(), Some(Error::TimedOut));
+                assert_eq!(
+                    user.call(connection).deadline(until, flags::DEADLINE_SEND).await.error(),
+                    Some(Error::TimedOut)
+                );
                 assert!(user.now() >= until && user.now() < until + 40_000);
                 noted.note(format!("{delay}"));
             })
@@ -148,14 +152,19 @@ fn an_interrupted_caller_leaves_send_at_once_and_reply_after_the_grace_time() {
                 assert_eq!(user.call(connection).flags(flags::INTERRUPTIBLE).await.error(), Some(Error::Interrupted));
                 when.set(user.now());
                 noted.note("left reply");
-                assert_eq!(user.call(connection).flags(flags::INTERRUPTIBLE | flags::NO_GRACE).await.error(), Some(Error::Interrupted));
+                assert_eq!(
+                    user.call(connection).flags(flags::INTERRUPTIBLE | flags::NO_GRACE).await.error(),
+                    Some(Error::Interrupted)
+                );
                 noted.note("left at once");
                 let answer = user.call(connection).flags(flags::INTERRUPTIBLE).ok().await;
                 assert_eq!(answer.words[0], 5);
                 noted.note("was answered");
             })
             .await;
-        let interrupt = |root: simulator::scenario::Root| async move { root.user.method(client.handle, abi::object::thread::INTERRUPT, [0; 4]).ok().await };
+        let interrupt = |root: simulator::scenario::Root| async move {
+            root.user.method(client.handle, abi::object::thread::INTERRUPT, [0; 4]).ok().await
+        };
         root.until_state(client, State::Send).await;
         interrupt(root.clone()).await;
         root.until_noted(&log, 1).await;
