@@ -151,12 +151,16 @@ fn replace(task: &mut Task, program: Program, environment: Vec<u8>) -> Outcome {
         signal_stack: 1024 + vector::layout().1 as u64,
     };
     let directory = task.directory.lock().clone();
+    // Each lock is let go before the next is taken: in one expression they would all be held to its end.
+    let user = *task.process.user.lock();
+    let descriptor_limit = task.files.lock().limit() as u64;
+    let ignored = task.actions.lock().ignored();
     let mut start = Start {
         umask: directory.umask,
-        user: *task.process.user.lock(),
-        descriptor_limit: task.files.lock().limit() as u64,
+        user,
+        descriptor_limit,
         mask: task.mask,
-        ignored: task.actions.lock().ignored(),
+        ignored,
         directory: directory.path,
         program: program.file.path.clone(),
         descriptors: descriptors(task),
