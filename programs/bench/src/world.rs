@@ -52,7 +52,8 @@ impl Server {
         let quota =
             Quota { threads: 2, batons: 2, mappings: 64, pages: 64, priority: u32::from(PRIORITY), ..Quota::default() };
         let space = process::create_process(own, 0xbe7c, &quota)?;
-        process::share_range(space, own, IMAGE_ADDRESS, IMAGE_MAXIMUM, false)?;
+        // Write access stays in both: else this side could no longer write its own data.
+        process::share_range(space, own, IMAGE_ADDRESS, IMAGE_MAXIMUM, true)?;
         process::share_range(space, own, system_page::SYSTEM_PAGE_ADDRESS, PAGE_SIZE, false)?;
         memory_at(space, STACK_ADDRESS, STACK_LENGTH)?;
         memory_at(space, BUFFER_ADDRESS, BUFFER_LENGTH)?;
