@@ -12,6 +12,7 @@ use abi::boot::{
 use abi::object::{Kind, MemoryType, access};
 use abi::thread::Policy;
 use abi::{Error, Handle, PAGE_SIZE, Quota, Rights};
+use core::mem::offset_of;
 
 /// A range of physical addresses, page-aligned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -115,36 +116,42 @@ impl<M: Machine> Kernel<M> {
         }
 
         let all = Rights::ALL;
-        let mut record = BootRecord {
-            magic: MODULE_MAGIC,
-            archive_length: boot.archive.length,
-            acpi_root: boot.acpi_root,
-            tsc_hz: boot.tsc_hz,
-            tsc_base: boot.tsc_base,
-            ram_total: boot.ram_total,
-            arena_length: boot.arena_length,
-            entry_tsc: boot.entry_tsc,
-            ..BootRecord::default()
-        };
+        // The record as words: all its fields are 64-bit numbers.
+        let mut record = [0; size_of::<BootRecord>() / 8];
+        record[offset_of!(BootRecord, magic) / 8] = MODULE_MAGIC;
+        record[offset_of!(BootRecord, archive_length) / 8] = boot.archive.length;
+        record[offset_of!(BootRecord, acpi_root) / 8] = boot.acpi_root;
+        record[offset_of!(BootRecord, tsc_hz) / 8] = boot.tsc_hz;
+        record[offset_of!(BootRecord, tsc_base) / 8] = boot.tsc_base;
+        record[offset_of!(BootRecord, ram_total) / 8] = boot.ram_total;
+        record[offset_of!(BootRecord, arena_length) / 8] = boot.arena_length;
+        record[offset_of!(BootRecord, entry_tsc) / 8] = boot.entry_tsc;
+        let lines = Range { base: 0, length: u64::from(boot.interrupts).min(crate::interrupt::LINES as u64) };
+        let ports = Range { base: 0, length: 1 << 16 };
         let readable = Rights(Rights::READ.0 | Rights::EXECUTE.0 | Rights::COPY.0);
-        record.archive = self.memory_at_boot(first, MemoryType::Ram, boot.archive, readable)?;
+        let look = Rights(Rights::READ.0 | Rights::COPY.0 | Rights::MANAGE.0);
+        record[offset_of!(BootRecord, archive) / 8] =
+            self.memory_at_boot(first, MemoryType::Ram, boot.archive, readable)?;
+        record[offset_of!(BootRecord, ports) / 8] = self.memory_at_boot(first, MemoryType::Ports, ports, all)?;
+        record[offset_of!(BootRecord, interrupts) / 8] =
+            self.memory_at_boot(first, MemoryType::Interrupts, lines, all)?;
+        record[offset_of!(BootRecord, devices) / 8] =
+            self.memory_at_boot(first, MemoryType::Device, boot.devices, all)?;
+        record[offset_of!(BootRecord, firmware) / 8] =
+            self.memory_at_boot(first, MemoryType::Ram, boot.firmware, look)?;
+        let mut count = 0;
         // Bound: RAM_RANGES.
-        for range in ram.iter().filter(|range| range.length != 0) {
-            let handle = self.memory_at_boot(first, MemoryType::Ram, *range, all)?;
-            if let Some(place) = record.ram.get_mut(record.ram_count as usize) {
-                *place = handle;
-                record.ram_count += 1;
+        for range in &ram {
+            if range.length != 0 {
+                record[offset_of!(BootRecord, ram) / 8 + (count & (RAM_RANGES - 1))] =
+                    self.memory_at_boot(first, MemoryType::Ram, *range, all)?;
+                count += 1;
             }
         }
-        record.ports = self.memory_at_boot(first, MemoryType::Ports, Range { base: 0, length: 1 << 16 }, all)?;
-        let lines = Range { base: 0, length: u64::from(boot.interrupts).min(crate::interrupt::LINES as u64) };
-        record.interrupts = self.memory_at_boot(first, MemoryType::Interrupts, lines, all)?;
-        record.devices = self.memory_at_boot(first, MemoryType::Device, boot.devices, all)?;
-        let look = Rights(Rights::READ.0 | Rights::COPY.0 | Rights::MANAGE.0);
-        record.firmware = self.memory_at_boot(first, MemoryType::Ram, boot.firmware, look)?;
+        record[offset_of!(BootRecord, ram_count) / 8] = count as u64;
 
         let thread = self.new_thread(first, 0, 0)?;
-        record.thread = self.install(process, Kind::Thread, thread, all)?;
+        record[offset_of!(BootRecord, thread) / 8] = self.install(process, Kind::Thread, thread, all)?.0;
         let baton = self.create(Kind::Baton, first)?;
         self.set_baton(baton, INIT_PRIORITY, Policy::RoundRobin, DEFAULT_SLICE, 0, 0);
         self.own_baton(thread, baton);
@@ -153,7 +160,9 @@ impl<M: Machine> Kernel<M> {
         self.machine.clear_frame(page);
         let range = Range { base: page.0, length: PAGE_SIZE };
         let record_map = self.map_at_boot(first, range, RECORD_ADDRESS, read_write)?;
-        let written = self.machine.write(process.space.get(), RECORD_ADDRESS, &record_bytes(&record));
+        let mut bytes = [0; size_of::<BootRecord>()];
+        store(&mut bytes, &record);
+        let written = self.machine.write(process.space.get(), RECORD_ADDRESS, &bytes);
         let read_only = PageAccess { bits: access::READ, device: false };
         let protected = self.machine.protect(process.space.get(), RECORD_ADDRESS, 1, read_only, &mut || None);
         let mapping = self.tables.mapping(record_map);
@@ -193,6 +202,7 @@ impl<M: Machine> Kernel<M> {
         Ok((index, quota))
     }
 
+    #[inline(never)]
     fn memory_object(&self, owner: u32, kind: MemoryType, range: Range) -> Result<u32, Error> {
         let index = self.create(Kind::Memory, owner)?;
         let memory: &Memory = self.tables.memory(index);
@@ -208,15 +218,17 @@ impl<M: Machine> Kernel<M> {
     }
 
     /// A Memory with a handle for init; none for an empty range.
-    fn memory_at_boot(&self, owner: u32, kind: MemoryType, range: Range, rights: Rights) -> Result<Handle, Error> {
+    #[inline(never)]
+    fn memory_at_boot(&self, owner: u32, kind: MemoryType, range: Range, rights: Rights) -> Result<u64, Error> {
         if range.length == 0 {
-            return Ok(Handle::NONE);
+            return Ok(Handle::NONE.0);
         }
         let index = self.memory_object(owner, kind, range)?;
-        self.install(self.tables.process(owner), Kind::Memory, index, rights)
+        Ok(self.install(self.tables.process(owner), Kind::Memory, index, rights)?.0)
     }
 
     /// Map a range for init, whole.
+    #[inline(never)]
     fn map_at_boot(&self, owner: u32, range: Range, address: u64, access: u64) -> Result<u32, Error> {
         let memory = self.memory_object(owner, MemoryType::Ram, range)?;
         let record = self.new_mapping(owner, memory, address, 0, range.length / PAGE_SIZE, access, access)?;
@@ -233,31 +245,4 @@ fn take_from_end(ranges: &mut [Range], length: u64) -> Option<Range> {
     Some(Range { base: range.base + range.length, length })
 }
 
-/// The boot record as it lies in memory: all its fields are 64-bit numbers.
-fn record_bytes(record: &BootRecord) -> [u8; size_of::<BootRecord>()] {
-    let mut bytes = [0; size_of::<BootRecord>()];
-    let head = [record.magic, record.thread.0, record.archive.0, record.archive_length, record.ram_count];
-    let tail = [
-        record.ports.0,
-        record.interrupts.0,
-        record.devices.0,
-        record.acpi_root,
-        record.firmware.0,
-        record.tsc_hz,
-        record.tsc_base,
-        record.ram_total,
-        record.arena_length,
-        record.entry_tsc,
-    ];
-    const HEAD: usize = 5;
-    const WORDS: usize = HEAD + RAM_RANGES + 10;
-    const _: () = assert!(size_of::<BootRecord>() == 8 * WORDS);
-    let mut words = [0; WORDS];
-    // Bound: the record.
-    let places = words.iter_mut();
-    for (to, word) in places.zip(head.into_iter().chain(record.ram.iter().map(|handle| handle.0)).chain(tail)) {
-        *to = word;
-    }
-    store(&mut bytes, &words);
-    bytes
-}
+const _: () = assert!(RAM_RANGES.is_power_of_two() && size_of::<BootRecord>() == 8 * (15 + RAM_RANGES));

@@ -59,7 +59,12 @@ impl<M: Machine> Kernel<M> {
             }
             method::INFORMATION => {
                 let billed = self.billed(request.object);
-                Ok([billed, u64::from(baton.priority.get()), u64::from(baton.policy.get()), baton.slice.get()])
+                request.answer(
+                    billed,
+                    u64::from(baton.priority.get()),
+                    u64::from(baton.policy.get()),
+                    baton.slice.get(),
+                )
             }
             _ => Err(Error::Unsupported),
         }

@@ -77,7 +77,7 @@ impl<M: Machine> Kernel<M> {
                     return Err(Error::NotFound);
                 }
                 let connection = self.tables.connection(next);
-                Ok([connection.badge.get(), u64::from(connection.count.get()), 0, 0])
+                request.answer(connection.badge.get(), u64::from(connection.count.get()), 0, 0)
             }
             method::INFORMATION => {
                 // Bound: COUNT_LIMIT; what is beyond is not counted.
@@ -92,7 +92,7 @@ impl<M: Machine> Kernel<M> {
                     }
                     at = self.tables.following(gate, waiter);
                 }
-                Ok([callers, u64::from(gate.parked() != 0), pulses, 0])
+                request.answer(callers, u64::from(gate.parked() != 0), pulses, 0)
             }
             method::REQUEST_INFORMATION => {
                 request.need(Rights::RECEIVE)?;
@@ -101,7 +101,7 @@ impl<M: Machine> Kernel<M> {
                     return Err(Error::NotFound);
                 }
                 let priority = self.tables.baton(caller.current.get()).priority.get();
-                Ok([caller.identity.get(), u64::from(priority), caller.trace.get(), 0])
+                request.answer(caller.identity.get(), u64::from(priority), caller.trace.get(), 0)
             }
             _ => Err(Error::Unsupported),
         }

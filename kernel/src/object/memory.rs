@@ -33,14 +33,14 @@ impl<M: Machine> Kernel<M> {
         match request.method {
             method::INFORMATION => {
                 let base = if request.rights.contains(Rights::MANAGE) { memory.base.get() } else { 0 };
-                Ok([memory.length.get(), u64::from(memory.kind.get()), base, 0])
+                request.answer(memory.length.get(), u64::from(memory.kind.get()), base, 0)
             }
             method::DERIVE => self.derive(request),
             method::PORT_READ => {
                 request.need(Rights::READ)?;
                 let [offset, bytes, ..] = request.words;
                 let port = self.port(request, offset, bytes)?;
-                Ok([u64::from(self.machine.port_read(port, bytes as u8)), 0, 0, 0])
+                Ok(u64::from(self.machine.port_read(port, bytes as u8)))
             }
             method::PORT_WRITE => {
                 request.need(Rights::WRITE)?;

@@ -17,12 +17,13 @@ use crate::machine::{Context, Machine, Outcome};
 use crate::thread::{DEAD, Thread};
 use abi::object::Kind;
 use abi::{Error, Handle, Rights, Segment};
+use core::cell::Cell;
 
-/// Words out, or why not.
-pub(crate) type Answer = Result<[u64; 4], Error>;
+/// Word 0 out, or why not. Further words go into the request.
+pub(crate) type Answer = Result<u64, Error>;
 
 /// Nothing to say.
-pub(crate) const DONE: Answer = Ok([0; 4]);
+pub(crate) const DONE: Answer = Ok(0);
 
 /// A method call.
 pub(crate) struct Request<'a, M: Machine> {
@@ -37,9 +38,17 @@ pub(crate) struct Request<'a, M: Machine> {
     pub(crate) method: u16,
     pub(crate) option: u64,
     pub(crate) words: [u64; 4],
+    /// Words 1 to 3 of the answer.
+    further: Cell<[u64; 3]>,
 }
 
 impl<M: Machine> Request<'_, M> {
+    /// An answer of several words.
+    pub(crate) fn answer(&self, first: u64, second: u64, third: u64, fourth: u64) -> Answer {
+        self.further.set([second, third, fourth]);
+        Ok(first)
+    }
+
     /// The handle must permit this.
     pub(crate) fn need(&self, rights: Rights) -> Result<(), Error> {
         if self.rights.contains(rights) { Ok(()) } else { Err(Error::NoRight) }
@@ -69,12 +78,13 @@ impl<M: Machine> Kernel<M> {
             method: label as u16,
             option: label >> 16,
             words: thread.context.words(),
+            further: Cell::new([0; 3]),
         };
         if request.method >> 8 != reference.kind as u16 {
             let exists = matches!(Kind::from_number((request.method >> 8) as u8), Some(kind) if kind != Kind::Free);
             return Err(if exists { Error::WrongKind } else { Error::Unsupported });
         }
-        let words = match reference.kind {
+        let first = match reference.kind {
             Kind::Process => self.process_method(&request)?,
             Kind::Thread => self.thread_method(&request)?,
             Kind::Baton => self.baton_method(&request)?,
@@ -84,7 +94,8 @@ impl<M: Machine> Kernel<M> {
             Kind::Connection | Kind::Free | Kind::Reserved => return Err(Error::Unsupported),
         };
         if thread.code() != DEAD {
-            thread.context.set_message(0, words);
+            let [second, third, fourth] = request.further.get();
+            thread.context.set_message(0, [first, second, third, fourth]);
             thread.context.set_outcome(Outcome { moved: thread.moved.get(), ..Outcome::default() });
         }
         Ok(())
@@ -114,7 +125,7 @@ impl<M: Machine> Kernel<M> {
     pub(crate) fn hand_out(&self, request: &Request<'_, M>, kind: Kind, object: u32, rights: Rights) -> Answer {
         let process = self.tables.process(request.caller.process.get());
         match self.install(process, kind, object, rights) {
-            Ok(handle) => Ok([handle.0, 0, 0, 0]),
+            Ok(handle) => Ok(handle.0),
             Err(error) => {
                 // New objects have no remains that would need a second piece.
                 let _ = self.destroy(kind, object);

@@ -50,7 +50,7 @@ impl<M: Machine> Kernel<M> {
     pub(super) fn process_method(&self, request: &Request<'_, M>) -> Answer {
         match request.method {
             method::HANDLE_INFORMATION => return self.handle_information(request),
-            method::IDENTITY => return Ok([self.tables.process(request.object).identity.get(), 0, 0, 0]),
+            method::IDENTITY => return Ok(self.tables.process(request.object).identity.get()),
             _ => request.need(Rights::MANAGE)?,
         }
         let [first, second, ..] = request.words;
@@ -88,7 +88,7 @@ impl<M: Machine> Kernel<M> {
             }
             method::RESERVE => {
                 let slot = Reference { kind: Kind::Reserved, object: 0, generation: 0, rights: Rights::NONE };
-                Ok([self.tables.insert(process, slot)?.0, 0, 0, 0])
+                Ok(self.tables.insert(process, slot)?.0)
             }
             method::CLOSE => {
                 let entry = self.tables.entry(process, Handle(first))?;
@@ -97,11 +97,11 @@ impl<M: Machine> Kernel<M> {
             }
             method::DUPLICATE => {
                 let reference = self.copyable(request, first, second)?;
-                Ok([self.install_reference(caller, reference)?.0, 0, 0, 0])
+                Ok(self.install_reference(caller, reference)?.0)
             }
             method::GIVE => {
                 let reference = self.copyable(request, first, second)?;
-                Ok([self.install_reference(process, reference)?.0, 0, 0, 0])
+                Ok(self.install_reference(process, reference)?.0)
             }
             method::COPY_TABLE => self.copy_table(request),
             method::COPY_ENTRY => {
@@ -127,7 +127,7 @@ impl<M: Machine> Kernel<M> {
             method::SYSTEM => {
                 let used = u64::from(self.frames.used()) * PAGE_SIZE;
                 let objects: u64 = self.pools.iter().map(|pool| u64::from(pool.used())).sum();
-                Ok([used + objects * 256, self.arena_total, self.ram_total, self.cpu.idle.get()])
+                request.answer(used + objects * 256, self.arena_total, self.ram_total, self.cpu.idle.get())
             }
             _ => Err(Error::Unsupported),
         }
@@ -143,7 +143,7 @@ impl<M: Machine> Kernel<M> {
             Kind::Connection => self.tables.connection(reference.object).badge.get(),
             _ => 0,
         };
-        Ok([u64::from(reference.rights.0), reference.kind as u64, badge, 0])
+        request.answer(u64::from(reference.rights.0), reference.kind as u64, badge, 0)
     }
 
     /// A reference of the caller's that may be copied, with at most these rights.

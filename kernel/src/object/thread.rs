@@ -136,7 +136,7 @@ impl<M: Machine> Kernel<M> {
                     self.wake(index);
                 }
             }
-            method::STATE => return Ok(self.thread_state(index)),
+            method::STATE => return self.thread_state(request),
             method::SET_BASES => {
                 if index != request.index {
                     return Err(Error::BadArgument);
@@ -147,7 +147,7 @@ impl<M: Machine> Kernel<M> {
             method::SET_NAME => thread.name.set([first, second]),
             method::NAME => {
                 let [low, high] = thread.name.get();
-                return Ok([low, high, 0, 0]);
+                return request.answer(low, high, 0, 0);
             }
             method::SET_FAULT_CONNECTION => {
                 let connection = self.named_or_none(request, first, Kind::Connection, Rights::SEND)?;
@@ -195,7 +195,8 @@ impl<M: Machine> Kernel<M> {
         Ok(())
     }
 
-    fn thread_state(&self, index: u32) -> [u64; 4] {
+    fn thread_state(&self, request: &Request<'_, M>) -> Answer {
+        let index = request.object;
         let thread = self.tables.thread(index);
         let state = thread.state.get();
         let (shown, waits_for) = match state & CODE {
@@ -213,12 +214,12 @@ impl<M: Machine> Kernel<M> {
         };
         let priority = u64::from(self.tables.baton(baton).priority.get());
         let stopped = u64::from(state & STOPPED != 0);
-        [
+        request.answer(
             shown as u64 | stopped << 8 | priority << 16,
             self.tables.process(waits_for).identity.get(),
             self.billed(thread.own.get()),
             thread.context.instruction_pointer(),
-        ]
+        )
     }
 }
 
