@@ -31,6 +31,7 @@ const DEADLINE_MODE: u32 = 2 << 17;
 const DIVIDE_BY_1: u32 = 0xb;
 
 /// Physical address of the registers.
+#[unsafe(link_section = ".boot.text")]
 pub(crate) fn physical() -> u64 {
     // SAFETY: every processor with long mode has a local APIC and this register.
     unsafe { processor::read_model_register(BASE_REGISTER) & 0xf_ffff_f000 }
@@ -55,6 +56,7 @@ pub(crate) struct Apic {
 
 impl Apic {
     /// Switch it on: the 8259s on line 0, non-maskable interrupts on line 1, the timer masked.
+    #[unsafe(link_section = ".boot.text")]
     pub(crate) fn new() -> Self {
         const TSC_DEADLINE: u32 = 1 << 24;
         write(TIMER, MASKED);
@@ -72,17 +74,20 @@ impl Apic {
     }
 
     /// Start counting down, without an interrupt: for calibration.
+    #[unsafe(link_section = ".boot.text")]
     pub(crate) fn start_silent_count(&self) {
         write(TIMER, MASKED);
         write(INITIAL_COUNT, u32::MAX);
     }
 
     /// What is left of the count.
+    #[unsafe(link_section = ".boot.text")]
     pub(crate) fn count(&self) -> u32 {
         read(CURRENT_COUNT)
     }
 
     /// Let the timer interrupt.
+    #[unsafe(link_section = ".boot.text")]
     pub(crate) fn enable_timer(&self) {
         write(INITIAL_COUNT, 0);
         write(TIMER, TIMER_VECTOR as u32 | if self.deadlines { DEADLINE_MODE } else { 0 });

@@ -1,5 +1,6 @@
 //! The boot stub: what the firmware says becomes one plain record ([`Handoff`]), RAM is carved, the final page tables are
-//! made. Runs on the early page tables, and is in none of the final ones; `.boot.text` does not count as kernel.
+//! made. `.boot.text`, here and in other modules, is everything that runs once; it does not count as kernel, and
+//! [`discard`] unmaps it before the first program runs.
 //!
 //! RAM below 1 MiB is left to the firmware. The arena lies as high as possible below 4 GiB, so that the early direct map
 //! reaches it; from it come the final tables, the kernel's object tables, the threads' vector areas, and the frames that
@@ -96,6 +97,8 @@ const ARENA_MOST: u64 = 1 << 30;
 
 unsafe extern "C" {
     safe static image_start: u8;
+    safe static boot_start: u8;
+    safe static boot_end: u8;
     safe static text_start: u8;
     safe static text_end: u8;
     safe static rodata_end: u8;
@@ -173,6 +176,17 @@ pub(crate) fn boot(start_information: u64, entry_time_stamp: u64) -> ! {
         acpi_root: acpi_root(start.acpi_root),
         entry_time_stamp,
     })
+}
+
+/// Unmap the boot stub: it has done its work.
+pub(crate) fn discard(root: Table) {
+    let mut at = &raw const boot_start as u64;
+    while at < &raw const boot_end as u64 {
+        let table = (2..=ROOT_LEVEL).rev().fold(root, |table, level| Table::below(table.read(page::index(at, level))));
+        table.write(page::index(at, 1), Entry::default());
+        processor::forget(at);
+        at += PAGE;
+    }
 }
 
 /// Whether all that the header speaks of is in the module, in whole pages.
@@ -283,6 +297,11 @@ impl Builder {
 
     #[unsafe(link_section = ".boot.text")]
     fn map_image(&mut self) {
+        let mut at = &raw const boot_start as u64;
+        while at < &raw const boot_end as u64 {
+            self.map_page(at, at - IMAGE, 0);
+            at += PAGE;
+        }
         let guard = &raw const KERNEL_STACK as u64;
         let mut at = &raw const text_start as u64;
         while at < &raw const image_end as u64 {

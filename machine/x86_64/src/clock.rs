@@ -33,6 +33,7 @@ struct Instant {
 
 impl Instant {
     /// Read all three. A host may stop us between any two readings: the tightest of several attempts counts.
+    #[unsafe(link_section = ".boot.text")]
     fn read(apic: &Apic) -> Self {
         let mut best = Self { time_stamp: 0, apic: 0, pit: 0 };
         let mut width = u64::MAX;
@@ -58,6 +59,7 @@ impl Instant {
 }
 
 /// Ticks a second of the time-stamp counter and of the APIC's timer, measured over `counts` of the interval timer.
+#[unsafe(link_section = ".boot.text")]
 fn measure(pic: &Pic, apic: &Apic, counts: u16) -> (u64, u64) {
     apic.start_silent_count();
     let [low, high] = counts.to_le_bytes();
@@ -91,6 +93,7 @@ pub(crate) struct Clock {
 
 impl Clock {
     /// Measure; time 0 is `base` on the time-stamp counter.
+    #[unsafe(link_section = ".boot.text")]
     pub(crate) fn new(pic: &Pic, base: u64) -> Self {
         let apic = Apic::new();
         let (time_stamp, timer) = loop {

@@ -36,6 +36,7 @@ pub(crate) struct X86 {
 
 impl X86 {
     /// Take the processor over. The final page tables are loaded; interrupts are off.
+    #[unsafe(link_section = ".boot.text")]
     pub(crate) fn new(spaces: Spaces, time_base: u64) -> Self {
         segments::initialize();
         vector::initialize();
@@ -257,6 +258,7 @@ mod control {
     const CALL_CLEARS: u64 = 0x0025_7fd5;
 
     /// Switch on every protection that the processor has; whether programs may change their segment bases.
+    #[unsafe(link_section = ".boot.text")]
     pub(super) fn enable() -> bool {
         const GLOBAL_PAGES: u64 = 1 << 7;
         const VECTORS: u64 = 1 << 9 | 1 << 10;
@@ -292,6 +294,7 @@ mod control {
     }
 
     /// Let programs call, at `entry`.
+    #[unsafe(link_section = ".boot.text")]
     pub(super) fn enable_calls(entry: u64) {
         const CALLS: u64 = 1;
         // SAFETY: long mode has these registers; the selectors are those of segments.rs.

@@ -6,10 +6,12 @@
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
 
-use kernel::Kernel;
+use kernel::{Boot, Kernel, Tables};
 
+use crate::boot;
 use crate::context::X86Context;
 use crate::machine::X86;
+use crate::space::Table;
 
 /// The kernel, at an address that the entry code's functions know.
 struct Place(UnsafeCell<MaybeUninit<Kernel<X86>>>);
@@ -19,11 +21,14 @@ unsafe impl Sync for Place {}
 
 static KERNEL: Place = Place(UnsafeCell::new(MaybeUninit::uninit()));
 
-/// Put the kernel in its place and run it, with its message path open to the entry code.
-pub(crate) fn run(kernel: Kernel<X86>) -> ! {
+/// Create the kernel and run it, with its message path open to the entry code.
+#[inline(never)]
+pub(crate) fn run(machine: X86, tables: &'static Tables<X86>, boot: &Boot, root: Table) -> ! {
     // SAFETY: called once, at boot; there is no other reference yet.
     let place = unsafe { &mut *KERNEL.0.get() };
-    place.write(kernel).run()
+    let kernel = place.write(Kernel::new(machine, tables, boot));
+    boot::discard(root);
+    kernel.run()
 }
 
 #[inline(always)]

@@ -31,6 +31,7 @@ pub(crate) struct Pic {
 
 impl Pic {
     /// Initialise them, all lines masked.
+    #[unsafe(link_section = ".boot.text")]
     pub(crate) fn new() -> Self {
         for (chip, wiring) in [(0, 1 << CASCADE), (1, CASCADE as u8)] {
             processor::out8(COMMAND[chip & 1], 0x11);

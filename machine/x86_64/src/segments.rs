@@ -106,6 +106,7 @@ fn end_of<const N: usize>(stack: &[u8; N]) -> u64 {
 }
 
 /// Fill the tables in and load them.
+#[unsafe(link_section = ".boot.text")]
 pub(crate) fn initialize() {
     // SAFETY: called once, at boot; nobody else has a reference.
     let tables = unsafe { &mut *TABLES.0.get() };

@@ -1,7 +1,7 @@
 //! From the boot stub into the kernel, and out of it if it breaks.
 
 use abi::boot::RAM_RANGES;
-use kernel::{Boot, KEPT_PORTS, Kernel, PortRange, Tables};
+use kernel::{Boot, KEPT_PORTS, PortRange, Tables};
 
 use crate::boot::Handoff;
 use crate::layout;
@@ -11,20 +11,22 @@ use crate::pic;
 use crate::range::Range;
 use crate::space::Spaces;
 
-/// Leave the early page tables (and with them the boot stub), set the processor up and run the kernel.
-#[inline(never)]
+/// Leave the early page tables, set the processor up and run the kernel.
+#[unsafe(link_section = ".boot.text")]
 pub(crate) fn start(handoff: Handoff) -> ! {
-    let spaces = Spaces::new(handoff.root, handoff.ram);
+    let root = handoff.root;
+    let spaces = Spaces::new(root, handoff.ram);
     let machine = X86::new(spaces, handoff.entry_time_stamp);
     let boot = boot_record(&handoff, &machine);
     let tables = layout::TABLES as *const Tables<X86>;
     // SAFETY: the window is mapped for the whole type (memory or the read-only zeros that its documentation asks for);
     // all bytes zero is its valid initial content; nobody else has a reference.
     let tables = unsafe { &*tables };
-    message::run(Kernel::new(machine, tables, &boot))
+    message::run(machine, tables, &boot, root)
 }
 
 /// The handoff in the kernel's words.
+#[unsafe(link_section = ".boot.text")]
 fn boot_record(handoff: &Handoff, machine: &X86) -> Boot {
     let Handoff { header, module, .. } = handoff;
     let mut ram = [kernel::Range::default(); RAM_RANGES];
@@ -53,11 +55,13 @@ fn boot_record(handoff: &Handoff, machine: &X86) -> Boot {
     }
 }
 
+#[unsafe(link_section = ".boot.text")]
 fn record_range(range: Range) -> kernel::Range {
     kernel::Range { base: range.start, length: range.length() }
 }
 
 /// The ports of the interrupt controllers and of the interval timer: to a driver, ports without a device.
+#[unsafe(link_section = ".boot.text")]
 fn kept_ports() -> [PortRange; KEPT_PORTS] {
     let mut kept = [PortRange::default(); KEPT_PORTS];
     for (to, (first, count)) in kept.iter_mut().zip([(0x20, 2), (0x40, 4), (0xa0, 2), (0x4d0, 2)]) {

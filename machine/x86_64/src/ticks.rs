@@ -10,6 +10,7 @@ pub(crate) const PIT_HZ: u64 = 1_193_182;
 /// The interval timer is read to within 1 count at each end, and each reading takes about 1 us. A result that is as close
 /// to a multiple of 10 MHz as these errors allow is taken to be that multiple: an emulator's virtual clock then comes out
 /// as exactly 1 GHz, and on a real processor the error stays within the error of the measurement.
+#[cfg_attr(target_os = "none", unsafe(link_section = ".boot.text"))]
 pub(crate) fn frequency_hz(ticks: u64, counts: u64) -> u64 {
     const ROUND: u64 = 10_000_000;
     if counts == 0 {

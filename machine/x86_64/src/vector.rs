@@ -6,6 +6,7 @@
 //! section 3) and leaks by speculation.
 
 use core::arch::asm;
+use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use crate::context::X86Context;
@@ -28,26 +29,26 @@ static OPTIMISED: AtomicU32 = AtomicU32::new(0);
 /// What a new thread starts with: everything in its initial state, all exceptions masked. Legacy area and header: of
 /// components that are in their initial state, nothing is read.
 #[repr(C, align(64))]
-struct Image([u8; 512 + 64]);
+struct Image(UnsafeCell<[u8; 512 + 64]>);
 
-static FRESH: Image = {
-    let mut image = [0; 512 + 64];
-    // x87 control word 0x37f: used by FXRSTOR; XRSTOR takes its own, as the header says that the component is initial.
-    image[0] = 0x7f;
-    image[1] = 0x03;
-    // MXCSR 0x1f80.
-    image[24] = 0x80;
-    image[25] = 0x1f;
-    Image(image)
-};
+// SAFETY: written by `initialize` only, before any thread exists.
+unsafe impl Sync for Image {}
+
+static FRESH: Image = Image(UnsafeCell::new([0; 512 + 64]));
 
 const X87_SSE_AVX: u64 = 7;
 
 /// Switch the feature on, with as many components as fit into [`AREA`].
+#[unsafe(link_section = ".boot.text")]
 pub(crate) fn initialize() {
     let nobody = NOBODY as *const X86Context;
     // SAFETY: the kernel's tables are mapped; the dummy's context is in their first slot.
     reset(unsafe { &*nobody });
+    // SAFETY: nobody else has a reference yet.
+    let fresh = unsafe { &mut *FRESH.0.get() };
+    // x87 control word, for FXRSTOR (XRSTOR takes its own, as the header says that the component is initial); MXCSR.
+    fresh[..2].copy_from_slice(&0x37f_u16.to_le_bytes());
+    fresh[24..26].copy_from_slice(&0x1f80_u16.to_le_bytes());
     const XSAVE: u32 = 1 << 26;
     const OSXSAVE: u64 = 1 << 18;
     if processor::cpuid(1, 0)[2] & XSAVE == 0 {
@@ -78,7 +79,7 @@ pub(crate) fn is_loaded(context: &X86Context) -> bool {
 
 /// Forget a context's registers: it starts with fresh ones.
 pub(crate) fn reset(context: &X86Context) {
-    context.vector.set(FRESH.0.as_ptr() as u64);
+    context.vector.set(FRESH.0.get() as u64);
     context.area.set(layout::vector_area(address(context) as u64));
     if is_loaded(context) {
         LOADED.store(NOBODY, Ordering::Relaxed);
