@@ -19,7 +19,7 @@ impl<M: Machine> Kernel<M> {
     /// A page is missing or forbids the access: ask the pager.
     pub(crate) fn page_fault(&self, index: u32, address: u64, access: u64) {
         let thread = self.tables.thread(index);
-        let words = [address, thread.context.instruction_pointer(), access, thread.cookie.get()];
+        let words = [address, thread.context.instruction_pointer(), access, thread.upcalls.get().cookie];
         thread.fault.set(FaultMessage { label: notice::FAULT_PAGE, words });
         self.send_fault(index);
     }
@@ -27,7 +27,7 @@ impl<M: Machine> Kernel<M> {
     /// Another exception: an upcall, else a message.
     pub(crate) fn exception(&self, index: u32, vector: u64, code: u64) {
         let thread = self.tables.thread(index);
-        let words = [vector, thread.context.instruction_pointer(), code, thread.cookie.get()];
+        let words = [vector, thread.context.instruction_pointer(), code, thread.upcalls.get().cookie];
         thread.fault.set(FaultMessage { label: notice::FAULT_EXCEPTION, words });
         if !self.fault_upcall(index, vector, code, 0) {
             self.send_fault(index);
@@ -84,7 +84,7 @@ impl<M: Machine> Kernel<M> {
     /// Enter the library's fault handler, if there is one and it is not already at work.
     fn fault_upcall(&self, index: u32, vector: u64, code: u64, address: u64) -> bool {
         let thread = self.tables.thread(index);
-        let (entry, block) = (thread.upcall_fault.get(), thread.upcall_block.get());
+        let (entry, block) = (thread.upcalls.get().fault, thread.upcalls.get().block);
         if entry == 0 || block == 0 {
             return false;
         }
@@ -107,7 +107,7 @@ impl<M: Machine> Kernel<M> {
     /// A system call from outside the native range: the library's business.
     pub(crate) fn foreign_call(&self, index: u32) {
         let thread = self.tables.thread(index);
-        match thread.upcall_syscall.get() {
+        match thread.upcalls.get().syscall {
             0 => self.exception(index, INVALID_INSTRUCTION, 0),
             entry => thread.context.foreign_call(entry),
         }
@@ -117,7 +117,7 @@ impl<M: Machine> Kernel<M> {
     pub(crate) fn post_interrupt(&self, index: u32) {
         let thread = self.tables.thread(index);
         thread.interrupted.set(true);
-        let block = thread.upcall_block.get();
+        let block = thread.upcalls.get().block;
         if block != 0 {
             self.write_words(thread, block.wrapping_add(offset_of!(UpcallBlock, interrupt_pending) as u64), &[1]);
         }
@@ -134,11 +134,11 @@ impl<M: Machine> Kernel<M> {
     /// A thread in user mode with a sticky interrupt: enter the library, if it is outside the native range.
     fn try_interrupt_upcall(&self, index: u32) {
         let thread = self.tables.thread(index);
-        let (entry, block) = (thread.upcall_interrupt.get(), thread.upcall_block.get());
+        let (entry, block) = (thread.upcalls.get().interrupt, thread.upcalls.get().block);
         let at = thread.context.instruction_pointer();
-        if at >= thread.window_start.get() && at < thread.window_end.get() {
+        if at >= thread.upcalls.get().window_start && at < thread.upcalls.get().window_end {
             // The window begins with the check for what is pending.
-            thread.context.set_instruction_pointer(thread.window_start.get());
+            thread.context.set_instruction_pointer(thread.upcalls.get().window_start);
             thread.interrupted.set(false);
             return;
         }

@@ -62,6 +62,18 @@ pub(crate) struct FaultMessage {
     pub(crate) words: [u64; 4],
 }
 
+/// Where a thread goes on in its personality library; see [`abi::thread::Configuration`].
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Upcalls {
+    pub(crate) syscall: u64,
+    pub(crate) interrupt: u64,
+    pub(crate) fault: u64,
+    pub(crate) block: u64,
+    pub(crate) window_start: u64,
+    pub(crate) window_end: u64,
+    pub(crate) cookie: u64,
+}
+
 /// Saved registers and a state.
 #[repr(C)]
 pub(crate) struct Thread<M: Machine> {
@@ -116,14 +128,7 @@ pub(crate) struct Thread<M: Machine> {
     /// Connection for its faults.
     pub(crate) fault_connection: Cell<u32>,
     pub(crate) fault_generation: Cell<u32>,
-    /// See [`abi::thread::Configuration`].
-    pub(crate) upcall_syscall: Cell<u64>,
-    pub(crate) upcall_interrupt: Cell<u64>,
-    pub(crate) upcall_fault: Cell<u64>,
-    pub(crate) upcall_block: Cell<u64>,
-    pub(crate) window_start: Cell<u64>,
-    pub(crate) window_end: Cell<u64>,
-    pub(crate) cookie: Cell<u64>,
+    pub(crate) upcalls: Cell<Upcalls>,
     pub(crate) trace: Cell<u64>,
     pub(crate) name: Cell<[u64; 2]>,
     /// First pulse to raise when it dies.
@@ -168,13 +173,7 @@ impl<M: Machine> Default for Thread<M> {
             fault: Cell::default(),
             fault_connection: Cell::default(),
             fault_generation: Cell::default(),
-            upcall_syscall: Cell::default(),
-            upcall_interrupt: Cell::default(),
-            upcall_fault: Cell::default(),
-            upcall_block: Cell::default(),
-            window_start: Cell::default(),
-            window_end: Cell::default(),
-            cookie: Cell::default(),
+            upcalls: Cell::default(),
             trace: Cell::default(),
             name: Cell::default(),
             death_pulses: Cell::default(),

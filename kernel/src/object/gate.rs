@@ -21,18 +21,14 @@ impl<M: Machine> Kernel<M> {
         let index = self.create(Kind::Gate, request.object)?;
         let gate = self.tables.gate(index);
         gate.word.set(u64::from(gate.header.generation.get()) << 32);
-        for cell in [
-            &gate.callers,
-            &gate.notices,
-            &gate.receivers,
-            &gate.only,
-            &gate.busy_first,
-            &gate.busy_last,
-            &gate.count,
-            &gate.connections,
-        ] {
-            cell.set(0);
-        }
+        gate.callers.set(0);
+        gate.notices.set(0);
+        gate.receivers.set(0);
+        gate.only.set(0);
+        gate.busy_first.set(0);
+        gate.busy_last.set(0);
+        gate.count.set(0);
+        gate.connections.set(0);
         gate.grace.set(grace.min(GRACE_MAXIMUM));
         self.set_reserve(index, reserve);
         self.hand_out(request, Kind::Gate, index, Rights::ALL)

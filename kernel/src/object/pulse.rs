@@ -29,11 +29,12 @@ impl<M: Machine> Kernel<M> {
         pulse.baton.set(baton);
         pulse.baton_generation.set(self.tables.baton(baton).header.generation.get());
         pulse.period.set(0);
-        for cell in
-            [&pulse.line, &pulse.line_bit, &pulse.line_next, &pulse.death_of, &pulse.death_next, &pulse.idle_next]
-        {
-            cell.set(0);
-        }
+        pulse.line.set(0);
+        pulse.line_bit.set(0);
+        pulse.line_next.set(0);
+        pulse.death_of.set(0);
+        pulse.death_next.set(0);
+        pulse.idle_next.set(0);
         self.hand_out(request, Kind::Pulse, index, Rights::ALL)
     }
 

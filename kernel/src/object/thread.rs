@@ -5,7 +5,7 @@ use crate::bytes::{store, word};
 use crate::gate::ODD;
 use crate::kernel::Kernel;
 use crate::machine::{Context, Machine};
-use crate::thread::{CODE, DEAD, FAULTING, FaultMessage, READY, RECEIVE, REPLY, SEND, STOPPED, Work};
+use crate::thread::{CODE, DEAD, FAULTING, FaultMessage, READY, RECEIVE, REPLY, SEND, STOPPED, Upcalls, Work};
 use abi::object::{Kind, thread as method};
 use abi::thread::{Configuration, Registers, State};
 use abi::{Error, Rights};
@@ -38,18 +38,8 @@ impl<M: Machine> Kernel<M> {
         thread.interrupted.set(false);
         thread.envelope.clear();
         thread.fault.set(FaultMessage::default());
-        for cell in [
-            &thread.upcall_syscall,
-            &thread.upcall_interrupt,
-            &thread.upcall_fault,
-            &thread.upcall_block,
-            &thread.window_start,
-            &thread.window_end,
-            &thread.cookie,
-            &thread.trace,
-        ] {
-            cell.set(0);
-        }
+        thread.upcalls.set(Upcalls::default());
+        thread.trace.set(0);
         thread.name.set([0; 2]);
         thread.death_pulses.set(0);
         self.set_fault_connection(index, connection, generation);
@@ -176,20 +166,16 @@ impl<M: Machine> Kernel<M> {
         let thread = self.tables.thread(request.object);
         let mut bytes = [0; size_of::<Configuration>()];
         self.sent_bytes(request.caller, &mut bytes)?;
-        let cells = [
-            &thread.native_mask,
-            &thread.upcall_syscall,
-            &thread.upcall_interrupt,
-            &thread.upcall_fault,
-            &thread.upcall_block,
-            &thread.window_start,
-            &thread.window_end,
-            &thread.cookie,
-        ];
-        // Bound: the fields.
-        for (at, cell) in cells.into_iter().enumerate() {
-            cell.set(word(&bytes, at));
-        }
+        thread.native_mask.set(word(&bytes, 0));
+        thread.upcalls.set(Upcalls {
+            syscall: word(&bytes, 1),
+            interrupt: word(&bytes, 2),
+            fault: word(&bytes, 3),
+            block: word(&bytes, 4),
+            window_start: word(&bytes, 5),
+            window_end: word(&bytes, 6),
+            cookie: word(&bytes, 7),
+        });
         thread.context.set_foreign(word(&bytes, 0), word(&bytes, 1));
         thread.context.set_bases(word(&bytes, 8), word(&bytes, 9));
         Ok(())
