@@ -132,7 +132,16 @@ impl<M: Machine> Kernel<M> {
             self.tables.thread(at).current.set(spare);
             at = self.works(at, baton);
         }
+        // Whoever was lent nothing else still has what is its own.
+        let spare = match spare {
+            0 => match self.spare(last) {
+                same if same == baton => 0,
+                own => own,
+            },
+            spare => spare,
+        };
         if spare != 0 {
+            self.tables.thread(last).current.set(spare);
             self.tables.baton(spare).holder.set(last);
             self.make_ready(spare);
         }
