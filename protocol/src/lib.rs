@@ -19,6 +19,7 @@ pub mod image;
 pub mod init;
 pub mod log;
 pub mod path;
+pub mod place;
 pub mod pipe;
 pub mod process;
 pub mod registry;

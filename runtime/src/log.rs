@@ -13,7 +13,7 @@ use crate::exchange::{Buffers, Message, Options, call};
 use crate::{clock, start};
 
 /// Label of the log's `append` message: `protocol::log` and this file agree by a test there.
-pub const APPEND: u64 = 1;
+pub const APPEND: u64 = 0x201;
 /// The emulator's debug port: what is written there outlives a system that hangs. Other machines ignore it.
 pub const DEBUG_PORT: u64 = 0xe9;
 /// Longest line, in bytes.

@@ -251,6 +251,20 @@ impl Init {
                 record.add("entry-tsc", boot.entry_tsc);
                 Ok(())
             }
+            Grant::Signals => {
+                let pulse = handle::with_room(|| {
+                    let priority = u8::MAX;
+                    process::create_pulse(
+                        Handle::SELF_PROCESS,
+                        self.gate,
+                        crate::SIGNALS,
+                        Accumulate::Or,
+                        priority,
+                        Handle::NONE,
+                    )
+                });
+                give(record, process, "init-signals", pulse.doing("a pulse for signals")?, Rights::SEND)
+            }
             Grant::Number(name, value) => {
                 record.add(name, value);
                 Ok(())

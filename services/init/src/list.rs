@@ -32,6 +32,8 @@ pub(crate) enum Grant {
     Init(u64),
     /// When the kernel was entered: the number `entry-tsc`.
     EntryTime,
+    /// A pulse by which init hears of signals to pid 1. `init-signals`.
+    Signals,
     /// A number.
     Number(&'static str, u64),
 }
@@ -122,13 +124,22 @@ pub(crate) const LOG: &str = "log";
 /// Name of the program that keeps services by UUID.
 pub(crate) const REGISTRY: &str = "registry";
 
+/// Where init itself is mounted, to end the machine only.
+pub(crate) const INIT_MOUNT: Mount = Mount { prefix: "/dev/init", badge: init_rights::POWER };
+
 /// The list.
 pub(crate) const PROGRAMS: &[Program] = &[
-    Program { name: LOG, priority: 150, grants: &[Grant::DebugPort], ..PROGRAM },
+    Program {
+        name: LOG,
+        priority: 150,
+        grants: &[Grant::DebugPort],
+        mounts: &[Mount { prefix: "/dev/log", badge: 0 }],
+        ..PROGRAM
+    },
     Program {
         name: PROCESS,
         priority: 160,
-        grants: &[Grant::Ram, Grant::Archive, Grant::Path, Grant::Number("log-wait-ns", LOG_WAIT_NS)],
+        grants: &[Grant::Ram, Grant::Archive, Grant::Path, Grant::Signals, Grant::Number("log-wait-ns", LOG_WAIT_NS)],
         policy: Policy::Critical,
         stack: 256 * 1024,
         ..PROGRAM

@@ -40,6 +40,8 @@ runtime::heap!(static 64 * 1024);
 const DEATH: u64 = 1 << 62;
 /// Set in the badge of a fault connection. Bits 0–15: the program's place in the list.
 const FAULT: u64 = 1 << 61;
+/// Badge of the pulse that `process` raises for signals to pid 1: bit n for signal n.
+const SIGNALS: u64 = 1 << 60;
 /// How long an interrupted caller of a service is kept waiting for its answer.
 const GRACE_NS: u64 = 1_000_000_000;
 /// Init's own priority, once all programs were started.
@@ -250,10 +252,15 @@ impl Init {
     fn mount_all(&self) {
         for service in &self.services {
             for mount in service.program.mounts {
-                if let Err(problem) = self.mount(service.gate, mount) {
-                    log!(Error, "cannot mount {}: {}: {}", mount.prefix, problem.doing, problem.why);
-                }
+                self.mount_or_log(service.gate, mount);
             }
+        }
+        self.mount_or_log(self.gate, &list::INIT_MOUNT);
+    }
+
+    fn mount_or_log(&self, gate: Handle, mount: &list::Mount) {
+        if let Err(problem) = self.mount(gate, mount) {
+            log!(Error, "cannot mount {}: {}: {}", mount.prefix, problem.doing, problem.why);
         }
     }
 
@@ -293,11 +300,25 @@ impl Init {
     /// A program died.
     fn pulse(&mut self, received: &Received) {
         let index = (received.badge & 0xffff) as usize;
-        if received.is_notice() || received.badge & DEATH == 0 {
+        if received.is_notice() {
+            return;
+        }
+        if received.badge == SIGNALS {
+            self.signals(received.message.words[0]);
             return;
         }
         if self.services.get(index).is_some_and(|service| received.badge == death_badge(index, service.starts)) {
             self.ended(index);
+        }
+    }
+
+    /// Signals sent to pid 1 mean what they do to BusyBox's init.
+    fn signals(&self, set: u64) {
+        const HALT: u64 = 1 << 10;
+        const POWER_OFF: u64 = 1 << 12;
+        const RESTART: u64 = 1 << 15;
+        if set & (HALT | POWER_OFF | RESTART) != 0 {
+            power::end(self.boot.ports, set & (HALT | POWER_OFF) == 0);
         }
     }
 
@@ -352,7 +373,10 @@ impl Init {
     fn answer(&mut self, received: &Received) -> Result<Reply, Errno> {
         let permitted = |right| if received.badge & right == 0 { Err(Errno::EPERM) } else { Ok(()) };
         let found = |index: u64| usize::try_from(index).ok().filter(|&index| index < PROGRAMS.len());
-        match Request::decode(received.message.label, received.message.words).ok_or(Errno::ENOSYS)? {
+        let Some(request) = Request::decode(received.message.label, received.message.words) else {
+            return Ok(protocol::place::answer(received, 2));
+        };
+        match request {
             Request::Power { restart } => {
                 permitted(init_rights::POWER)?;
                 power::end(self.boot.ports, restart != 0);
