@@ -2,13 +2,15 @@
 
 use alloc::vec::Vec;
 
+use abi::call::flags::{CHARGE_ME, INTERRUPTIBLE};
 use protocol::file::{self, AT_POSITION, features};
+use protocol::pipe::FIFO;
 use protocol::{Errno, Failure};
 use runtime::{Buffers, Options};
 
 use crate::descriptor::{self, OpenFile};
 use crate::message::{self, PROMPT, WAIT, ask, insist, slot};
-use crate::numbers::{AT_FDCWD, Outcome, int, mode, open};
+use crate::numbers::{AT_FDCWD, Outcome, RESTART, int, mode, open};
 use crate::path::{self, Follow};
 use crate::paths::{self, Own};
 use crate::task::Task;
@@ -71,7 +73,8 @@ pub(crate) fn open_path(task: &Task, whole: Vec<u8>, flags: u64, mode: u64) -> R
     let (answer, place) = path::walk(task, whole, follow, |mount, rest, room| {
         charged(task, || {
             insist(Buffers::new().send(rest).receive(room).take(slot.handle()), |buffers| {
-                file::open(mount, flags, mode, owner, buffers, CHARGED)
+                let options = if rest.starts_with(FIFO) { CHARGED_WAIT } else { CHARGED };
+                file::open(mount, flags, mode, owner, buffers, options)
             })
         })
     })?;
@@ -93,27 +96,54 @@ pub(crate) fn charged<T>(task: &Task, mut attempt: impl FnMut() -> Result<T, Fai
     }
 }
 
-/// An open file is charged to who opens it; a FIFO may wait.
-pub(crate) const CHARGED: Options = Options::flags(abi::call::flags::INTERRUPTIBLE | abi::call::flags::CHARGE_ME);
+/// An open file is charged to who opens it.
+pub(crate) const CHARGED: Options = Options::flags(CHARGE_ME);
+/// A FIFO waits for its other end.
+const CHARGED_WAIT: Options = Options::flags(INTERRUPTIBLE | CHARGE_ME);
 
-/// How reads and writes of a file wait: what never waits is not broken off.
-fn options(opened: &OpenFile) -> Options {
-    if opened.features & features::WAITS != 0 { WAIT } else { PROMPT }
+/// Flag of reads and writes: do not wait.
+const AT_ONCE: u64 = 1;
+
+/// Do what may wait until it is done, or a handler is to run. A signal that comes before there was a wait must not keep what
+/// can be done at once from being done.
+fn waiting(task: &mut Task, opened: &OpenFile, mut send: impl FnMut(u64, Options) -> Outcome) -> Outcome {
+    if opened.features & features::WAITS == 0 {
+        return send(0, PROMPT);
+    }
+    loop {
+        match send(0, WAIT) {
+            Err(RESTART) if signal::interrupted(task) => {
+                return match send(AT_ONCE, PROMPT) {
+                    Err(Errno::EAGAIN) => Err(RESTART),
+                    result => result,
+                };
+            }
+            Err(RESTART) => {}
+            result => return result,
+        }
+    }
 }
 
-/// Read into a buffer of the program's.
-fn read_segments(opened: &OpenFile, segments: &[[u64; 2]], offset: u64) -> Outcome {
-    let buffers = segments.iter().fold(Buffers::new(), |buffers, [address, length]| buffers.receive_raw(*address, *length));
-    ask(buffers, |buffers| file::read(opened.handle(), offset, 0, buffers, options(opened))).map(|answer| answer.count)
+/// Read into buffers of the program's.
+fn read_segments(task: &mut Task, opened: &OpenFile, segments: &[[u64; 2]], offset: u64) -> Outcome {
+    waiting(task, opened, |flags, options| {
+        let buffers =
+            segments.iter().fold(Buffers::new(), |buffers, [address, length]| buffers.receive_raw(*address, *length));
+        ask(buffers, |buffers| file::read(opened.handle(), offset, flags, buffers, options)).map(|answer| answer.count)
+    })
 }
 
-fn write_segments(task: &Task, opened: &OpenFile, segments: &[[u64; 2]], offset: u64) -> Outcome {
-    let buffers = segments.iter().fold(Buffers::new(), |buffers, [address, length]| buffers.send_raw(*address, *length));
-    let written = ask(buffers, |buffers| file::write(opened.handle(), offset, 0, buffers, options(opened)));
-    if written == Err(Errno::EPIPE).map(|()| file::answer::Write::default()) {
+/// Write buffers of the program's.
+fn write_segments(task: &mut Task, opened: &OpenFile, segments: &[[u64; 2]], offset: u64) -> Outcome {
+    let written = waiting(task, opened, |flags, options| {
+        let buffers =
+            segments.iter().fold(Buffers::new(), |buffers, [address, length]| buffers.send_raw(*address, *length));
+        ask(buffers, |buffers| file::write(opened.handle(), offset, flags, buffers, options)).map(|answer| answer.count)
+    });
+    if written == Err(Errno::EPIPE) {
         signal::send_to_self(task, crate::numbers::signals::PIPE);
     }
-    written.map(|answer| answer.count)
+    written
 }
 
 /// One buffer, checked and cut to what a message carries.
@@ -143,7 +173,7 @@ fn writable(task: &Task, number: u64) -> Result<alloc::sync::Arc<OpenFile>, Errn
 /// `read`.
 pub(crate) fn read(task: &mut Task, [number, address, length, ..]: [u64; 6]) -> Outcome {
     let opened = readable(task, number)?;
-    read_segments(&opened, &[segment(address, length)?], AT_POSITION)
+    read_segments(task, &opened, &[segment(address, length)?], AT_POSITION)
 }
 
 /// `write`.
@@ -163,7 +193,7 @@ fn position(opened: &OpenFile, offset: u64) -> Outcome {
 /// `pread64`.
 pub(crate) fn pread64(task: &mut Task, [number, address, length, offset, ..]: [u64; 6]) -> Outcome {
     let opened = readable(task, number)?;
-    read_segments(&opened, &[segment(address, length)?], position(&opened, offset)?)
+    read_segments(task, &opened, &[segment(address, length)?], position(&opened, offset)?)
 }
 
 /// `pwrite64`.
@@ -225,7 +255,7 @@ pub(crate) fn readv(task: &mut Task, [number, address, count, ..]: [u64; 6]) -> 
         if !core::mem::take(&mut first) && opened.features & features::WAITS != 0 {
             return Ok(0);
         }
-        read_segments(&opened, part, offset)
+        read_segments(task, &opened, part, offset)
     })
 }
 
@@ -239,7 +269,7 @@ pub(crate) fn writev(task: &mut Task, [number, address, count, ..]: [u64; 6]) ->
 pub(crate) fn preadv(task: &mut Task, [number, address, count, offset, ..]: [u64; 6]) -> Outcome {
     let opened = readable(task, number)?;
     let offset = position(&opened, offset)?;
-    move_vector(&vector(address, count)?, Some(offset), |part, offset| read_segments(&opened, part, offset))
+    move_vector(&vector(address, count)?, Some(offset), |part, offset| read_segments(task, &opened, part, offset))
 }
 
 /// `pwritev`.
@@ -354,7 +384,7 @@ pub(crate) fn copy_file_range(task: &mut Task, [from, at_from, to, at_to, count,
 
 /// Move bytes from one file to another through a buffer of the library's.
 fn pump(
-    task: &Task,
+    task: &mut Task,
     source: &OpenFile,
     mut read_at: Option<&mut u64>,
     target: &OpenFile,
@@ -367,7 +397,7 @@ fn pump(
     while total < count {
         let part = (count - total).min(room.len() as u64);
         let offset = read_at.as_deref().copied().unwrap_or(AT_POSITION);
-        let got = match read_segments(source, &[[address, part]], offset) {
+        let got = match read_segments(task, source, &[[address, part]], offset) {
             Ok(0) => break,
             Ok(got) => got,
             Err(_) if total > 0 => break,
@@ -624,8 +654,7 @@ fn control(opened: &OpenFile, code: u64, argument: u64) -> Outcome {
     let mut back = [0; 64];
     user_memory::read_bytes(argument, &mut sent[..taken]).or_else(|error| if taken == 0 { Ok(()) } else { Err(error) })?;
     let buffers = Buffers::new().send(&sent[..taken]).receive(&mut back[..given]);
-    // Terminals stop background processes that ask for changes: that waits.
-    let result = ask(buffers, |buffers| file::control(opened.handle(), code, argument, buffers, WAIT))?.result;
+    let result = ask(buffers, |buffers| file::control(opened.handle(), code, argument, buffers, PROMPT))?.result;
     if given > 0 {
         user_memory::write_bytes(argument, &back[..given])?;
     }

@@ -6,13 +6,14 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use protocol::Errno;
 use protocol::process::{self as service, CONNECTION, Resources};
-use runtime::Buffers;
+use runtime::{Buffers, Options};
 
 use crate::descriptor;
 use crate::entry;
 use crate::heap;
 use crate::message::{PROMPT, WAIT, ask, errno, insist};
-use crate::numbers::{Outcome, int};
+use crate::numbers::{Outcome, RESTART, int};
+use crate::signal;
 use crate::task::{self, Process, Task};
 use crate::user_memory;
 use crate::vector;
@@ -114,7 +115,7 @@ pub(crate) unsafe extern "C" fn begin_child(task: *mut Task) {
     (own.clear_tid, own.robust_list, own.taken, own.restart) = (0, 0, None, None);
     own.clear_pending();
     crate::thread::load_state(own);
-    crate::signal::announce_mask(own);
+    signal::announce_mask(own);
     if own.child_tid != 0 {
         // As on Linux, a bad address is the child's own loss.
         let _ = user_memory::write(own.child_tid, &pid);
@@ -166,11 +167,30 @@ const WNOWAIT: u64 = 0x0100_0000;
 /// __WNOTHREAD, __WALL, __WCLONE: without meaning here.
 const WIGNORED: u64 = 0xe000_0000;
 
-fn wait(task: &Task, selector: i64, options: u64) -> Result<(u64, u64, Resources), Errno> {
+type Waited = (u64, u64, Resources);
+
+fn wait_once(task: &Task, selector: i64, options: u64, how: Options) -> Result<Waited, Errno> {
     let mut used = Resources::default();
     let buffers = Buffers::new().receive(user_memory::bytes_of_mut(&mut used));
-    let answer = insist(buffers, |buffers| service::wait(task.connection(), selector as u64, options, buffers, WAIT));
+    let answer = insist(buffers, |buffers| service::wait(task.connection(), selector as u64, options, buffers, how));
     answer.map(|answer| (answer.pid, answer.status, used)).map_err(errno)
+}
+
+fn wait(task: &mut Task, selector: i64, options: u64) -> Result<Waited, Errno> {
+    if options & WNOHANG != 0 {
+        return wait_once(task, selector, options, PROMPT);
+    }
+    loop {
+        match wait_once(task, selector, options, WAIT) {
+            // A child that has ended already is told of, whatever signals there are.
+            Err(RESTART) if signal::interrupted(task) => {
+                let found = wait_once(task, selector, options | WNOHANG, PROMPT)?;
+                return if found.0 == 0 { Err(RESTART) } else { Ok(found) };
+            }
+            Err(RESTART) => {}
+            result => return result,
+        }
+    }
 }
 
 /// `wait4`.

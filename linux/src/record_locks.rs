@@ -8,18 +8,21 @@ use runtime::Buffers;
 
 use crate::descriptor::{self, OpenFile};
 use crate::message::{PROMPT, WAIT, ask};
-use crate::numbers::{Outcome, open};
+use crate::numbers::{Outcome, RESTART, open};
 use crate::path;
+use crate::signal;
 use crate::task::Task;
 use crate::user_memory;
 
 const GET: u64 = 5;
+const SET: u64 = 6;
+const SET_AND_WAIT: u64 = 7;
 const UNLOCK: u16 = 2;
 /// `flock` in messages: the LOCK_* bits, added to this.
 const FLOCK: u64 = 100;
 
 /// F_GETLK, F_SETLK, F_SETLKW.
-pub(crate) fn control(task: &Task, opened: &OpenFile, operation: u64, address: u64) -> Outcome {
+pub(crate) fn control(task: &mut Task, opened: &OpenFile, operation: u64, address: u64) -> Outcome {
     let mut lock: Lock = user_memory::read(address)?;
     let access = opened.opened() & open::ACCESS;
     if operation != GET && (lock.kind == 0 && access == 1 || lock.kind == 1 && access == 0) {
@@ -29,13 +32,33 @@ pub(crate) fn control(task: &Task, opened: &OpenFile, operation: u64, address: u
     if operation != GET && lock.kind != UNLOCK {
         task.process.record_locks.store(true, Ordering::Relaxed);
     }
-    let sent = lock;
-    let buffers = Buffers::new().send(user_memory::bytes_of(&sent)).receive(user_memory::bytes_of_mut(&mut lock));
-    ask(buffers, |buffers| file::lock(opened.handle(), operation, u64::from(task.process.pid), buffers, WAIT))?;
+    let (sent, owner) = (lock, u64::from(task.process.pid));
+    let mut attempt = |operation, options| {
+        let buffers = Buffers::new().send(user_memory::bytes_of(&sent)).receive(user_memory::bytes_of_mut(&mut lock));
+        ask(buffers, |buffers| file::lock(opened.handle(), operation, owner, buffers, options))
+    };
+    if operation == SET_AND_WAIT {
+        until_locked(task, |waits| if waits { attempt(operation, WAIT) } else { attempt(SET, PROMPT) }.map(drop))?;
+    } else {
+        attempt(operation, PROMPT)?;
+    }
     if operation == GET {
         user_memory::write(address, &lock)?;
     }
     Ok(0)
+}
+
+/// Wait for a lock, or until a handler is to run; a lock that is free is taken in any case.
+fn until_locked(task: &mut Task, mut attempt: impl FnMut(bool) -> Result<(), Errno>) -> Result<(), Errno> {
+    loop {
+        match attempt(true) {
+            Err(RESTART) if signal::interrupted(task) => {
+                return attempt(false).map_err(|error| if error == Errno::EAGAIN { RESTART } else { error });
+            }
+            Err(RESTART) => {}
+            result => return result,
+        }
+    }
 }
 
 /// Make a lock's start absolute and its length positive.
@@ -71,5 +94,15 @@ pub(crate) fn flock(task: &mut Task, [number, operation, ..]: [u64; 6]) -> Outco
         return Err(Errno::EINVAL);
     }
     let owner = u64::from(task.process.pid);
-    ask(Buffers::new(), |buffers| file::lock(opened.handle(), FLOCK + operation, owner, buffers, WAIT)).map(|_| 0)
+    let attempt = |operation, options| {
+        ask(Buffers::new(), |buffers| file::lock(opened.handle(), FLOCK + operation, owner, buffers, options)).map(drop)
+    };
+    if operation & NONBLOCK != 0 {
+        attempt(operation, PROMPT)?;
+    } else {
+        until_locked(task, |waits| {
+            if waits { attempt(operation, WAIT) } else { attempt(operation | NONBLOCK, PROMPT) }
+        })?;
+    }
+    Ok(0)
 }
