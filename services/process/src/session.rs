@@ -76,9 +76,9 @@ impl Server {
 
     /// `Group`.
     pub(crate) fn group(&self, group: u32) -> Result<Outcome, Errno> {
-        let member = self.table.processes.values().find(|process| {
-            process.group == group && process.state != State::Zombie && process.native.is_none()
-        });
+        // One that ended but was not waited for is a member still.
+        let member =
+            self.table.processes.values().find(|process| process.group == group && process.native.is_none());
         let session = member.ok_or(Errno::ESRCH)?.session;
         Ok(Outcome::ok([u64::from(session), u64::from(self.table.is_orphaned(group, 0)), 0, 0]))
     }
