@@ -126,8 +126,13 @@ impl Console {
                     self.signal(signal);
                 }
             }
-            if count == 0 && !self.line.arm(!self.screen.is_empty()) {
-                break;
+            if count == 0 {
+                // What was echoed goes first: a line that has room for it would be "ready" for ever.
+                self.flush();
+                let output = !self.screen.is_empty() && !self.discipline.stopped();
+                if !self.line.arm(output) {
+                    break;
+                }
             }
         }
         self.progress();
