@@ -1,13 +1,31 @@
 //! Faults: of the program they become signals, with a handler or without; of the library they are the end.
 
 use abi::notice::access;
-use protocol::process::SignalInformation;
+use protocol::process::{self as service, SignalInformation};
+use runtime::Buffers;
 
 use crate::entry::Block;
+use crate::message::{PROMPT, ask};
 use crate::numbers::signals;
 use crate::signal::{self, bit};
 use crate::signal_frame::Fault;
 use crate::task::Task;
+use crate::user_memory::bytes_of_mut;
+
+/// SEGV_MAPERR.
+const NOT_MAPPED: i32 = 1;
+/// SEGV_ACCERR.
+const NOT_PERMITTED: i32 = 2;
+
+/// Whether an address lies in an area, whose pages may not be there yet.
+fn is_mapped(task: &Task, address: u64) -> bool {
+    let mut area = [0_u64; 4];
+    let pid = u64::from(task.process.pid);
+    let found = ask(Buffers::new().receive(bytes_of_mut(&mut area)), |buffers| {
+        service::areas(task.connection(), pid, address, buffers, PROMPT)
+    });
+    found.is_ok_and(|answer| answer.count > 0) && (area[0]..area[1]).contains(&address)
+}
 
 /// The signal, its code and its address for an exception.
 const fn translate(vector: u64, code: u64, address: u64, rip: u64) -> (u32, i32, u64) {
@@ -18,8 +36,8 @@ const fn translate(vector: u64, code: u64, address: u64, rip: u64) -> (u32, i32,
         3 => (signals::TRAP, BY_KERNEL, 0),
         6 => (signals::ILL, 2, rip),
         11 | 12 => (signals::BUS, BY_KERNEL, 0),
-        14 if code & access::PRESENT != 0 => (signals::SEGV, 2, address),
-        14 => (signals::SEGV, 1, address),
+        14 if code & access::PRESENT != 0 => (signals::SEGV, NOT_PERMITTED, address),
+        14 => (signals::SEGV, NOT_MAPPED, address),
         16 | 19 => (signals::FPE, 7, rip),
         17 => (signals::BUS, 1, 0),
         _ => (signals::SEGV, BY_KERNEL, 0),
@@ -44,8 +62,8 @@ pub(crate) unsafe extern "C" fn program_fault(task: *mut Task) {
     let place = unsafe { (*upcall).fault };
     // SAFETY: the block lives as long as its task.
     unsafe { (*upcall).fault_active = 0 };
-    let (number, code, address) = translate(place.vector, place.code, place.address, place.rip);
     let is_page_fault = place.vector == 14;
+    let (number, mut code, address) = translate(place.vector, place.code, place.address, place.rip);
     let fault = Fault {
         error: if is_page_fault { error_code(place.code) } else { place.code },
         vector: place.vector,
@@ -54,6 +72,9 @@ pub(crate) unsafe extern "C" fn program_fault(task: *mut Task) {
     let action = task.actions.lock().get(number);
     if action.handler <= 1 || task.mask & bit(number) != 0 {
         crate::process::end_by_signal(task, number);
+    }
+    if is_page_fault && code == NOT_MAPPED && is_mapped(task, address) {
+        code = NOT_PERMITTED;
     }
     let signal = SignalInformation { signal: number, code, value: address, ..SignalInformation::default() };
     signal::handle(task, &signal, &fault);
