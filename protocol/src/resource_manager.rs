@@ -918,7 +918,7 @@ impl<M: ResourceManager> Server<M> {
                 if target.is_empty() {
                     return Err(Errno::ENOENT.into());
                 }
-                manager.symbolic_link(call, path(first)?, path(target)?, &owned(0, 0o777, owner))?;
+                manager.symbolic_link(call, path(first)?, text(target)?, &owned(0, 0o777, owner))?;
             }
             Request::ReadLink {} => {
                 let target = manager.read_link(call, path(bytes)?)?;
@@ -1175,14 +1175,20 @@ fn at_once<'a>(received: &Received, bytes: &'a [u8; AT_ONCE], long: &'a mut [u8]
     }
 }
 
-/// A path that may be looked at.
-fn path(bytes: &[u8]) -> Result<&[u8], Errno> {
+/// Text that may be a path: a link's target.
+fn text(bytes: &[u8]) -> Result<&[u8], Errno> {
     if bytes.len() >= PATH_MAXIMUM {
         return Err(Errno::ENAMETOOLONG);
     }
     if bytes.contains(&0) {
         return Err(Errno::EINVAL);
     }
+    Ok(bytes)
+}
+
+/// A path that may be looked at.
+fn path(bytes: &[u8]) -> Result<&[u8], Errno> {
+    let bytes = text(bytes)?;
     // A leading slash would be no different: relative to the mount's root.
     let start = bytes.iter().position(|&byte| byte != b'/').unwrap_or(bytes.len());
     Ok(&bytes[start..])
