@@ -56,6 +56,7 @@ impl<M: Machine> Kernel<M> {
     fn kill(&self, kind: Kind, index: u32) {
         let header = self.tables.header(kind, index);
         header.kill();
+        self.remains.set(self.remains.get() + 1);
         match kind {
             Kind::Process => {
                 let process = self.tables.process(index);
@@ -70,6 +71,8 @@ impl<M: Machine> Kernel<M> {
                 let process = self.tables.process(thread.process.get());
                 process.threads.set(process.threads.get() - 1);
                 self.drop_fault_connection(index);
+                // Those bound after it had ended.
+                self.raise_deaths(thread.death_pulses.replace(0));
             }
             Kind::Baton => {
                 let baton = self.tables.baton(index);
@@ -107,6 +110,34 @@ impl<M: Machine> Kernel<M> {
             }
             Kind::Memory | Kind::Free | Kind::Reserved => {}
         }
+    }
+
+    /// A CPU has nothing else to do: go on with an object whose destroyer does not (it may be dead itself). False: there
+    /// is none.
+    pub(crate) fn finish_remains(&self) -> bool {
+        const KINDS: [Kind; 3] = [Kind::Process, Kind::Gate, Kind::Memory];
+        // Bound: SCAN slots; the next time goes on behind them.
+        for _ in 0..SCAN {
+            if self.remains.get() == 0 {
+                return false;
+            }
+            let cursor = self.remains_cursor.get().wrapping_add(1);
+            self.remains_cursor.set(cursor);
+            let (kind, index) = (KINDS[cursor as usize % KINDS.len()], cursor / KINDS.len() as u32 & 0xffff);
+            if index
+                >= self
+                    .pool(Kind::Process)
+                    .high_water()
+                    .max(self.pool(Kind::Gate).high_water())
+                    .max(self.pool(Kind::Memory).high_water())
+            {
+                self.remains_cursor.set(0);
+            } else if self.tables.header(kind, index).dying.get() {
+                let _ = self.destroy(kind, index);
+                return true;
+            }
+        }
+        true
     }
 
     /// The server was told, or is no more: forget a connection without handles.
@@ -248,7 +279,7 @@ impl<M: Machine> Kernel<M> {
                 index = self.tables.memory(index).parts.get();
                 let part = &self.tables.memory(index).header;
                 if part.alive() {
-                    part.kill();
+                    self.kill(Kind::Memory, index);
                 }
             }
             let memory = self.tables.memory(index);

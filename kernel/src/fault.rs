@@ -63,6 +63,9 @@ impl<M: Machine> Kernel<M> {
             thread.fault.set(FaultMessage { label: notice::FAULT_REFUSED, ..message });
             self.send_fault(index);
         } else {
+            if thread.process.get() == 1 {
+                self.machine.print("init died of a fault");
+            }
             self.end_thread(index);
         }
     }

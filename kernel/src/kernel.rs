@@ -23,6 +23,9 @@ pub struct Kernel<M: Machine> {
     pub(crate) arrivals: Cell<u64>,
     /// Processes that are dead but still have threads.
     pub(crate) dying: Cell<u32>,
+    /// Dead objects that have remains, and where an idle CPU looks for them next.
+    pub(crate) remains: Cell<u32>,
+    pub(crate) remains_cursor: Cell<u32>,
     pub(crate) handle_pool: Pool,
     pub(crate) mapping_pool: Pool,
     pub(crate) frames: Pool,
@@ -71,6 +74,8 @@ impl<M: Machine> Kernel<M> {
             frame_base: Cell::new(boot.frame_base),
             arrivals: Cell::new(1),
             dying: Cell::new(0),
+            remains: Cell::new(0),
+            remains_cursor: Cell::new(0),
             lines: core::array::from_fn(|_| Line::default()),
             kept_ports: boot.kept_ports,
             ram_total: boot.ram_total,
@@ -154,7 +159,7 @@ impl<M: Machine> Kernel<M> {
     }
 
     fn idle(&self) {
-        if self.raise_idle() {
+        if self.finish_remains() || self.raise_idle() {
             return;
         }
         let start = self.machine.now();

@@ -79,6 +79,7 @@ impl<M: Machine> Kernel<M> {
     pub(crate) fn free(&self, kind: Kind, index: u32) {
         let header = self.tables.header(kind, index);
         debug_assert!(!header.alive());
+        self.remains.set(self.remains.get() - 1);
         self.dispossess(kind, index);
         let account = &self.tables.process(header.owner.get()).account;
         if kind == Kind::Process {

@@ -25,6 +25,8 @@ pub(crate) struct Mapping {
     pub(crate) offset: Cell<u64>,
     /// Pages that have translations; less than `pages` only while `MAP` is repeated.
     pub(crate) done: Cell<u64>,
+    /// It could not be mapped whole: what is mapped goes, piece by piece.
+    pub(crate) failed: Cell<bool>,
     /// [`abi::object::access`] now, and at most.
     pub(crate) access: Cell<u8>,
     pub(crate) allowed: Cell<u8>,

@@ -132,6 +132,7 @@ impl<M: Machine> Kernel<M> {
         record.pages.set(pages);
         record.offset.set(offset);
         record.done.set(0);
+        record.failed.set(false);
         record.access.set(access as u8);
         record.allowed.set(most as u8);
         self.tables.link_mapping(id, address);
@@ -163,17 +164,12 @@ impl<M: Machine> Kernel<M> {
         Ok(record.done.get() == record.pages.get())
     }
 
-    /// Remove a record whose mapping failed half-way.
-    fn undo_mapping(&self, id: u32) {
-        // Bound: the pages that were mapped, a large page's worth at a time.
-        loop {
-            let last = self.tables.mapping(id).done.get() <= LARGE_PAGES / 2;
-            let start = self.tables.mapping(id).address();
-            self.unmap_piece(id);
-            if last || self.tables.mapping(id).address() != start || !self.tables.mapping(id).node.linked() {
-                return;
-            }
-        }
+    /// Remove a piece of a record whose mapping failed half-way; `More` until nothing of it is left, then the reason.
+    fn undo_mapping(&self, id: u32) -> Error {
+        let record = self.tables.mapping(id);
+        record.failed.set(true);
+        self.unmap_piece(id);
+        if record.node.linked() { Error::More } else { Error::QuotaExceeded }
     }
 
     pub(super) fn map(&self, request: &Request<'_, M>) -> Answer {
@@ -200,8 +196,7 @@ impl<M: Machine> Kernel<M> {
         let record = self.tables.mapping(found);
         let goes_on = found != 0
             && record.address() == start
-            && record.done.get() < record.pages.get()
-            && record.pages.get() == pages
+            && (record.failed.get() || (record.done.get() < record.pages.get() && record.pages.get() == pages))
             && record.memory.get() == memory_index
             && record.offset.get() == offset;
         let id = if goes_on {
@@ -211,13 +206,13 @@ impl<M: Machine> Kernel<M> {
         } else {
             self.new_mapping(request.object, memory_index, start, offset, pages, wanted, most)?
         };
+        if self.tables.mapping(id).failed.get() {
+            return Err(self.undo_mapping(id));
+        }
         match self.map_piece(id) {
             Ok(true) => DONE,
             Ok(false) => Err(Error::More),
-            Err(error) => {
-                self.undo_mapping(id);
-                Err(error)
-            }
+            Err(_) => Err(self.undo_mapping(id)),
         }
     }
 
@@ -241,10 +236,11 @@ impl<M: Machine> Kernel<M> {
         if id == 0 || self.tables.mapping(id).address() >= end {
             return Ok(0);
         }
-        if self.tables.mapping(id).done.get() < self.tables.mapping(id).pages.get() {
+        let record = self.tables.mapping(id);
+        if record.done.get() < record.pages.get() || record.failed.get() {
             // A mapping that was never finished: it goes as a whole.
             self.undo_mapping(id);
-            return self.isolate_next(process, start, end);
+            return Err(Error::More);
         }
         if self.tables.mapping(id).address() < start {
             id = self.split(id, start)?;
@@ -253,18 +249,6 @@ impl<M: Machine> Kernel<M> {
             self.split(id, end)?;
         }
         Ok(id)
-    }
-
-    fn isolate_next(&self, process: &Process<M>, start: u64, end: u64) -> Result<u32, Error> {
-        let id = self.tables.mapping_from(process, start);
-        if id == 0 || self.tables.mapping(id).address() >= end {
-            return Ok(0);
-        }
-        // Only one record at a time can be unfinished in practice; a second one is left to the next call.
-        if self.tables.mapping(id).done.get() < self.tables.mapping(id).pages.get() {
-            return Err(Error::More);
-        }
-        self.isolate(process, start, end)
     }
 
     pub(super) fn unmap(&self, request: &Request<'_, M>) -> Answer {
@@ -357,28 +341,28 @@ impl<M: Machine> Kernel<M> {
         let source = self.tables.process(self.named(request, source, Kind::Process, Rights::MANAGE)?);
         let (mut at, end) = user_range(address, length)?;
         let keep = request.option & 1 == 1;
-        let (process, mut pages) = (self.tables.process(request.object), 4 * LARGE_PAGES);
+        let (process, mut pages) = (self.tables.process(request.object), LARGE_PAGES);
         // Bound: RECORDS, and their pages.
         for _ in 0..RECORDS {
             let found = self.tables.mapping_from(source, at);
             if found == 0 || self.tables.mapping(found).address() >= end {
                 return DONE;
             }
-            if pages == 0 {
-                break;
-            }
             let start = self.tables.mapping(found).address().max(at);
-            let stop = self.tables.mapping(found).end().min(end);
-            // Pieces end where large pages do.
-            let limit = (start + pages * PAGE_SIZE) & !(LARGE_PAGES * PAGE_SIZE - 1);
-            let stop = if stop - start > pages * PAGE_SIZE && limit > start { limit } else { stop };
-            let shared = self.share_record(source, process, request.object, start, stop, keep);
-            match shared {
-                Ok(()) => {}
-                Err(error) => return Err(error),
+            let mut stop = self.tables.mapping(found).end().min(end);
+            if stop - start > pages * PAGE_SIZE {
+                // Pieces end where large pages do; the first is always one.
+                stop = (start + pages * PAGE_SIZE) & !(LARGE_PAGES * PAGE_SIZE - 1);
+                if stop <= start {
+                    break;
+                }
             }
-            pages = pages.saturating_sub((stop - start) / PAGE_SIZE);
+            self.share_record(source, process, request.object, start, stop, keep)?;
+            pages -= (stop - start) / PAGE_SIZE;
             at = stop;
+        }
+        if at >= end {
+            return DONE;
         }
         request.caller.context.set_message(request.caller.context.label(), [at, 0, 0, 0]);
         Err(Error::More)
@@ -420,7 +404,8 @@ impl<M: Machine> Kernel<M> {
                 Ok(true) => return Ok(()),
                 Ok(false) => {}
                 Err(error) => {
-                    self.undo_mapping(new);
+                    // Bound: two pieces.
+                    while self.undo_mapping(new) == Error::More {}
                     return Err(error);
                 }
             }

@@ -212,6 +212,7 @@ impl<M: Machine> Kernel<M> {
             self.give_frame(root);
         }
         process.header.kill();
+        self.remains.set(self.remains.get() + 1);
         self.free(Kind::Process, index);
         Err(Error::Exhausted)
     }
