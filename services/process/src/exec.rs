@@ -16,16 +16,16 @@ use crate::window;
 const COMMAND: usize = 4096;
 
 /// A POSIX process's share of kernel objects to begin with; what the service makes in it grows by itself.
-const SHARE: abi::Quota = abi::Quota {
+pub(crate) const SHARE: abi::Quota = abi::Quota {
     processes: 0,
-    threads: 2,
-    batons: 2,
-    gates: 4,
-    connections: 96,
-    pulses: 16,
-    memories: 2,
-    mappings: 96,
-    pages: 28,
+    threads: 1,
+    batons: 1,
+    gates: 2,
+    connections: 40,
+    pulses: 8,
+    memories: 1,
+    mappings: 64,
+    pages: 17,
     priority: 63,
 };
 

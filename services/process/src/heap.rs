@@ -23,18 +23,16 @@ const LEAST: u64 = 1 << 20;
 
 static POOL: [Run; RUNS] =
     [const { Run { memory: AtomicU64::new(0), offset: AtomicU64::new(0), length: AtomicU64::new(0) } }; RUNS];
+/// Bytes in the pool, and in the heap.
+static HELD: AtomicU64 = AtomicU64::new(0);
 static TAKEN: AtomicU64 = AtomicU64::new(0);
-
-fn held() -> u64 {
-    POOL.iter().map(|run| run.length.load(Relaxed)).sum()
-}
 
 /// Make `length` more bytes of heap at `address`.
 ///
 /// # Errors
 /// [`Error::QuotaExceeded`] when the pool is too small.
 pub(crate) fn grow(mut address: u64, length: u64) -> Result<(), Error> {
-    if held() < length {
+    if HELD.load(Relaxed) < length {
         return Err(Error::QuotaExceeded);
     }
     let mut rest = length;
@@ -47,6 +45,7 @@ pub(crate) fn grow(mut address: u64, length: u64) -> Result<(), Error> {
         crate::kernel::map(Handle::SELF_PROCESS, memory, address, access::READ | access::WRITE, offset, part)?;
         run.offset.store(offset + part, Relaxed);
         run.length.store(run.length.load(Relaxed) - part, Relaxed);
+        HELD.fetch_sub(part, Relaxed);
         address += part;
         rest -= part;
     }
@@ -57,8 +56,8 @@ pub(crate) fn grow(mut address: u64, length: u64) -> Result<(), Error> {
 /// Fill the pool up, to a quarter of the heap at least, and `besides`.
 pub(crate) fn top_up(ram: &mut Ram, besides: u64) {
     let wanted = LEAST.max(TAKEN.load(Relaxed) / 4) + besides;
-    let mut held = held();
     for run in &POOL {
+        let held = HELD.load(Relaxed);
         if held >= wanted {
             return;
         }
@@ -71,6 +70,6 @@ pub(crate) fn top_up(ram: &mut Ram, besides: u64) {
         run.memory.store(memory.0, Relaxed);
         run.offset.store(offset, Relaxed);
         run.length.store(u64::from(count) * PAGE_SIZE, Relaxed);
-        held += u64::from(count) * PAGE_SIZE;
+        HELD.fetch_add(u64::from(count) * PAGE_SIZE, Relaxed);
     }
 }

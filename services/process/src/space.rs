@@ -21,8 +21,8 @@ use crate::window;
 const AREAS: usize = 65_530;
 /// Below a growing stack this much stays free.
 const STACK_GAP: u64 = 1 << 20;
-/// Where the search for a free place begins, downwards.
-const MAP_TOP: u64 = NATIVE_BASE - (1 << 30);
+/// Where the search for a free place begins, downwards: in the same GiB as the stack, which saves a page table.
+const MAP_TOP: u64 = NATIVE_BASE - (256 << 20);
 
 /// An address space.
 pub(crate) struct Space {
@@ -106,12 +106,12 @@ impl Space {
         let used = kernel::usage(self.process)?.used;
         let mut quota = self.quota;
         let grow = |limit: &mut u32, used: u32, least: u32| {
-            if used + least > *limit {
+            if used + least / 4 >= *limit {
                 *limit = used + least.max(used / 2);
             }
         };
         grow(&mut quota.mappings, used.mappings, 64);
-        grow(&mut quota.pages, used.pages, 16);
+        grow(&mut quota.pages, used.pages, 4);
         grow(&mut quota.threads, used.threads, 4);
         grow(&mut quota.batons, used.batons, 4);
         kernel::set_quota(self.process, &quota)?;
@@ -209,7 +209,12 @@ impl Space {
         let kept = map_flags::SHARED | map_flags::NO_RESERVE | map_flags::GROWS_DOWN | map_flags::LIBRARY;
         let mut kind = Kind { access, flags: (flags & kept) as u8, charged: false, own: false, backing };
         let pages = page_of(length);
-        let reserves = flags & (map_flags::NO_RESERVE | map_flags::GROWS_DOWN) == 0;
+        if access == 0 && !kind.is_shared() {
+            // What is mapped without access reserves addresses (thread stacks, arenas): made accessible later, it is charged as
+            // it is touched.
+            kind.flags |= map_flags::NO_RESERVE as u8;
+        }
+        let reserves = u64::from(kind.flags) & (map_flags::NO_RESERVE | map_flags::GROWS_DOWN) == 0;
         if !kind.is_shared() && access & WRITE != 0 && reserves {
             ram.charge(pages)?;
             kind.charged = true;

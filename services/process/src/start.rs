@@ -136,17 +136,18 @@ fn find_image(ram: &mut Ram) -> Option<Image> {
 /// How many POSIX processes the kernel objects suffice for.
 fn process_limit() -> usize {
     let Ok(usage) = kernel::usage(Handle::SELF_PROCESS) else { return 16 };
-    let (limit, used) = (usage.limit, usage.used);
+    let (limit, used, each) = (usage.limit, usage.used, crate::exec::SHARE);
     let share = |limit: u32, used: u32, each: u32| limit.saturating_sub(used).saturating_sub(OWN) / each;
     let shares = [
         share(limit.processes, used.processes, 1),
-        share(limit.threads, used.threads, 2),
-        share(limit.batons, used.batons, 2),
-        share(limit.gates, used.gates, 4),
-        share(limit.connections, used.connections, 98),
-        share(limit.pulses, used.pulses, 16),
-        share(limit.mappings, used.mappings, 112),
-        share(limit.pages, used.pages, 32),
+        share(limit.threads, used.threads, each.threads),
+        share(limit.batons, used.batons, each.batons),
+        share(limit.gates, used.gates, each.gates),
+        share(limit.connections, used.connections, each.connections + 1),
+        share(limit.pulses, used.pulses, each.pulses),
+        share(limit.mappings, used.mappings, each.mappings),
+        // A little more than all have, for those that grow.
+        share(limit.pages, used.pages, each.pages + 2),
     ];
     shares.into_iter().min().unwrap_or(0).max(8) as usize
 }
