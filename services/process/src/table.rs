@@ -250,9 +250,8 @@ impl Table {
     /// Whether a group exists in a session.
     #[must_use]
     pub(crate) fn group_in_session(&self, group: u32, session: u32) -> bool {
-        self.processes.values().any(|process| {
-            process.group == group && process.session == session && process.state != State::Zombie
-        })
+        // One that ended but was not waited for is a member still.
+        self.processes.values().any(|process| process.group == group && process.session == session)
     }
 
     /// Whether nobody in the group has a parent in another group of the same session: nobody would continue it if it stopped.
