@@ -111,3 +111,29 @@ impl<M: Machine> Kernel<M> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake;
+
+    #[test]
+    fn the_machine_is_told_only_what_is_earlier_than_what_it_knows() {
+        let kernel = fake::kernel();
+        kernel.set_alarm(AlarmOf::Pulse(1), 500);
+        kernel.program_alarm();
+        assert_eq!(kernel.machine.alarm.get(), 500);
+        kernel.set_alarm(AlarmOf::Pulse(2), 900);
+        kernel.program_alarm();
+        assert_eq!(kernel.machine.alarm.get(), 500);
+        kernel.set_alarm(AlarmOf::Pulse(3), 100);
+        kernel.program_alarm();
+        assert_eq!(kernel.machine.alarm.get(), 100);
+        kernel.clear_alarm(AlarmOf::Pulse(3));
+        kernel.machine.now.set(600);
+        kernel.alarm();
+        kernel.program_alarm();
+        assert_eq!(kernel.machine.alarm.get(), 900);
+        assert!(!kernel.tables.pulse(1).alarm.linked() && kernel.tables.pulse(2).alarm.linked());
+    }
+}

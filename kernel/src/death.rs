@@ -123,7 +123,7 @@ impl<M: Machine> Kernel<M> {
             }
             let cursor = self.remains_cursor.get().wrapping_add(1);
             self.remains_cursor.set(cursor);
-            let (kind, index) = (KINDS[cursor as usize % KINDS.len()], cursor / KINDS.len() as u32 & 0xffff);
+            let (kind, index) = (KINDS[cursor as usize % KINDS.len()], (cursor / KINDS.len() as u32) & 0xffff);
             if index
                 >= self
                     .pool(Kind::Process)

@@ -288,3 +288,66 @@ impl<M: Machine> Tables<M> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake;
+
+    #[test]
+    fn waiters_are_served_by_priority_then_arrival_whatever_they_are() {
+        let tables = fake::tables();
+        let gate = tables.gate(1);
+        let expected = [
+            Waiter::Pulse(3),
+            Waiter::Caller(2),
+            Waiter::Closed(4),
+            Waiter::Caller(5),
+            Waiter::Unblock(6),
+            Waiter::Caller(1),
+        ];
+        let order = [
+            (Waiter::Caller(1), 10),
+            (Waiter::Caller(2), 200),
+            (Waiter::Closed(4), 20),
+            (Waiter::Caller(5), 20),
+            (Waiter::Pulse(3), 201),
+            (Waiter::Unblock(6), 20),
+        ];
+        for (arrival, (waiter, priority)) in order.into_iter().enumerate() {
+            tables.enqueue(gate, waiter, priority, arrival as u64);
+        }
+        assert_eq!((tables.strongest_caller(gate), gate.count.get(), gate.has(WAITING)), (2, 6, true));
+        for waiter in expected {
+            assert_eq!(tables.strongest(gate), Some(waiter));
+            tables.dequeue(gate, waiter);
+            tables.dequeue(gate, waiter);
+        }
+        assert_eq!((tables.strongest(gate), gate.count.get(), gate.has(WAITING)), (None, 0, false));
+    }
+
+    #[test]
+    fn the_busy_receiver_that_received_earliest_is_helped() {
+        let tables = fake::tables();
+        let gate = tables.gate(1);
+        tables.associate(1, 1);
+        assert_eq!((gate.busy(), gate.parked(), gate.has(SEVERAL)), (1, 0, false));
+        tables.park(gate, 1, false);
+        assert_eq!((gate.busy(), gate.parked()), (0, 1));
+        tables.associate(1, 2);
+        tables.associate(1, 3);
+        assert_eq!((gate.busy(), gate.parked(), gate.has(SEVERAL)), (2, 1, true));
+        tables.park(gate, 2, true);
+        assert_eq!((gate.busy(), gate.parked(), gate.has(ODD)), (3, 2, true));
+        tables.unpark(gate, 2);
+        tables.unpark(gate, 1);
+        assert_eq!((gate.busy(), gate.parked(), gate.has(ODD)), (3, 0, false));
+        tables.to_busy_end(gate, 3);
+        assert_eq!(gate.busy(), 2);
+        tables.dissociate(2);
+        tables.dissociate(3);
+        assert_eq!((gate.busy(), gate.only.get(), gate.has(SEVERAL)), (1, 1, false));
+        tables.dissociate(1);
+        assert_eq!((gate.busy(), gate.receivers.get()), (0, 0));
+    }
+}

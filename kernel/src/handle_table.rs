@@ -231,3 +231,105 @@ impl<M: Machine> Tables<M> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake;
+
+    fn reference(kind: Kind, rights: Rights) -> Reference {
+        Reference { kind, object: 5, generation: 1, rights }
+    }
+
+    #[test]
+    fn handles_are_used_lowest_first_and_never_come_back() {
+        let (tables, pool) = (fake::tables(), Pool::new(8));
+        let process = tables.process(1);
+        tables.grow(&pool, process).unwrap();
+        let first = tables.insert(process, reference(Kind::Memory, Rights::ALL)).unwrap();
+        assert_eq!(first, Handle::new(Handle::FIRST_FREE_INDEX, 1));
+        assert_eq!(tables.entry(process, first).unwrap().reference(), reference(Kind::Memory, Rights::ALL));
+        tables.clear(process, tables.entry(process, first).unwrap());
+        assert!(tables.entry(process, first).is_err());
+        let second = tables.insert(process, reference(Kind::Memory, Rights::ALL)).unwrap();
+        assert_eq!((second.index(), second.generation()), (first.index(), 2));
+        assert!(tables.entry(process, first).is_err() && tables.entry(process, second).is_ok());
+    }
+
+    #[test]
+    fn a_table_is_full_until_it_grows_and_no_made_up_handle_is_valid() {
+        let (tables, pool) = (fake::tables(), Pool::new(8));
+        let process = tables.process(1);
+        assert_eq!(tables.insert(process, reference(Kind::Gate, Rights::ALL)), Err(Error::TableFull));
+        tables.grow(&pool, process).unwrap();
+        for _ in Handle::FIRST_FREE_INDEX..64 {
+            tables.insert(process, reference(Kind::Gate, Rights::ALL)).unwrap();
+        }
+        assert_eq!(tables.insert(process, reference(Kind::Gate, Rights::ALL)), Err(Error::TableFull));
+        tables.grow(&pool, process).unwrap();
+        assert_eq!(tables.insert(process, reference(Kind::Gate, Rights::ALL)).unwrap().index(), 64);
+        for index in [0_u16, 1, 2, 65, 200, 20_000, u16::MAX] {
+            for generation in [0, 1, 2, (1 << 48) - 1] {
+                let handle = Handle::new(index, generation);
+                assert!(tables.entry(process, handle).is_err(), "{handle:?}");
+                let slot = tables.slot(process, handle.0);
+                assert!(
+                    handle.is_none() || (slot.send.get() != handle.0 && slot.receive.get() != handle.0),
+                    "{handle:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn one_comparison_tells_kind_and_right() {
+        let (tables, pool) = (fake::tables(), Pool::new(8));
+        let process = tables.process(1);
+        tables.grow(&pool, process).unwrap();
+        for (kind, rights, sends, receives) in [
+            (Kind::Connection, Rights::SEND, true, false),
+            (Kind::Connection, Rights::COPY, false, false),
+            (Kind::Gate, Rights::RECEIVE, false, true),
+            (Kind::Gate, Rights::MANAGE, false, false),
+            (Kind::Pulse, Rights::ALL, false, false),
+        ] {
+            let handle = tables.insert(process, reference(kind, rights)).unwrap();
+            let slot = tables.slot(process, handle.0);
+            assert_eq!((slot.send.get() == handle.0, slot.receive.get() == handle.0), (sends, receives), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_fork_gets_the_same_handles() {
+        let (tables, pool) = (fake::tables(), Pool::new(8));
+        let (parent, child) = (tables.process(1), tables.process(2));
+        for process in [parent, child] {
+            tables.grow(&pool, process).unwrap();
+        }
+        let handles: [Handle; 5] =
+            core::array::from_fn(|_| tables.insert(parent, reference(Kind::Memory, Rights::ALL)).unwrap());
+        for handle in [handles[3], handles[1]] {
+            tables.insert_at(child, handle, reference(Kind::Memory, Rights::READ)).unwrap();
+            assert_eq!(tables.insert_at(child, handle, reference(Kind::Memory, Rights::READ)), Err(Error::Busy));
+        }
+        let fresh: [u16; 3] =
+            core::array::from_fn(|_| tables.insert(child, reference(Kind::Gate, Rights::ALL)).unwrap().index());
+        assert_eq!(fresh, [handles[0].index(), handles[2].index(), handles[4].index()]);
+        assert_eq!(
+            tables.insert_at(child, Handle::new(64, 1), reference(Kind::Gate, Rights::ALL)),
+            Err(Error::TableFull)
+        );
+    }
+
+    #[test]
+    fn a_slot_whose_generation_would_wrap_retires() {
+        let (tables, pool) = (fake::tables(), Pool::new(8));
+        let process = tables.process(1);
+        tables.grow(&pool, process).unwrap();
+        tables.slot(process, 3).generation.set(GENERATION_LIMIT - 1);
+        let last = tables.insert(process, reference(Kind::Gate, Rights::ALL)).unwrap();
+        assert_eq!(last, Handle::new(3, GENERATION_LIMIT));
+        tables.clear(process, tables.entry(process, last).unwrap());
+        assert_eq!(tables.insert(process, reference(Kind::Gate, Rights::ALL)).unwrap().index(), 4);
+    }
+}

@@ -17,6 +17,8 @@ mod connection;
 mod death;
 mod envelope;
 mod exchange;
+#[cfg(test)]
+mod fake;
 mod fault;
 mod gate;
 mod handle_table;

@@ -93,3 +93,35 @@ impl<M: Machine> Tables<M> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::fake;
+
+    #[test]
+    fn records_are_found_by_what_they_cover() {
+        let tables = fake::tables();
+        let process = tables.process(1);
+        for (id, address, pages) in [(1, 0x10000, 2), (2, 0x40000, 1), (3, 0x20000, 16)] {
+            let record = tables.mapping(id);
+            record.process.set(1);
+            record.memory.set(1);
+            record.pages.set(pages);
+            tables.link_mapping(id, address);
+        }
+        for (address, id) in
+            [(0, 1), (0x10000, 1), (0x11fff, 1), (0x12000, 3), (0x2ffff, 3), (0x30000, 2), (0x40fff, 2), (0x41000, 0)]
+        {
+            assert_eq!(tables.mapping_from(process, address), id, "{address:#x}");
+        }
+        tables.unlink_mapping(3);
+        assert_eq!(tables.mapping_from(process, 0x12000), 2);
+        let mut listed = 0;
+        let mut at = tables.memory(1).mappings.get();
+        while at != 0 {
+            listed |= 1 << at;
+            at = tables.mapping(at).next.get();
+        }
+        assert_eq!(listed, 0b110);
+    }
+}

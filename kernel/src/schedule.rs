@@ -553,3 +553,83 @@ impl<M: Machine> Kernel<M> {
         baton.billed.get() + running
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::{self, Fake};
+
+    /// A thread on its own baton.
+    fn thread(kernel: &Kernel<Fake>, priority: u8, policy: Policy) -> (u32, u32) {
+        let thread = kernel.new_thread(1, 0, 0).unwrap();
+        let baton = kernel.create(abi::object::Kind::Baton, 1).unwrap();
+        kernel.set_baton(baton, priority, policy, 1000, 0, 0);
+        kernel.own_baton(thread, baton);
+        (thread, baton)
+    }
+
+    fn running(kernel: &Kernel<Fake>) -> u32 {
+        kernel.schedule();
+        kernel.cpu.thread.get()
+    }
+
+    #[test]
+    fn the_strongest_runs_and_equals_in_order() {
+        let kernel = fake::kernel();
+        let [weak, first, second, strong] =
+            [(10, 0), (70, 0), (70, 0), (255, 0)].map(|(priority, _)| thread(&kernel, priority, Policy::Fifo));
+        for (thread, _) in [weak, first, second] {
+            kernel.wake(thread);
+        }
+        assert_eq!(running(&kernel), first.0);
+        kernel.wake(strong.0);
+        assert_eq!(running(&kernel), strong.0);
+        for expected in [first.0, second.0, 1, weak.0] {
+            kernel.end_thread(kernel.cpu.thread.get());
+            assert_eq!(running(&kernel), expected);
+        }
+        kernel.end_thread(weak.0);
+        assert_eq!(running(&kernel), 0);
+        assert_eq!(kernel.cpu.strongest_level(), None);
+    }
+
+    #[test]
+    fn a_preempted_baton_keeps_its_turn_and_its_slice() {
+        let kernel = fake::kernel();
+        let [first, second, strong] = [70, 70, 100].map(|priority| thread(&kernel, priority, Policy::RoundRobin));
+        kernel.wake(first.0);
+        kernel.wake(second.0);
+        assert_eq!(running(&kernel), first.0);
+        kernel.machine.now.set(400);
+        kernel.wake(strong.0);
+        assert_eq!(running(&kernel), strong.0);
+        kernel.machine.now.set(600);
+        kernel.end_thread(strong.0);
+        assert_eq!((running(&kernel), kernel.slice_alarm()), (first.0, 1200));
+        kernel.machine.now.set(1200);
+        kernel.expire_slice(1200);
+        assert_eq!((running(&kernel), kernel.slice_alarm()), (second.0, 2200));
+        kernel.yield_baton();
+        assert_eq!(running(&kernel), first.0);
+        assert_eq!(kernel.billed(first.1), 1000);
+        assert_eq!(kernel.billed(strong.1), 200);
+    }
+
+    #[test]
+    fn a_budget_lasts_for_its_period() {
+        let kernel = fake::kernel();
+        let (sporadic, baton) = thread(&kernel, 100, Policy::Sporadic);
+        kernel.change_baton(baton, |baton| {
+            baton.period.set(10_000);
+            baton.low_priority.set(5);
+        });
+        kernel.wake(sporadic);
+        assert_eq!(running(&kernel), sporadic);
+        kernel.machine.now.set(1000);
+        kernel.alarm();
+        assert_eq!((running(&kernel), kernel.tables.baton(baton).level.get()), (1, 5));
+        kernel.machine.now.set(11_000);
+        kernel.alarm();
+        assert_eq!((running(&kernel), kernel.tables.baton(baton).level.get()), (sporadic, 100));
+    }
+}
