@@ -257,7 +257,9 @@ impl Server {
         if !offset.is_multiple_of(PAGE_SIZE) {
             return Err(Errno::EINVAL);
         }
-        Ok(Backing::Memory(alloc::rc::Rc::new(memory), offset))
+        let memory = alloc::rc::Rc::new(memory);
+        self.lent.note(&memory);
+        Ok(Backing::Memory(memory, offset))
     }
 
     /// Start a thread that does not run until it is continued.

@@ -22,6 +22,7 @@ pub(crate) struct PassedMemory {
 
 impl Drop for PassedMemory {
     fn drop(&mut self) {
+        crate::lent::DROPPED.store(true, core::sync::atomic::Ordering::Relaxed);
         close(self.handle);
     }
 }

@@ -21,6 +21,7 @@ mod futex;
 mod heap;
 mod image;
 mod kernel;
+mod lent;
 mod memory;
 mod native;
 mod pages;

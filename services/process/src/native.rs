@@ -13,10 +13,18 @@ use crate::table::{INIT, Process, SERVICE, State};
 use crate::window;
 
 /// RAM given to a native program.
-struct Allocation {
-    memory: Handle,
-    frame: Frame,
-    pages: u32,
+pub(crate) struct Allocation {
+    pub(crate) memory: Handle,
+    pub(crate) frame: Frame,
+    pub(crate) pages: u32,
+    pub(crate) physical: u64,
+}
+
+impl Allocation {
+    /// First physical address behind it.
+    pub(crate) const fn end(&self) -> u64 {
+        self.physical + self.pages as u64 * PAGE_SIZE
+    }
 }
 
 /// What is known of a native program besides its number.
@@ -133,7 +141,8 @@ impl Server {
             self.ram.release(pages);
             return Err(Errno::ENOMEM);
         };
-        window::zero(self.ram.frames.physical(frame), pages * PAGE_SIZE);
+        let physical = self.ram.frames.physical(frame);
+        window::zero(physical, pages * PAGE_SIZE);
         let (whole, offset) = self.ram.frames.memory(frame);
         let derived = kernel::derive(whole, offset, pages * PAGE_SIZE, Rights::ALL);
         let rights = [Rights::READ, Rights::WRITE, Rights::EXECUTE, Rights::MANAGE, Rights::COPY];
@@ -146,7 +155,7 @@ impl Server {
         };
         native.last += 1;
         let number = native.last;
-        native.allocations.insert(number, Allocation { memory, frame, pages: count });
+        native.allocations.insert(number, Allocation { memory, frame, pages: count, physical });
         if !self.reply_handle(call.request, Reply::ok([number, 0, 0, 0]), memory, rights) {
             self.release(pid, number)?;
         }
@@ -157,11 +166,24 @@ impl Server {
     pub(crate) fn release(&mut self, pid: u32, number: u64) -> Result<Outcome, Errno> {
         let native = self.table.process_mut(pid).and_then(|process| process.native.as_mut()).ok_or(Errno::ESRCH)?;
         let allocation = native.allocations.remove(&number).ok_or(Errno::EINVAL)?;
+        if let Some(allocation) = self.lent.give_back(allocation) {
+            self.free_allocation(&allocation);
+        }
+        Ok(Outcome::DONE)
+    }
+
+    fn free_allocation(&mut self, allocation: &Allocation) {
         // Whatever was mapped of it anywhere is gone when this returns.
         kernel::destroy(allocation.memory);
         self.ram.frames.free_run(allocation.frame, allocation.pages);
         self.ram.release(u64::from(allocation.pages));
-        Ok(Outcome::DONE)
+    }
+
+    /// Free what was given back while others showed it, if they no longer do.
+    pub(crate) fn sweep_lent(&mut self) {
+        for allocation in self.lent.sweep() {
+            self.free_allocation(&allocation);
+        }
     }
 
     /// All of a native program's RAM comes back.

@@ -153,6 +153,8 @@ pub(crate) struct Server {
     pub(crate) epochs: u32,
     /// Lines that the log has not taken yet, newest last.
     pub(crate) notes: Vec<alloc::string::String>,
+    /// RAM of native programs that others show.
+    pub(crate) lent: crate::lent::Lent,
 }
 
 impl Server {
@@ -177,6 +179,7 @@ impl Server {
             load: crate::record::Load::default(),
             epochs: 0,
             notes: Vec::new(),
+            lent: crate::lent::Lent::default(),
         };
         server.add_first();
         server
@@ -306,6 +309,7 @@ impl Server {
 
     /// Answer a message.
     pub(crate) fn serve(&mut self, call: &Call) -> Outcome {
+        self.sweep_lent();
         let result = match badge::split(call.badge) {
             (0, ..) => self.serve_native(crate::table::INIT, call),
             (badge::NATIVE, epoch, pid) if self.is_current(pid, epoch) => self.serve_native(pid, call),
