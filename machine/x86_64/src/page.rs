@@ -106,6 +106,16 @@ impl Entry {
         Self(Self::user(0, PageAccess { bits, device: false }, false, false).0 | self.0 & keep)
     }
 
+    /// The same access to another page; `self` is for address 0.
+    pub(crate) const fn at(self, physical: u64) -> Self {
+        Self(self.0 | physical)
+    }
+
+    /// The same access to the next small page.
+    pub(crate) const fn next(self) -> Self {
+        Self(self.0 + PAGE)
+    }
+
     /// The small page number `index` of this large page.
     pub(crate) const fn part(self, index: usize) -> Self {
         Self((self.0 & !Self::LARGE) + index as u64 * PAGE)

@@ -50,6 +50,22 @@ impl Table {
         unsafe { self.entry_pointer(index).write_volatile(entry) }
     }
 
+    /// The first of the first `count` entries that is not zero. (One instruction, so that a table is searched in the time
+    /// it takes to read.)
+    fn first_used(self, count: usize) -> Option<usize> {
+        let left: usize;
+        let used: u8;
+        // SAFETY: reads the first `count` entries of a table; the direction flag is clear in all Rust code.
+        unsafe {
+            core::arch::asm!(
+                "cmp eax, eax", "repe scasq", "setne dl",
+                inout("rcx") count => left, inout("rdi") layout::direct(self.0) => _, in("rax") 0, out("dl") used,
+                options(nostack, readonly)
+            );
+        }
+        (used != 0).then(|| count - left - 1)
+    }
+
     /// The entry that points to this table.
     pub(crate) const fn as_entry(self) -> Entry {
         Entry::table(self.0)
@@ -115,11 +131,10 @@ impl Spaces {
 
     pub(crate) fn create(&self, frame: Frame) -> Space {
         clear(frame);
-        // SAFETY: a frame of the arena given to us as a root table.
-        let root = unsafe { Table::at(frame.0) };
-        for index in ENTRIES / 2..ENTRIES {
-            root.write(index, self.kernel.read(index));
-        }
+        let half = PAGE / 2;
+        let (from, to) = (layout::direct(self.kernel.0 + half) as *const u8, layout::direct(frame.0 + half) as *mut u8);
+        // SAFETY: the upper halves of two tables: the kernel's own, and a frame of the arena given to us as a root table.
+        unsafe { processor::copy_bytes(from, to, half as usize) };
         Space(frame.0)
     }
 
@@ -131,30 +146,20 @@ impl Spaces {
     /// The next table of a space that is being destroyed; children before parents.
     pub(crate) fn release_table(&self, space: Space) -> Option<Frame> {
         self.leave(space);
-        let mut table = root(space);
-        let mut end = ENTRIES / 2;
-        let mut level = ROOT_LEVEL;
-        let mut parent = None;
+        let mut above = root(space);
+        let mut index = above.first_used(ENTRIES / 2)?;
+        let mut level = ROOT_LEVEL - 1;
         loop {
-            let child = (0..end)
-                .map(|index| (index, table.read(index)))
-                .find(|(_, entry)| entry.is_present() && !(level < ROOT_LEVEL && entry.is_large()));
-            match child {
-                Some((index, entry)) => {
-                    parent = Some((table, index));
-                    table = Table::below(entry);
-                    level -= 1;
-                    end = ENTRIES;
-                    if level > 1 {
-                        continue;
-                    }
+            let table = Table::below(above.read(index));
+            match table.first_used(ENTRIES) {
+                // The leaves of small pages are gone; a large one would be too, but is not taken for a table.
+                Some(child) if level > 1 && !table.read(child).is_large() => (above, index) = (table, child),
+                _ => {
+                    above.write(index, Entry(0));
+                    return Some(Frame(table.0));
                 }
-                None if level == ROOT_LEVEL => return None,
-                None => {}
             }
-            let (above, index) = parent?;
-            above.write(index, Entry(0));
-            return Some(Frame(table.0));
+            level -= 1;
         }
     }
 
@@ -171,6 +176,8 @@ impl Spaces {
             return 0;
         }
         let ram = self.ram.contains(Range::new(physical, physical + pages * PAGE));
+        let small = Entry::user(0, access, ram, false);
+        let large = Entry::user(0, access, ram, true);
         let mut done = 0;
         while done < pages {
             let (to, from) = (address + done * PAGE, physical + done * PAGE);
@@ -179,7 +186,7 @@ impl Spaces {
             let entry = directory.read(index);
             let wants_large = (to | from).is_multiple_of(LARGE) && pages - done >= ENTRIES as u64;
             if wants_large && !entry.is_present() {
-                directory.write(index, Entry::user(from, access, ram, true));
+                directory.write(index, large.at(from));
                 done += ENTRIES as u64;
                 continue;
             }
@@ -187,16 +194,17 @@ impl Spaces {
                 Some(table) => table,
                 None => return done,
             };
-            let end = (page::next(to, 2) - to) / PAGE;
-            for page in 0..end.min(pages - done) {
-                let index = page::index(to + page * PAGE, 1);
-                let was = table.read(index);
-                table.write(index, Entry::user(from + page * PAGE, access, ram, false));
-                if was.is_present() {
-                    self.forget(space, to + page * PAGE);
+            let first = page::index(to, 1);
+            let end = ENTRIES.min(first.saturating_add((pages - done) as usize));
+            let mut entry = small.at(from);
+            for index in first..end {
+                if table.read(index).is_present() {
+                    self.forget(space, to + (index - first) as u64 * PAGE);
                 }
+                table.write(index, entry);
+                entry = entry.next();
             }
-            done += end.min(pages - done);
+            done += (end - first) as u64;
         }
         done
     }
@@ -253,6 +261,7 @@ impl Spaces {
         if !self.split_at(space, address, supply) || !self.split_at(space, end, supply) {
             return false;
         }
+        let loaded = LOADED.load(Ordering::Relaxed) == space.0;
         let mut at = address;
         while at < end {
             let (directory, level) = deepest(space, at, 2);
@@ -269,13 +278,15 @@ impl Spaces {
                 continue;
             }
             let table = Table::below(entry);
-            let stop = page::next(at, 2).min(end);
-            while at < stop {
-                let index = page::index(at, 1);
+            let first = page::index(at, 1);
+            let stop = ENTRIES.min(first.saturating_add(((end - at) / PAGE) as usize));
+            for index in first..stop {
                 let entry = table.read(index);
                 if entry.is_present() {
                     table.write(index, change(entry));
-                    self.forget(space, at);
+                    if loaded {
+                        processor::forget(at);
+                    }
                 }
                 at += PAGE;
             }
