@@ -345,7 +345,8 @@ impl<M: Machine> Kernel<M> {
         // Bound: RECORDS, and their pages.
         for _ in 0..RECORDS {
             let found = self.tables.mapping_from(source, at);
-            if found == 0 || self.tables.mapping(found).address() >= end {
+            // A record may go on behind the end of the range.
+            if found == 0 || at >= end || self.tables.mapping(found).address() >= end {
                 return DONE;
             }
             let start = self.tables.mapping(found).address().max(at);
