@@ -356,6 +356,10 @@ pub(crate) fn advice(task: &mut Task, [number, ..]: [u64; 6]) -> Outcome {
 /// `sendfile`.
 pub(crate) fn sendfile(task: &mut Task, [to, from, offset, count, ..]: [u64; 6]) -> Outcome {
     let (target, source) = (writable(task, to)?, readable(task, from)?);
+    // What was read from anything else and cannot be written would be lost: programs then read and write themselves.
+    if !source.is_regular() {
+        return Err(Errno::EINVAL);
+    }
     let mut at = user_memory::read_optional::<u64>(offset)?;
     let moved = pump(task, &source, at.as_mut(), &target, None, count)?;
     if let Some(at) = at {

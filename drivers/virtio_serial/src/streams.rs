@@ -36,6 +36,15 @@ struct Writer {
     request: u64,
     port: usize,
     length: usize,
+    taken: usize,
+}
+
+/// How far a message was taken.
+enum Progress {
+    /// To its end, or as far as its sender's memory goes.
+    Done(Result<usize, Refusal>),
+    /// So many bytes; then no buffer was free.
+    Full(usize),
 }
 
 /// All ports.
@@ -90,20 +99,17 @@ impl Streams {
         })
     }
 
-    /// Take as much of a message as there are free buffers. `None`: nothing could be taken yet.
-    fn send_all(&mut self, request: u64, port: usize, length: usize) -> Option<Result<usize, Refusal>> {
-        let mut taken = 0;
+    /// Take the rest of a message, behind `taken` bytes, as far as there are free buffers.
+    fn send_all(&mut self, request: u64, port: usize, mut taken: usize, length: usize) -> Progress {
         while taken < length {
             match self.send(request, port, taken, length) {
-                Some(Ok(0)) => break,
-                Some(Ok(count)) => taken += count,
-                Some(Err(refusal)) if taken == 0 => return Some(Err(refusal)),
-                Some(Err(_)) => break,
-                None if taken == 0 => return None,
-                None => break,
+                Some(Ok(count)) if count > 0 => taken += count,
+                Some(Err(refusal)) if taken == 0 => return Progress::Done(Err(refusal)),
+                Some(_) => break,
+                None => return Progress::Full(taken),
             }
         }
-        Some(Ok(taken))
+        Progress::Done(Ok(taken))
     }
 
     /// The device has done something: serve those who waited for it.
@@ -145,12 +151,15 @@ impl Streams {
         let mut index = 0;
         while let Some(writer) = self.writers.get(index) {
             let (request, port, length) = (writer.request, writer.port, writer.length);
-            match self.send_all(request, port, length) {
-                None => index += 1,
-                Some(result) => {
+            match self.send_all(request, port, writer.taken, length) {
+                Progress::Full(taken) => {
+                    self.writers[index].taken = taken;
+                    index += 1;
+                }
+                Progress::Done(result) => {
                     self.writers.remove(index);
                     let reply = match result {
-                        Ok(count) => answer::Write { count: count as u64, ..Default::default() }.into(),
+                        Ok(count) => written(count),
                         Err(Refusal::Retry) => protocol::Reply::RETRY,
                         Err(_) => protocol::Reply::error(Errno::EFAULT),
                     };
@@ -254,14 +263,21 @@ impl ResourceManager for Streams {
         }
         // Those who waited longer come first.
         let queued = self.writers.iter().any(|writer| writer.port == port);
-        if !queued && let Some(result) = self.send_all(call.request, port, call.sent) {
-            return result;
+        let mut taken = 0;
+        if !queued {
+            match self.send_all(call.request, port, 0, call.sent) {
+                Progress::Done(result) => return result,
+                Progress::Full(count) => taken = count,
+            }
         }
         if !wait {
-            return Err(Errno::EAGAIN.into());
+            return if taken > 0 { Ok(taken) } else { Err(Errno::EAGAIN.into()) };
         }
-        self.writers.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
-        self.writers.push_back(Writer { request: call.request, port, length: call.sent });
+        if self.writers.try_reserve(1).is_err() {
+            return if taken > 0 { Ok(taken) } else { Err(Errno::ENOMEM.into()) };
+        }
+        // As with a pipe, who writes waits until all of it is taken: programs are used to that.
+        self.writers.push_back(Writer { request: call.request, port, length: call.sent, taken });
         Err(Refusal::Later)
     }
 
@@ -285,6 +301,11 @@ impl ResourceManager for Streams {
     }
 
     fn unblock(&mut self, request: u64) -> bool {
+        if let Some(index) = self.writers.iter().position(|writer| writer.request == request && writer.taken > 0) {
+            let taken = self.writers.remove(index).map_or(0, |writer| writer.taken);
+            complete_plain(request, written(taken));
+            return false;
+        }
         let before = self.readers.len() + self.writers.len() + self.drains.len();
         self.readers.retain(|reader| reader.request != request);
         self.writers.retain(|writer| writer.request != request);
@@ -297,6 +318,10 @@ impl ResourceManager for Streams {
             self.progress();
         }
     }
+}
+
+fn written(count: usize) -> protocol::Reply {
+    answer::Write { count: count as u64, ..Default::default() }.into()
 }
 
 /// What stands in when there is no device.

@@ -21,6 +21,8 @@ pub(crate) struct File {
     pub(crate) features: u64,
     /// How it was opened.
     pub(crate) flags: u64,
+    /// Where it was looked for.
+    pub(crate) name: Vec<u8>,
     /// Where it is, links followed.
     pub(crate) path: Vec<u8>,
 }
@@ -56,10 +58,10 @@ fn redirected(mount: &[u8], answer: &[u8]) -> Vec<u8> {
 
 /// Open the file at this absolute path.
 pub(crate) fn open(space: Handle, path: &[u8], flags: u64) -> Result<File, Errno> {
-    let mut path = path.to_vec();
+    let (name, mut path) = (path.to_vec(), path.to_vec());
     for _ in 0..REDIRECTS {
         match open_once(space, &path, flags)? {
-            Ok(file) => return Ok(file),
+            Ok(file) => return Ok(File { name, ..file }),
             Err(elsewhere) => path = elsewhere,
         }
     }
@@ -79,7 +81,8 @@ fn open_once(space: Handle, path: &[u8], flags: u64) -> Result<Result<File, Vec<
         match file::open(mount.handle(), flags, 0, 0, &mut buffers, Options::flags(CHARGE_ME)) {
             Ok(opened) => {
                 let path = path.to_vec();
-                return Ok(Ok(File { handle, mode: opened.mode as u32, features: opened.features, flags, path }));
+                let (name, mode) = (Vec::new(), opened.mode as u32);
+                return Ok(Ok(File { handle, mode, features: opened.features, flags, name, path }));
             }
             Err(Failure::Redirect { length, .. }) => {
                 let answer = answer.get(..length as usize).ok_or(Errno::EIO)?;

@@ -88,7 +88,7 @@ pub(crate) fn find(space: Handle, command: &Command) -> Result<Program, Failure>
 fn plan(space: Handle, mut file: File, command: &Command) -> Result<Program, Failure> {
     let mut arguments = command.arguments.clone();
     for _ in 0..SCRIPTS {
-        let name = file.path.clone();
+        let name = file.name.clone();
         let mut head = alloc::vec![0; HEAD_LENGTH];
         let unreadable = |errno: Errno| no_executable(&name, errno.text());
         let length = image::read_some(file.handle.handle(), 0, &mut head).map_err(unreadable)?;
