@@ -207,7 +207,7 @@ crate::protocol! {
     /// A connection that polls readable when `pid` has ended (pidfd_open), speaking [`crate::file`] (`Poll`, `StatOpen`), in the first taken slot.
     94 ProcessFile process_file(pid) -> ();
 
-    /// Native: RAM of `length` bytes (whole pages, zeroed): a Memory in the first taken slot. `flags`: 1: physically contiguous (always so today). Answer: an allocation number.
+    /// Native: RAM of `length` bytes (whole pages, zeroed): a Memory in the first taken slot. `flags`: [`allocate_flags`]; it is contiguous. Answer: an allocation number.
     0x70 Allocate allocate(length, flags) -> (number);
     /// Native: give an allocation back. (All of a native's are given back when its connection closes.)
     0x71 Release release(number) -> ();
@@ -234,6 +234,14 @@ crate::protocol! {
     0x87 Group group(group) -> (session, orphaned);
     /// Privileged (console, for a caller by its pid): whether `signal` is ignored or blocked by every thread of process `pid` (1).
     0x88 SignalIgnored signal_ignored(pid, signal) -> (ignored);
+}
+
+/// `Allocate` flags.
+pub mod allocate_flags {
+    /// It must be contiguous (it always is today).
+    pub const CONTIGUOUS: u64 = 1;
+    /// It is for data that somebody stores: ENOMEM while some is still left for programs.
+    pub const FOR_DATA: u64 = 2;
 }
 
 /// `AddNative` flags: what more than a plain native program its connection permits.

@@ -89,7 +89,13 @@ impl Pages {
         let place = self.places[class].take(CLASS_SPAN / length)?;
         let address = FREE_ADDRESS + class as u64 * CLASS_SPAN + u64::from(place) * length;
         let mapped = handle::reserve().ok().and_then(|memory| {
-            let answer = process::allocate(self.process, length, 0, &mut Buffers::new().take(memory), Options::NONE);
+            let answer = process::allocate(
+                self.process,
+                length,
+                process::allocate_flags::FOR_DATA,
+                &mut Buffers::new().take(memory),
+                Options::NONE,
+            );
             let window = answer.as_ref().ok().and_then(|_| Window::map(memory, address, 0, length).ok());
             match (answer, window) {
                 (Ok(answer), Some(window)) => Some((Allocation { window, number: answer.number, place }, memory)),

@@ -3,7 +3,7 @@
 use alloc::collections::BTreeMap;
 
 use abi::{Handle, PAGE_SIZE, Rights};
-use protocol::process::native_flags;
+use protocol::process::{self, native_flags};
 use protocol::{Errno, Reply};
 
 use crate::frames::Frame;
@@ -11,6 +11,9 @@ use crate::kernel;
 use crate::server::{Call, Outcome, Server, badge};
 use crate::table::{INIT, Process, SERVICE, State};
 use crate::window;
+
+/// Pages that data leaves to programs, so that a full file system kills nobody.
+const SPARE: u64 = 2048;
 
 /// RAM given to a native program.
 pub(crate) struct Allocation {
@@ -136,7 +139,8 @@ impl Server {
     pub(crate) fn allocate(&mut self, pid: u32, length: u64, call: &Call) -> Result<Outcome, Errno> {
         let pages = length.checked_next_multiple_of(PAGE_SIZE).filter(|&length| length != 0).ok_or(Errno::EINVAL)? / PAGE_SIZE;
         let count = u32::try_from(pages).map_err(|_| Errno::ENOMEM)?;
-        self.ram.charge(pages)?;
+        let spare = if call.words[1] & process::allocate_flags::FOR_DATA != 0 { SPARE } else { 0 };
+        self.ram.charge_leaving(pages, spare)?;
         let Some(frame) = self.ram.frames.allocate(count) else {
             self.ram.release(pages);
             return Err(Errno::ENOMEM);
