@@ -128,6 +128,11 @@ impl Log {
         self.notes.borrow().is_empty()
     }
 
+    /// Whether something holds of every note.
+    pub fn all(&self, holds: impl Fn(&str) -> bool) -> bool {
+        self.notes.borrow().iter().all(|note| holds(note))
+    }
+
     /// Insist that exactly this was noted, in this order.
     #[track_caller]
     pub fn assert(&self, expected: &[&str]) {

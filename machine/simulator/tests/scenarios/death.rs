@@ -263,3 +263,113 @@ fn if_the_destroyer_dies_its_parent_inherits_the_obligation() {
         assert_eq!(Quota { memories: 0, ..after }, Quota { memories: 0, ..before });
     });
 }
+
+#[test]
+fn a_notice_that_its_taker_did_not_settle_is_given_to_the_next() {
+    scenario(|root| async move {
+        let pair = Pair::new(&root).await;
+        let log = Log::new();
+        let victim = root
+            .start(Plan::new(&pair.client, "victim").priority(5), |user| async move {
+                user.hog().await;
+            })
+            .await;
+        let death = root.pulse(&pair.server, pair.gate, 200, 10, false, Handle::NONE).await;
+        root.user.method(death, pulse::BIND_DEATH, [victim.handle.0, 0, 0, 0]).ok().await;
+        let extra = root.connect(pair.gate, 55).await;
+        let mut receivers = Vec::new();
+        for _ in 0..2 {
+            let gate = pair.receiving;
+            let noted = log.clone();
+            receivers.push(
+                root.start(Plan::new(&pair.server, "taker").round_robin(20, 100_000), |user| async move {
+                    let message = user.receive(gate).ok().await;
+                    noted.note(format!("took {}", message.badge));
+                    user.hog().await;
+                })
+                .await,
+            );
+        }
+        root.close(extra).await;
+        root.destroy(victim.handle).await;
+        root.until_noted(&log, 2).await;
+        // Neither receives again: both die, and their successor is told.
+        for receiver in receivers {
+            root.destroy(receiver.handle).await;
+        }
+        let mut badges = Vec::new();
+        for _ in 0..2 {
+            badges.push(root.user.receive(pair.gate).ok().await.badge);
+        }
+        badges.sort_unstable();
+        assert_eq!(badges, [55, 200]);
+        root.user.receive(pair.gate).poll().fails(Error::TimedOut).await;
+    });
+}
+
+#[test]
+fn a_retried_request_keeps_its_deadline() {
+    scenario(|root| async move {
+        let supervisor = root.process().await;
+        let pair = Pair::new(&root).await;
+        let gate = root.gate(&supervisor).await;
+        let receiving = root.give_gate(&pair.server, gate).await;
+        let connection = root.give_connection(&pair.client, gate, 1).await;
+        let log = Log::new();
+        let server = root
+            .start(Plan::new(&pair.server, "server").priority(20), |user| async move {
+                user.receive(receiving).ok().await;
+                user.hog().await;
+            })
+            .await;
+        root.until_state(server, State::Receive).await;
+        let noted = log.clone();
+        let until = root.user.now() + 400_000;
+        root.start(Plan::new(&pair.client, "client").priority(10), |user| async move {
+            let states = flags::DEADLINE_SEND | flags::DEADLINE_REPLY;
+            let answer = user.call(connection).flags(flags::RETRY).deadline(until, states).await;
+            assert_eq!(answer.error(), Some(Error::TimedOut));
+            assert!(user.now() >= until && user.now() < until + 50_000);
+            noted.note("timed out");
+        })
+        .await;
+        root.sleep(100_000).await;
+        root.destroy(server.handle).await;
+        root.until_noted(&log, 1).await;
+    });
+}
+
+#[test]
+fn a_baton_that_is_destroyed_in_use_leaves_its_thread_to_the_reserve() {
+    scenario(|root| async move {
+        let pair = Pair::with_gate(&root, 12, 0).await;
+        let log = Log::new();
+        let gate = pair.receiving;
+        let noted = log.clone();
+        let server = root
+            .start(Plan::new(&pair.server, "server").priority(20), |user| async move {
+                let message = user.receive(gate).ok().await;
+                noted.note("serves");
+                let _ = user.compute(300_000).await;
+                user.reply(message.request).ok().await;
+                noted.note("replied");
+            })
+            .await;
+        root.until_state(server, State::Receive).await;
+        root.user.method(server.handle, abi::object::thread::SET_BATON, [0; 4]).ok().await;
+        let connection = pair.sending;
+        let client = root
+            .start(Plan::new(&pair.client, "client").priority(10), |user| async move {
+                user.call(connection).ok().await;
+            })
+            .await;
+        root.until_noted(&log, 1).await;
+        root.destroy(client.baton).await;
+        root.until_noted(&log, 2).await;
+        // The client has its answer, and nothing to run on.
+        assert_eq!(root.state(client).await.state, State::Ready);
+        let other = root.baton(&pair.client, 9).await;
+        root.user.method(client.handle, abi::object::thread::SET_BATON, [other.0, 0, 0, 0]).ok().await;
+        root.until_state(client, State::Dead).await;
+    });
+}

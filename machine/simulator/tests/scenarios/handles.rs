@@ -263,3 +263,64 @@ fn a_successor_can_list_the_live_connections_of_a_gate() {
         assert_eq!(seen, [3, 77, 90, 500]);
     });
 }
+
+#[test]
+fn a_gift_is_looked_up_at_delivery() {
+    scenario(|root| async move {
+        let pair = Pair::new(&root).await;
+        let extra = root.give_connection(&pair.client, pair.gate, 5).await;
+        let connection = pair.sending;
+        let log = Log::new();
+        let noted = log.clone();
+        let client = root
+            .start(Plan::new(&pair.client, "client").priority(10), |user| async move {
+                let answer = user.call(connection).give(extra, Rights::SEND).await;
+                noted.note(format!("{:?}", answer.error()));
+            })
+            .await;
+        root.until_state(client, abi::thread::State::Send).await;
+        root.user.method(pair.client.handle, process::CLOSE, [extra.0, 0, 0, 0]).ok().await;
+        let slot = root.user.method(Handle::SELF_PROCESS, process::RESERVE, [0; 4]).ok().await.handle();
+        // What is left is the notice that the gift's connection was closed.
+        let message = root.user.receive(pair.gate).take(slot).ok().await;
+        assert_eq!((message.request, message.label, message.badge), (0, abi::notice::CLOSED, 5));
+        root.user.receive(pair.gate).take(slot).poll().fails(Error::TimedOut).await;
+        root.until_noted(&log, 1).await;
+        log.assert(&["Some(BadGift)"]);
+    });
+}
+
+#[test]
+fn methods_need_their_rights() {
+    scenario(|root| async move {
+        let child = root.process().await;
+        let gate = root.gate(&child).await;
+        let user = root.user.clone();
+        let weak = async |handle: Handle, rights: Rights| {
+            let words = [handle.0, u64::from(rights.0), 0, 0];
+            user.method(Handle::SELF_PROCESS, process::DUPLICATE, words).ok().await.handle()
+        };
+        let no_manage = Rights(Rights::ALL.0 & !Rights::MANAGE.0);
+        let process = weak(child.handle, no_manage).await;
+        for method in [process::CREATE_THREAD, process::CREATE_GATE, process::RESERVE, process::USAGE, process::SYSTEM]
+        {
+            assert_eq!(user.method(process, method, [0; 4]).await.error(), Some(Error::NoRight));
+        }
+        assert_eq!(user.method(process, process::IDENTITY, [0; 4]).ok().await.words[0], child.identity);
+        let only_receive = weak(gate, Rights::RECEIVE).await;
+        assert_eq!(user.method(only_receive, gate_method::CONNECT, [0; 4]).await.error(), Some(Error::NoRight));
+        assert_eq!(user.receive(only_receive).poll().await.error(), Some(Error::TimedOut));
+        let only_manage = weak(gate, Rights::MANAGE).await;
+        assert_eq!(user.receive(only_manage).poll().await.error(), Some(Error::NoRight));
+        let no_destroy = weak(gate, Rights(Rights::ALL.0 & !Rights::DESTROY.0)).await;
+        let words = [no_destroy.0, 0, 0, 0];
+        assert_eq!(user.method(Handle::SELF_PROCESS, process::DESTROY, words).await.error(), Some(Error::NoRight));
+        let pulse = root.pulse(&child, gate, 1, 5, false, Handle::NONE).await;
+        let no_send = weak(pulse, Rights::MANAGE).await;
+        assert_eq!(user.raise(no_send, 1).await.error(), Some(Error::NoRight));
+        let memory = root.memory(1).await;
+        let no_write = weak(memory, Rights::READ).await;
+        let mapped = root.map(child.handle, no_write, 0x66_0000_0000, abi::object::access::WRITE, 1).await;
+        assert_eq!(mapped.error(), Some(Error::NoRight));
+    });
+}

@@ -323,3 +323,26 @@ fn buffers_that_become_copy_on_write_lose_no_byte() {
         root.until_noted(&log, 1).await;
     });
 }
+
+#[test]
+fn share_range_takes_the_part_of_a_record_that_is_in_the_range() {
+    scenario(|root| async move {
+        let (parent, child) = (root.process().await, root.process().await);
+        let user = root.user.clone();
+        let memory = root.memory(10).await;
+        assert_eq!(root.map(parent.handle, memory, PLACE, RW, 10).await.error(), None);
+        for option in [0, 1] {
+            user.method(child.handle, process::SHARE_RANGE, [parent.handle.0, PLACE + 3 * PAGE, 4 * PAGE, 0])
+                .option(option)
+                .ok()
+                .await;
+            // One of its own for data.
+            assert_eq!(root.usage(child.handle).await.used.mappings, 2);
+            for (first, pages, mapped) in [(0, 3, true), (2, 2, false), (6, 2, false), (7, 3, true)] {
+                let answer = root.map(child.handle, memory, PLACE + first * PAGE, RW, pages).await;
+                assert_eq!(answer.error().is_none(), mapped, "{first} {pages}");
+            }
+            user.method(child.handle, process::UNMAP, [PLACE, 10 * PAGE, 0, 0]).ok().await;
+        }
+    });
+}

@@ -489,3 +489,184 @@ fn a_long_message_is_moved_whole_although_the_copy_is_cut_in_pieces() {
         root.until_noted(&log, 2).await;
     });
 }
+
+#[test]
+fn a_senders_bad_page_fails_the_call_and_the_server_goes_on_waiting() {
+    scenario(|root| async move {
+        let pair = Pair::new(&root).await;
+        let log = Log::new();
+        let (gate, connection) = (pair.receiving, pair.sending);
+        let noted = log.clone();
+        root.start(Plan::new(&pair.server, "server").priority(20), |user| async move {
+            let message = user.receive(gate).room(DATA, 100).ok().await;
+            noted.note(format!("got {}", message.words[0]));
+            user.reply(message.request).ok().await;
+        })
+        .await;
+        let noted = log.clone();
+        root.start(Plan::new(&pair.client, "client").priority(10), |user| async move {
+            let answer = user.call(connection).word(1).send(0x7_0000, 50).await;
+            assert_eq!(answer.error(), Some(Error::BadAddress));
+            user.call(connection).word(2).send(DATA, 50).ok().await;
+            noted.note("answered");
+        })
+        .await;
+        root.until_noted(&log, 2).await;
+        log.assert(&["got 2", "answered"]);
+    });
+}
+
+#[test]
+fn receivers_parked_at_a_gate_that_dies_are_told() {
+    scenario(|root| async move {
+        let pair = Pair::new(&root).await;
+        let log = Log::new();
+        for _ in 0..3 {
+            let gate = pair.receiving;
+            let noted = log.clone();
+            let thread = root
+                .start(Plan::new(&pair.server, "server").priority(20), |user| async move {
+                    noted.note(format!("{:?}", user.receive(gate).await.error()));
+                    noted.note(format!("{:?}", user.receive(gate).await.error()));
+                })
+                .await;
+            root.until_state(thread, State::Receive).await;
+        }
+        root.destroy(pair.gate).await;
+        root.until_noted(&log, 6).await;
+        assert!(log.all(|note| note == "Some(Gone)" || note == "Some(BadHandle)"));
+    });
+}
+
+#[test]
+fn of_several_receivers_each_takes_a_message() {
+    scenario(|root| async move {
+        let pair = Pair::new(&root).await;
+        let log = Log::new();
+        let mut threads = Vec::new();
+        for number in 0..3 {
+            let gate = pair.receiving;
+            let noted = log.clone();
+            let thread = root
+                .start(Plan::new(&pair.server, "server").priority(20), |user| async move {
+                    let mut message = user.receive(gate).ok().await;
+                    loop {
+                        noted.note(format!("{number} serves"));
+                        let _ = user.compute(100_000).await;
+                        message = user.reply_and_receive(message.request, gate).ok().await;
+                    }
+                })
+                .await;
+            root.until_state(thread, State::Receive).await;
+            threads.push(thread);
+        }
+        for badge in 0..6 {
+            let connection = root.give_connection(&pair.client, pair.gate, badge).await;
+            root.start(Plan::new(&pair.client, "client").priority(10 + badge as u8), |user| async move {
+                user.call(connection).ok().await;
+            })
+            .await;
+        }
+        root.until_noted(&log, 6).await;
+        for thread in threads {
+            root.until_state(thread, State::Receive).await;
+        }
+        let figures = root.user.method(pair.gate, gate_method::INFORMATION, [0; 4]).ok().await;
+        assert_eq!((figures.words[0], figures.words[2]), (0, 0));
+    });
+}
+
+#[test]
+fn a_stronger_thread_does_not_wait_for_a_long_copy() {
+    scenario(|root| async move {
+        let pair = Pair::new(&root).await;
+        let pages = 4096;
+        let length = pages * abi::PAGE_SIZE;
+        for process in [&pair.client, &pair.server] {
+            let memory = root.memory(pages).await;
+            assert_eq!(
+                root.map(process.handle, memory, 0x50_0000_0000, access::READ | access::WRITE, pages).await.error(),
+                None
+            );
+        }
+        let log = Log::new();
+        let (gate, connection) = (pair.receiving, pair.sending);
+        let noted = log.clone();
+        root.start(Plan::new(&pair.server, "server").priority(10), |user| async move {
+            let message = user.receive(gate).ok().await;
+            noted.note("reads");
+            let read = user.read_request(message.request, 0, 0x50_0000_0000, length).ok().await;
+            assert_eq!(read.moved, length);
+            noted.note("has read");
+            user.reply(message.request).ok().await;
+        })
+        .await;
+        root.start(Plan::new(&pair.client, "client").priority(10), |user| async move {
+            user.call(connection).send(0x50_0000_0000, length).ok().await;
+        })
+        .await;
+        root.until_noted(&log, 1).await;
+        // A MiB is copied in 65 us of simulated time; 16 in a thousand.
+        let before = root.user.now();
+        root.sleep(50_000).await;
+        assert!(root.user.now() < before + 60_000, "woken {} ns late", root.user.now() - before - 50_000);
+        log.assert(&["reads"]);
+        root.until_noted(&log, 2).await;
+    });
+}
+
+#[test]
+fn a_caller_that_dies_during_a_copy_ends_it_with_the_count_moved() {
+    scenario(|root| async move {
+        let pair = Pair::new(&root).await;
+        let pages = 4096;
+        let length = pages * abi::PAGE_SIZE;
+        for process in [&pair.client, &pair.server] {
+            let memory = root.memory(pages).await;
+            assert_eq!(
+                root.map(process.handle, memory, 0x50_0000_0000, access::READ | access::WRITE, pages).await.error(),
+                None
+            );
+        }
+        let log = Log::new();
+        let (gate, connection) = (pair.receiving, pair.sending);
+        let noted = log.clone();
+        root.start(Plan::new(&pair.server, "server").priority(30), |user| async move {
+            let message = user.receive(gate).ok().await;
+            noted.note("reads");
+            let read = user.read_request(message.request, 0, 0x50_0000_0000, length).await;
+            assert_eq!(read.error(), Some(Error::Gone));
+            assert!(read.moved > 0 && read.moved < length && read.moved % 16384 == 0, "{}", read.moved);
+            noted.note("told");
+        })
+        .await;
+        root.start(Plan::new(&pair.client, "client").priority(10), |user| async move {
+            let _ = user.call(connection).send(0x50_0000_0000, length).await;
+        })
+        .await;
+        root.until_noted(&log, 1).await;
+        root.sleep(300_000).await;
+        root.destroy(pair.client.handle).await;
+        root.until_noted(&log, 2).await;
+    });
+}
+
+#[test]
+fn a_request_says_who_asked_and_how_strongly() {
+    scenario(|root| async move {
+        let pair = Pair::new(&root).await;
+        let connection = pair.sending;
+        root.start(Plan::new(&pair.client, "client").priority(17), |user| async move {
+            user.call(connection).ok().await;
+        })
+        .await;
+        let message = root.user.receive(pair.gate).ok().await;
+        let said = root.user.method(pair.gate, gate_method::REQUEST_INFORMATION, [message.request, 0, 0, 0]).ok().await;
+        assert_eq!(said.words[..2], [pair.client.identity, 17]);
+        root.user.reply(message.request).ok().await;
+        root.user
+            .method(pair.gate, gate_method::REQUEST_INFORMATION, [message.request, 0, 0, 0])
+            .fails(Error::Gone)
+            .await;
+    });
+}

@@ -345,3 +345,110 @@ fn priorities_are_capped_by_quota() {
         assert!(matches!(refused.error(), Some(abi::Error::QuotaExceeded)), "{refused:?}");
     });
 }
+
+#[test]
+fn a_deferred_requests_baton_rests_until_it_is_answered() {
+    scenario(|root| async move {
+        let pair = Pair::new(&root).await;
+        let log = Log::new();
+        let gate = pair.receiving;
+        let noted = log.clone();
+        let server = root
+            .start(Plan::new(&pair.server, "async").priority(20), |user| async move {
+                let strong = user.receive(gate).ok().await;
+                assert_eq!(strong.status().priority(), 40);
+                // It is put off: the server goes on at its own priority.
+                let weak = user.receive(gate).ok().await;
+                assert_eq!(weak.status().priority(), 30);
+                user.reply(weak.request).ok().await;
+                noted.note("weak replied");
+                let _ = user.compute(200_000).await;
+                noted.note("computed");
+                user.reply(strong.request).ok().await;
+                noted.note("strong replied");
+            })
+            .await;
+        root.until_state(server, State::Receive).await;
+        for (name, priority) in [("strong", 40), ("weak", 30), ("hog", 25)] {
+            let connection = root.give_connection(&pair.client, pair.gate, 1).await;
+            let noted = log.clone();
+            root.start(Plan::new(&pair.client, name).priority(priority), |user| async move {
+                if name == "hog" {
+                    let _ = user.compute(500_000).await;
+                } else {
+                    user.call(connection).ok().await;
+                }
+                noted.note(name);
+            })
+            .await;
+        }
+        root.until_noted(&log, 6).await;
+        // At 20 the server is behind the hog; the strong caller runs at once when it is answered.
+        log.assert(&["weak", "hog", "weak replied", "computed", "strong", "strong replied"]);
+    });
+}
+
+#[test]
+fn a_new_reserve_frees_a_server_that_is_stuck() {
+    scenario(|root| async move {
+        let pair = Pair::new(&root).await;
+        let log = Log::new();
+        let gate = pair.receiving;
+        let noted = log.clone();
+        let server = root
+            .start(Plan::new(&pair.server, "passive").priority(20), |user| async move {
+                let message = user.receive(gate).ok().await;
+                user.reply(message.request).ok().await;
+                noted.note("goes on");
+            })
+            .await;
+        root.until_state(server, State::Receive).await;
+        root.user.method(server.handle, abi::object::thread::SET_BATON, [0; 4]).ok().await;
+        let connection = pair.sending;
+        let client = root
+            .start(Plan::new(&pair.client, "client").priority(10), |user| async move {
+                user.call(connection).ok().await;
+            })
+            .await;
+        root.until_state(client, State::Dead).await;
+        root.sleep(50_000).await;
+        log.assert(&[]);
+        assert_eq!(root.state(server).await.state, State::Ready);
+        let reserve = root.baton(&pair.server, 15).await;
+        root.user.method(pair.gate, abi::object::gate::SET_RESERVE, [reserve.0, 0, 0, 0]).ok().await;
+        root.until_noted(&log, 1).await;
+    });
+}
+
+#[test]
+fn a_stuck_server_is_freed_by_the_next_caller() {
+    scenario(|root| async move {
+        let pair = Pair::new(&root).await;
+        let log = Log::new();
+        let gate = pair.receiving;
+        let noted = log.clone();
+        let server = root
+            .start(Plan::new(&pair.server, "passive").priority(20), |user| async move {
+                let message = user.receive(gate).ok().await;
+                user.reply(message.request).ok().await;
+                noted.note("helped");
+                let message = user.receive(gate).ok().await;
+                user.reply_and_receive(message.request, gate).await;
+            })
+            .await;
+        root.until_state(server, State::Receive).await;
+        root.user.method(server.handle, abi::object::thread::SET_BATON, [0; 4]).ok().await;
+        for name in ["first", "second"] {
+            let connection = root.give_connection(&pair.client, pair.gate, 1).await;
+            let noted = log.clone();
+            let client = root
+                .start(Plan::new(&pair.client, name).priority(10), |user| async move {
+                    user.call(connection).ok().await;
+                    noted.note(name);
+                })
+                .await;
+            root.until_state(client, State::Dead).await;
+        }
+        log.assert(&["first", "helped", "second"]);
+    });
+}

@@ -278,3 +278,28 @@ fn a_connection_made_for_a_caller_is_charged_to_it_if_it_allowed_it() {
         log.assert(&["None", "None", "done"]);
     });
 }
+
+#[test]
+fn when_the_system_has_none_left_the_asker_is_told_and_others_go_on() {
+    scenario(|root| async move {
+        let user = root.user.clone();
+        let before = root.usage(Handle::SELF_PROCESS).await.used;
+        // Two children may each have more than there is together with the other.
+        let mut handles = Vec::new();
+        let gate = root.own_gate();
+        let refused = loop {
+            let made = user.method(Handle::SELF_PROCESS, process::CREATE_PULSE, [gate.0, 1, 0, 0]).await;
+            if let Some(error) = made.error() {
+                break error;
+            }
+            handles.push(made.handle());
+            assert!(handles.len() < 10_000);
+        };
+        assert!(matches!(refused, Error::Exhausted | Error::QuotaExceeded), "{refused:?}");
+        for handle in handles {
+            root.destroy(handle).await;
+        }
+        assert_eq!(root.usage(Handle::SELF_PROCESS).await.used, before);
+        root.user.method(Handle::SELF_PROCESS, process::CREATE_PULSE, [gate.0, 1, 0, 0]).ok().await;
+    });
+}

@@ -347,3 +347,60 @@ fn registers_of_a_stopped_thread_can_be_read_and_written() {
         assert_eq!(user.load_word(scratch + 136).await & 0x3000, 0, "I/O privilege");
     });
 }
+
+#[test]
+fn a_stopped_receiver_keeps_its_caller_waiting_until_it_is_continued() {
+    scenario(|root| async move {
+        let pair = Pair::new(&root).await;
+        let (gate, connection) = (pair.receiving, pair.sending);
+        let log = Log::new();
+        let server = root
+            .start(Plan::new(&pair.server, "server").priority(20), |user| async move {
+                let message = user.receive(gate).ok().await;
+                user.reply(message.request).ok().await;
+            })
+            .await;
+        root.until_state(server, State::Receive).await;
+        root.user.method(server.handle, thread::STOP, [0; 4]).ok().await;
+        let noted = log.clone();
+        let client = root
+            .start(Plan::new(&pair.client, "client").priority(10), |user| async move {
+                user.call(connection).ok().await;
+                noted.note("answered");
+            })
+            .await;
+        root.until_state(client, State::Reply).await;
+        root.sleep(100_000).await;
+        log.assert(&[]);
+        root.user.method(server.handle, thread::CONTINUE, [0; 4]).ok().await;
+        root.until_noted(&log, 1).await;
+    });
+}
+
+#[test]
+fn a_sticky_interrupt_ends_a_receive_before_it_blocks_but_not_before_it_takes() {
+    scenario(|root| async move {
+        let pair = Pair::new(&root).await;
+        let (gate, connection) = (pair.receiving, pair.sending);
+        let log = Log::new();
+        let noted = log.clone();
+        let server = root
+            .start(Plan::new(&pair.server, "server").priority(20), |user| async move {
+                let _ = user.compute(300_000).await;
+                let message = user.receive(gate).flags(flags::INTERRUPTIBLE).ok().await;
+                noted.note("took");
+                user.reply(message.request).ok().await;
+                assert_eq!(user.receive(gate).flags(flags::INTERRUPTIBLE).await.error(), Some(Error::Interrupted));
+                noted.note("interrupted");
+            })
+            .await;
+        root.start(Plan::new(&pair.client, "client").priority(25), |user| async move {
+            user.call(connection).ok().await;
+        })
+        .await;
+        root.sleep(50_000).await;
+        interrupt(&root, server).await;
+        root.until_noted(&log, 2).await;
+        log.assert(&["took", "interrupted"]);
+    });
+}
