@@ -203,7 +203,10 @@ pub(crate) fn fcntl(task: &mut Task, [number, code, argument, ..]: [u64; 6]) -> 
         }
         code if command::OPEN_FILE_LOCKS.contains(&code) => Err(Errno::EINVAL),
         command::SET_OWNER | command::OWNER => Ok(0),
-        command::PIPE_SIZE | command::SET_PIPE_SIZE if file.mode & mode::TYPE == 0o1_0000 => Ok(65_536),
+        code @ (command::PIPE_SIZE | command::SET_PIPE_SIZE) if file.mode & mode::TYPE == 0o1_0000 => {
+            let code = code as u64;
+            ask(Buffers::new(), |buffers| file::control(file.handle(), code, argument, buffers, PROMPT)).map(|answer| answer.result)
+        }
         command::PIPE_SIZE | command::SET_PIPE_SIZE => Err(Errno::EBADF),
         _ => Err(Errno::EINVAL),
     }
