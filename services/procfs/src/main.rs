@@ -148,8 +148,10 @@ impl ProcessFiles {
                 }
             }
             Leaf::Limits => {
-                let limits: Result<Vec<_>, _> = (0..16).map(|resource| source.limit(node.pid, resource)).collect();
-                format::limits(&mut out, &limits?);
+                source.record(node.pid)?;
+                let limits: Vec<_> =
+                    (0..16).map(|resource| source.limit(node.pid, resource).unwrap_or((u64::MAX, u64::MAX))).collect();
+                format::limits(&mut out, &limits);
             }
         }
         Ok(out.into_bytes())
