@@ -142,7 +142,8 @@ impl ResourceManager for Port {
             self.uart.output.extend(&piece[..count]);
             taken += count;
         }
-        self.uart.service();
+        // Not only the output: what comes in meanwhile has no interrupt of its own any more, so whoever waits for it is told here.
+        self.progress();
         if taken == 0 && call.sent > 0 {
             // The one opener is a terminal that polls; nobody waits inside the driver for room.
             return Err(Errno::EAGAIN.into());
@@ -151,7 +152,7 @@ impl ResourceManager for Port {
     }
 
     fn sync(&mut self, call: &Call<'_>, _: &mut OpenFile<()>) -> Done {
-        self.uart.service();
+        self.progress();
         if self.uart.output.is_empty() {
             return Ok(());
         }
@@ -161,7 +162,7 @@ impl ResourceManager for Port {
     }
 
     fn poll(&mut self, call: &Call<'_>, _: &mut OpenFile<()>, wanted: u64) -> u64 {
-        self.uart.service();
+        self.progress();
         let mut ready = 0;
         if !self.uart.input.is_empty() {
             ready |= events::READABLE;
