@@ -92,6 +92,19 @@ pub struct World {
     idle_ns: Cell<u64>,
     steps: Cell<u64>,
     coverage: RefCell<BTreeMap<(u8, u16, u16), u64>>,
+    piece: Cell<Piece>,
+    largest_piece: Cell<Piece>,
+}
+
+/// What the kernel had the processor do between two looks at pending interrupts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Piece {
+    /// Bytes copied between spaces.
+    pub bytes: u64,
+    /// Pages mapped, unmapped or protected.
+    pub pages: u64,
+    /// Page-table frames taken back.
+    pub frames: u64,
 }
 
 impl fmt::Debug for World {
@@ -128,6 +141,8 @@ impl World {
             idle_ns: Cell::new(0),
             steps: Cell::new(0),
             coverage: RefCell::default(),
+            piece: Cell::default(),
+            largest_piece: Cell::default(),
         })
     }
 
@@ -152,6 +167,24 @@ impl World {
     #[must_use]
     pub fn steps(&self) -> u64 {
         self.steps.get()
+    }
+
+    /// The most that the kernel did without a look at pending interrupts, each figure for itself.
+    #[must_use]
+    pub fn largest_piece(&self) -> Piece {
+        self.largest_piece.get()
+    }
+
+    fn work(&self, add: impl FnOnce(&mut Piece)) {
+        let mut piece = self.piece.get();
+        add(&mut piece);
+        self.piece.set(piece);
+        let largest = self.largest_piece.get();
+        self.largest_piece.set(Piece {
+            bytes: largest.bytes.max(piece.bytes),
+            pages: largest.pages.max(piece.pages),
+            frames: largest.frames.max(piece.frames),
+        });
     }
 
     /// How often which exchange ended how: by operation, method (calls of objects) and error (0: none).
@@ -603,6 +636,7 @@ impl Machine for Processor {
 
     fn enter(&self, space: SpaceName, context: &SimulatedContext) -> Trap {
         let world = &self.world;
+        world.piece.take();
         world.steps.set(world.steps.get() + 1);
         loop {
             world.advance(1 + world.random.below(world.settings.step_ns));
@@ -625,6 +659,7 @@ impl Machine for Processor {
 
     fn idle(&self) -> Trap {
         let world = &self.world;
+        world.piece.take();
         loop {
             if let Some(trap) = world.due() {
                 world.record(Event::Trap { program: u32::MAX, trap });
@@ -648,6 +683,7 @@ impl Machine for Processor {
     }
 
     fn poll(&self) -> Option<Trap> {
+        self.world.piece.take();
         let trap = self.world.due()?;
         self.world.record(Event::Trap { program: u32::MAX, trap });
         Some(trap)
@@ -687,6 +723,7 @@ impl Machine for Processor {
         access: PageAccess,
         supply: &mut dyn FnMut() -> Option<Frame>,
     ) -> u64 {
+        self.world.work(|piece| piece.pages += pages);
         assert!(address.is_multiple_of(PAGE) && physical.is_multiple_of(PAGE), "map of {address:#x} to {physical:#x}");
         assert!(pages <= (abi::USER_END - address.min(abi::USER_END)) / PAGE, "map of {pages} pages at {address:#x}");
         let (start, end) = self.world.arena.get();
@@ -699,6 +736,7 @@ impl Machine for Processor {
     }
 
     fn unmap(&self, space: SpaceName, address: u64, pages: u64, supply: &mut dyn FnMut() -> Option<Frame>) -> bool {
+        self.world.work(|piece| piece.pages += pages);
         assert!(address.is_multiple_of(PAGE));
         self.with_tables(space, supply, |tables, supply| tables.unmap(address / PAGE, pages, supply))
     }
@@ -711,11 +749,13 @@ impl Machine for Processor {
         access: PageAccess,
         supply: &mut dyn FnMut() -> Option<Frame>,
     ) -> bool {
+        self.world.work(|piece| piece.pages += pages);
         assert!(address.is_multiple_of(PAGE));
         self.with_tables(space, supply, |tables, supply| tables.protect(address / PAGE, pages, access, supply))
     }
 
     fn release_table(&self, space: SpaceName) -> Option<Frame> {
+        self.world.work(|piece| piece.frames += 1);
         let frame = self
             .world
             .spaces
@@ -755,6 +795,7 @@ impl Machine for Processor {
             world.memory.write(write, bytes);
             moved += piece;
         }
+        world.work(|piece| piece.bytes += moved);
         world.advance(moved / 16);
         (moved, None)
     }

@@ -26,6 +26,12 @@ const PATIENCE: u64 = 2_000_000;
 /// The dearer invariants are checked every so many steps.
 const OBJECT_CHECKS: u64 = 61;
 
+/// Most that the kernel may do between two looks at pending interrupts: bytes copied, pages mapped and unmapped, page
+/// tables taken back.
+const BYTES: u64 = 32 * 1024;
+const PAGES: u64 = 16 * 512;
+const FRAMES_BACK: u64 = 64;
+
 /// As much of everything as scenarios need, and little enough to be used up.
 #[must_use]
 pub const fn capacities() -> Capacities {
@@ -103,6 +109,11 @@ impl Simulation {
             if steps.is_multiple_of(OBJECT_CHECKS) {
                 invariant::check_objects(&self.kernel, &self.world);
             }
+            let piece = self.world.largest_piece();
+            assert!(
+                piece.bytes <= BYTES && piece.pages <= PAGES && piece.frames <= FRAMES_BACK,
+                "too long without a look: {piece:?}"
+            );
             assert!(!self.world.is_hung(), "nothing can run, nothing will come, and the scenario is not done");
             steps += 1;
             assert!(steps < PATIENCE, "the scenario never ends");
