@@ -140,6 +140,15 @@ fn descriptors(task: &Task) -> Vec<Descriptor> {
 }
 
 fn replace(task: &mut Task, program: Program, environment: Vec<u8>) -> Outcome {
+    task.last_words = prepare(task, program, environment)?;
+    // Nothing is held any more but what the task holds: the child of a vfork shares its parent's heap and handles, and what
+    // it had here would stay with the parent for good.
+    image::commit(task.connection(), &task.last_words)?;
+    // The thread is gone when this works; the service answers nothing else.
+    Err(Errno::EAGAIN)
+}
+
+fn prepare(task: &mut Task, program: Program, environment: Vec<u8>) -> Result<Vec<u8>, Errno> {
     let mut random = [0; 16];
     system::random(task, &mut random)?;
     let arguments = Arguments {
@@ -166,7 +175,5 @@ fn replace(task: &mut Task, program: Program, environment: Vec<u8>) -> Outcome {
         descriptors: descriptors(task),
         ..Start::default()
     };
-    image::replace(task.connection(), program.file.handle(), &program.image, &arguments, &mut start)?;
-    // The thread is gone when this works; the service answers nothing else.
-    Err(Errno::EAGAIN)
+    image::prepare(task.connection(), program.file.handle(), &program.image, &arguments, &mut start)
 }

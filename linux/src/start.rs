@@ -69,6 +69,7 @@ fn begin(start: Start) {
         gate: None,
         child_tid: 0,
         vectors: None,
+        last_words: alloc::vec::Vec::new(),
     });
 }
 

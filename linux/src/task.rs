@@ -73,6 +73,8 @@ pub(crate) struct Task {
     pub(crate) child_tid: u64,
     /// Vector registers that a further task starts with.
     pub(crate) vectors: Option<Box<vector::Area>>,
+    /// What it says of its new image when it replaces the old one.
+    pub(crate) last_words: alloc::vec::Vec<u8>,
 }
 
 /// A gate of the task's own, and a pulse to it that servers are given.

@@ -163,6 +163,7 @@ fn sibling(task: &mut Task, wish: &Wish, block: *mut Block, process: Arc<Process
         gate: None,
         child_tid: if shares(flag::CHILD_SETTID) { wish.child_tid } else { 0 },
         vectors: Some(vectors),
+        last_words: alloc::vec::Vec::new(),
     };
     *child.frame() = frame;
     child.frame().answer(Ok(0));

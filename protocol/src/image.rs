@@ -661,23 +661,53 @@ pub fn replace(
     arguments: &Arguments,
     start: &mut Start,
 ) -> Result<(), Errno> {
+    let names = prepare(connection, file, image, arguments, start)?;
+    commit(connection, &names)
+}
+
+/// The first part of [`replace`], with all that can fail for want of anything: build the new image beside the old one. Gives
+/// what [`commit`] is to tell. The caller can free everything else before that.
+///
+/// # Errors
+/// Whatever went wrong; then the new image is given up.
+pub fn prepare(
+    connection: Handle,
+    file: Handle,
+    image: &Image,
+    arguments: &Arguments,
+    start: &mut Start,
+) -> Result<Vec<u8>, Errno> {
     process::exec_begin(connection, &mut Buffers::new(), Options::NONE).map_err(Failure::errno)?;
     let mut names = tool_name(&arguments.name);
     names.push(0);
     names.extend_from_slice(&arguments.arguments);
     names.truncate(64 << 10);
-    let done = build(connection, file, image, arguments, start).and_then(|()| {
-        insist(|| process::exec_commit(connection, TASK_ADDRESS, &mut Buffers::new().send(&names), Options::NONE))
-            .map_err(Failure::errno)
-    });
-    match done {
-        Ok(_) => Ok(()),
+    match build(connection, file, image, arguments, start) {
+        Ok(()) => Ok(names),
         Err(error) => {
-            // It is gone with the process, if it cannot be given up.
-            let _ = process::exec_abort(connection, &mut Buffers::new(), Options::NONE);
+            give_up(connection);
             Err(error)
         }
     }
+}
+
+/// The new image takes the old one's place.
+///
+/// # Errors
+/// The service refused; then the old image is as it was.
+pub fn commit(connection: Handle, names: &[u8]) -> Result<(), Errno> {
+    match insist(|| process::exec_commit(connection, TASK_ADDRESS, &mut Buffers::new().send(names), Options::NONE)) {
+        Ok(_) => Ok(()),
+        Err(failure) => {
+            give_up(connection);
+            Err(failure.errno())
+        }
+    }
+}
+
+fn give_up(connection: Handle) {
+    // What cannot be given up is gone with the process.
+    let _ = process::exec_abort(connection, &mut Buffers::new(), Options::NONE);
 }
 
 /// The name for tools: the last component, at most 15 bytes.

@@ -187,7 +187,7 @@ static void mark(void) {
 
 __attribute__((used, noreturn)) void begin(word *stack) {
     word count = stack[0];
-    program = (const char *)stack[1];
+    program = "/proc/self/exe";
     const char *what = count > 1 ? (const char *)stack[2] : "";
     if (what[0] == 0) measure();
     if (what[0] == 'm') mark();
