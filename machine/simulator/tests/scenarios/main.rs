@@ -8,6 +8,7 @@ mod message;
 mod priority;
 mod pulse;
 mod quota;
+mod stress;
 mod thread;
 mod time;
 
