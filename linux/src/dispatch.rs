@@ -34,7 +34,7 @@ pub(crate) unsafe extern "C" fn dispatch(task: *mut Task) {
     let outcome = match handler {
         Some(handler) => handler(task, arguments),
         None => {
-            system::report(task, number, None);
+            system::report(task, number);
             Err(Errno::ENOSYS)
         }
     };

@@ -13,6 +13,7 @@
 extern crate alloc;
 
 mod frame;
+mod names;
 mod numbered;
 mod numbers;
 mod paths;
@@ -24,7 +25,7 @@ macro_rules! modules {
 }
 
 modules! {
-    descriptor directory dispatch entry exec fault files futex heap identity locks memory message path pipe poll process
+    descriptor directory dispatch entry exec fault files futex heap identity locks memory message mounts path pipe poll process
     record_locks signal signal_frame start status system task thread time user_memory vector
 }
 

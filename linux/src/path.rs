@@ -5,12 +5,12 @@ use alloc::vec::Vec;
 
 use abi::Handle;
 use protocol::file::{self, REDIRECTS, Status};
-use protocol::process::NAME_SPACE;
 use protocol::{Errno, Failure};
-use runtime::{Buffers, OwnedHandle};
+use runtime::Buffers;
 
 use crate::descriptor::{self, OpenFile};
-use crate::message::{PROMPT, ask, errno, insist, slot};
+use crate::message::{PROMPT, ask, errno, insist};
+use crate::mounts::{Owner, owner};
 use crate::numbers::{AT_FDCWD, Outcome, mode};
 use crate::paths::{self, Own};
 use crate::task::Task;
@@ -60,23 +60,6 @@ fn limited(path: Vec<u8>) -> Result<Vec<u8>, Errno> {
 /// As [`from`], of a name in the program's memory.
 pub(crate) fn from_user(task: &Task, number: i32, address: u64) -> Result<Vec<u8>, Errno> {
     from(task, number, &user_memory::read_path(address)?)
-}
-
-/// An owner of a path.
-struct Owner {
-    mount: OwnedHandle,
-    consumed: usize,
-    number: u64,
-    more: bool,
-}
-
-fn owner(task: &Task, path: &[u8], skip: u64) -> Result<Owner, Failure> {
-    let slot = slot(task.connection()).map_err(Failure::Service)?;
-    let answer = insist(Buffers::new().send(path).take(slot.handle()), |buffers| {
-        protocol::path::resolve(NAME_SPACE, skip, buffers, PROMPT)
-    })?;
-    let consumed = path.len().min(answer.consumed as usize);
-    Ok(Owner { mount: slot, consumed, number: answer.mount, more: answer.more != 0 })
 }
 
 /// Do something with a path: `operate` gets the owner's connection, the rest of the path, and room for an answer or a redirect.

@@ -69,6 +69,7 @@ pub(crate) fn fork_with(task: &mut Task, child_tid: u64, stack: u64) -> Outcome 
         let _actions = actions.lock();
         let _break = process.program_break.lock();
         let _user = process.user.lock();
+        let _mounts = process.mounts.lock();
         heap::lock();
         let result = service::fork(
             task.connection(),
@@ -95,12 +96,14 @@ pub(crate) unsafe extern "C" fn begin_child(task: *mut Task) {
     task::forget_others(task);
     let pid = task::own_pid();
     let parent = &own.process;
+    parent.mounts.lock().forget();
     let process = Process {
         pid,
         connection: CONNECTION,
         user: crate::locks::Lock::new(*parent.user.lock()),
         program: parent.program.clone(),
         program_break: crate::locks::Lock::new(*parent.program_break.lock()),
+        mounts: Default::default(),
         reported: core::array::from_fn(|index| parent.reported[index].load(Ordering::Relaxed).into()),
         record_locks: AtomicBool::new(false),
         personality: parent.personality.load(Ordering::Relaxed).into(),
@@ -140,6 +143,8 @@ fn unlock_all(task: &Task) {
     unsafe { task.process.program_break.force_unlock() };
     // SAFETY: as above.
     unsafe { task.process.user.force_unlock() };
+    // SAFETY: as above.
+    unsafe { task.process.mounts.force_unlock() };
     heap::unlock();
 }
 

@@ -10,6 +10,7 @@ use protocol::{Errno, init, log as log_service};
 use runtime::Buffers;
 
 use crate::descriptor::{self, OpenFile};
+use crate::names;
 use crate::message::{PROMPT, ask, insist, slot};
 use crate::numbers::{Outcome, int, open};
 use crate::task::Task;
@@ -128,14 +129,14 @@ pub(crate) fn log_bytes(line: &[u8]) {
 }
 
 /// Name a call that is not there in the log, once per program.
-pub(crate) fn report(task: &Task, number: u64, name: Option<&str>) {
+pub(crate) fn report(task: &Task, number: u64) {
     let reported = &task.process.reported;
     let Some(word) = reported.get((number / 64) as usize) else { return };
     let bit = 1 << (number % 64);
     if word.fetch_or(bit, Ordering::Relaxed) & bit == 0 {
         let program = core::str::from_utf8(&task.process.program).unwrap_or("?");
         let pid = task.process.pid;
-        log(format_args!("{program} [{pid}]: system call {number} ({}) is not there", name.unwrap_or("unknown")));
+        log(format_args!("{program} [{pid}]: system call {number} ({}) is not there", names::missing(number)));
     }
 }
 

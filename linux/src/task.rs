@@ -23,6 +23,7 @@ use crate::entry::Block;
 use crate::frame::{AlternateStack, Frame};
 use crate::locks::Lock;
 use crate::message::make;
+use crate::mounts::Mounts;
 use crate::signal::Actions;
 use crate::vector;
 
@@ -34,6 +35,8 @@ pub(crate) struct Process {
     pub(crate) user: Lock<User>,
     /// Path of the program's file.
     pub(crate) program: Vec<u8>,
+    /// Whose paths are, as far as known.
+    pub(crate) mounts: Lock<Mounts>,
     /// Where `brk` starts, and where it is.
     pub(crate) program_break: Lock<(u64, u64)>,
     /// Calls named in the log already.

@@ -17,8 +17,9 @@ crate::protocol! {
     name: "path", uuid: 0x6261_746f_6e00_4000_8000_0000_0000_0002, version: 1;
 
     /// The owner of the path in the send bytes. `skip`: how many better candidates said "not mine". Answer: its mount connection in the
-    /// first taken slot, how many bytes of the path are the prefix (and the slash behind it), the mount's number and whether further candidates follow (1).
-    1 Resolve resolve(skip) -> (consumed, mount, more);
+    /// first taken slot, how many bytes of the path are the prefix (and the slash behind it), the mount's number, whether further candidates follow (1), and
+    /// `alone`: bytes of the path's shortest part below which nothing else is mounted, so that whatever lies there has the same candidates (0: it has none).
+    1 Resolve resolve(skip) -> (consumed, mount, more, alone);
     /// Mount: the send bytes are the prefix, the passed handle is the owner's mount connection. `after`: 0 in front of equal prefixes, 1 behind. Answer: the mount's number.
     2 Mount mount(after) -> (mount);
     /// Remove a mount by number.

@@ -176,24 +176,28 @@ pub struct Buffers<'a> {
 impl<'a> Buffers<'a> {
     /// Nothing.
     #[must_use]
+    #[inline]
     pub fn new() -> Self {
         Self::default()
     }
 
     /// Send these bytes, after those named before.
     #[must_use]
+    #[inline]
     pub fn send(self, bytes: &'a [u8]) -> Self {
         self.send_raw(bytes.as_ptr() as u64, bytes.len() as u64)
     }
 
     /// Let arriving bytes go here, after what was named before.
     #[must_use]
+    #[inline]
     pub fn receive(self, bytes: &'a mut [u8]) -> Self {
         self.receive_raw(bytes.as_mut_ptr() as u64, bytes.len() as u64)
     }
 
     /// Send bytes named by address. The kernel checks that they are the caller's.
     #[must_use]
+    #[inline]
     pub fn send_raw(mut self, address: u64, length: u64) -> Self {
         if let Some(segment) = self.envelope.send.get_mut(usize::from(self.envelope.send_count)) {
             *segment = Segment { address, length };
@@ -205,6 +209,7 @@ impl<'a> Buffers<'a> {
     /// Let arriving bytes go to an address. For memory that no Rust reference names, such as that of a program whose
     /// personality is calling; the kernel checks that it is the caller's and writable.
     #[must_use]
+    #[inline]
     pub fn receive_raw(mut self, address: u64, length: u64) -> Self {
         if let Some(segment) = self.envelope.receive.get_mut(usize::from(self.envelope.receive_count)) {
             *segment = Segment { address, length };
@@ -215,6 +220,7 @@ impl<'a> Buffers<'a> {
 
     /// Pass a copy of a handle.
     #[must_use]
+    #[inline]
     pub fn give(mut self, handle: Handle, rights: Rights) -> Self {
         if let Some(gift) = self.envelope.give.get_mut(usize::from(self.envelope.give_count)) {
             *gift = Gift { handle, rights, reserved: 0 };
@@ -225,6 +231,7 @@ impl<'a> Buffers<'a> {
 
     /// Let an arriving handle go into this reserved slot.
     #[must_use]
+    #[inline]
     pub fn take(mut self, slot: Handle) -> Self {
         if let Some(place) = self.envelope.take.get_mut(usize::from(self.envelope.take_count)) {
             *place = slot;
@@ -252,9 +259,11 @@ const fn operation(operation: Operation, flags: u64) -> u64 {
     operation as u64 | flags
 }
 
+/// Where the envelope is; 0 for one with nothing in it, which the kernel then need not read.
 #[inline]
 fn address_of(buffers: &Buffers<'_>) -> u64 {
-    &raw const buffers.envelope as u64
+    let Envelope { send_count, receive_count, give_count, take_count, .. } = buffers.envelope;
+    if send_count | receive_count | give_count | take_count == 0 { 0 } else { &raw const buffers.envelope as u64 }
 }
 
 #[inline]

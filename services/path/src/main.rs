@@ -119,9 +119,11 @@ fn react(spaces: &mut Spaces, gate: Handle, delivery: &mut Delivery<'_>) -> Resu
     match Request::decode(received.message.label, received.message.words).ok_or(Errno::ENOSYS)? {
         Request::Resolve { skip } => {
             let skip = usize::try_from(skip).map_err(|_| Errno::ENOENT)?;
-            let (mount, consumed, more) = spaces.find(received.badge)?.resolve(text, skip).ok_or(Errno::ENOENT)?;
+            let space = spaces.find(received.badge)?;
+            let alone = space.alone(text) as u64;
+            let (mount, consumed, more) = space.resolve(text, skip).ok_or(Errno::ENOENT)?;
             let (consumed, more) = (consumed as u64, u64::from(more));
-            let reply: Reply = answer::Resolve { consumed, mount: mount.number, more, ..Default::default() }.into();
+            let reply: Reply = answer::Resolve { consumed, mount: mount.number, more, alone, ..Default::default() }.into();
             Ok(Reaction::Give {
                 message: Message::new(reply.label, reply.words),
                 handle: mount.owner.handle(),

@@ -92,6 +92,18 @@ impl<T: Clone> Space<T> {
         Some((mount, length, candidates.next().is_some()))
     }
 
+    /// Bytes of the shortest part of `path`, in whole components, strictly below which nothing is mounted; 0 if there is none.
+    pub(crate) fn alone(&self, path: &[u8]) -> usize {
+        let names = |path| components(path).map(|(component, _)| component);
+        // Of each mount: the components that it has in common with the path, and one more if it goes on differently.
+        let least = self.0.iter().map(|mount| {
+            let common = names(&mount.prefix).zip(names(path)).take_while(|(one, other)| one == other).count();
+            common + usize::from(names(&mount.prefix).nth(common).is_some())
+        });
+        let least = least.max().unwrap_or(0).max(1);
+        components(path).nth(least - 1).map_or(0, |(_, end)| end)
+    }
+
     /// Names of what is mounted directly below a path, each once, each with a zero byte behind it.
     pub(crate) fn children(&self, path: &[u8]) -> Vec<u8> {
         let above = normalized(path);
@@ -167,6 +179,22 @@ mod tests {
         assert_eq!(resolve(&space, "//dev/.//null", 0), Some(("device", 6, true)));
         assert_eq!(resolve(&space, "/dev/tty/x", 1), Some(("device", 5, true)));
         assert_eq!(resolve(&space, "/dev/tty/x", 3), None);
+    }
+
+    #[test]
+    fn the_part_below_which_nothing_is_mounted_is_told() {
+        let space = space(&[("/", "root"), ("/dev", "device"), ("/dev/tty", "console"), ("/a/b/c", "deep")]);
+        let alone = |path: &'static str| &path[..space.alone(path.as_bytes())];
+        assert_eq!(alone("/tmp/x/y"), "/tmp");
+        assert_eq!(alone("/tmp"), "/tmp");
+        assert_eq!(alone("/"), "");
+        assert_eq!(alone("/dev"), "");
+        assert_eq!(alone("/dev/null"), "/dev/null");
+        assert_eq!(alone("/dev/tty/x"), "/dev/tty");
+        assert_eq!(alone("/device/x"), "/device");
+        assert_eq!(alone("/a/b"), "");
+        assert_eq!(alone("/a/b/c/d"), "/a/b/c");
+        assert_eq!(alone("/a/x/y"), "/a/x");
     }
 
     #[test]
