@@ -30,11 +30,11 @@ pub(crate) const SHARE: abi::Quota = abi::Quota {
 };
 
 impl Server {
-    /// An empty space for a process.
-    pub(crate) fn new_space(&mut self, pid: u32) -> Result<(u64, Space), Errno> {
+    /// An empty space for a process, with this share of kernel objects.
+    pub(crate) fn new_space(&mut self, pid: u32, share: abi::Quota) -> Result<(u64, Space), Errno> {
         let id = next_id();
-        let process = kernel::create_process(u64::from(pid) | id << 32, &SHARE).map_err(|_| Errno::EAGAIN)?;
-        Ok((id, Space::new(process, SHARE)))
+        let process = kernel::create_process(u64::from(pid) | id << 32, &share).map_err(|_| Errno::EAGAIN)?;
+        Ok((id, Space::new(process, share)))
     }
 
     /// `ExecBegin`.
@@ -46,7 +46,7 @@ impl Server {
         let process = self.table.process(pid).ok_or(Errno::ESRCH)?;
         let (name_space, old) = (process.name_space, process.space);
         let epoch = process.epoch;
-        let (id, space) = self.new_space(pid)?;
+        let (id, space) = self.new_space(pid, SHARE)?;
         self.spaces.insert(id, space);
         let result = self.begin_image(pid, id, name_space, old);
         // The old connection stays the one that counts until `ExecCommit`.

@@ -4,6 +4,7 @@ use abi::{Handle, Rights};
 use protocol::process::NAME_SPACE;
 use protocol::Errno;
 
+use crate::exec::SHARE;
 use crate::kernel;
 use crate::server::{Call, Outcome, Server, badge};
 use crate::space::Space;
@@ -41,7 +42,10 @@ impl Server {
     fn copy_process(&mut self, pid: u32, child: u32, handles: &[u8], start: [u64; 4]) -> Result<(), Errno> {
         let source = self.space_of(pid)?;
         let spare = self.spare(pid);
-        let (id, mut space) = self.new_space(child)?;
+        let parent = self.spaces.get(&source).ok_or(Errno::ESRCH)?;
+        // Like the parent's, but for the threads: what that needed, the copy needs.
+        let share = abi::Quota { threads: SHARE.threads, batons: SHARE.batons, ..parent.quota };
+        let (id, mut space) = self.new_space(child, share)?;
         if let Some(process) = self.table.process_mut(child) {
             process.space = id;
         }

@@ -92,13 +92,14 @@ impl Space {
 
     /// Do what may need more kernel objects than the process has; give it more if that is why it fails.
     pub(crate) fn with_quota<T>(&mut self, mut attempt: impl FnMut(Handle) -> Result<T, Error>) -> Result<T, Error> {
-        match attempt(self.process) {
-            Err(Error::QuotaExceeded) => {
-                self.enlarge()?;
-                attempt(self.process)
+        // Each time half as much again: a few times are enough for anything.
+        for _ in 0..12 {
+            match attempt(self.process) {
+                Err(Error::QuotaExceeded) => self.enlarge()?,
+                result => return result,
             }
-            result => result,
         }
+        Err(Error::QuotaExceeded)
     }
 
     /// More of whatever is nearly used up.
@@ -114,6 +115,11 @@ impl Space {
         grow(&mut quota.pages, used.pages, 4);
         grow(&mut quota.threads, used.threads, 4);
         grow(&mut quota.batons, used.batons, 4);
+        if quota == self.quota {
+            // It was one step that needed several.
+            quota.mappings += (quota.mappings / 2).max(64);
+            quota.pages += (quota.pages / 4).max(4);
+        }
         kernel::set_quota(self.process, &quota)?;
         self.quota = quota;
         Ok(())
