@@ -591,16 +591,31 @@ enum Then {
 }
 
 impl Outcome {
-    const fn plain(reply: Reply) -> Self {
-        Self::with(reply, Data::NONE)
+    const NONE: Self =
+        Self { reply: Reply::DONE, data: Data::NONE, gifts: [(Handle::NONE, Rights::NONE); 2], then: Then::Nothing };
+
+    /// Success, with nothing to say. Only what counts is written: this is done for every message.
+    fn clear(&mut self) {
+        self.reply = Reply::DONE;
+        self.data.clear();
+        self.gifts = Self::NONE.gifts;
+        self.then = Then::Nothing;
     }
 
-    const fn with(reply: Reply, data: Data) -> Self {
-        Self { reply, data, gifts: [(Handle::NONE, Rights::NONE); 2], then: Then::Nothing }
+    fn say(&mut self, reply: Reply) -> Done {
+        self.reply = reply;
+        Ok(())
     }
 
-    fn buffers<'a>(&self) -> Buffers<'a> {
-        let mut buffers = Buffers::new();
+    fn lend(&mut self, reply: Reply, data: Data) -> Done {
+        self.reply = reply;
+        self.data = data;
+        Ok(())
+    }
+
+    /// What goes with the answer, added to what else is in `buffers`.
+    #[inline(always)]
+    fn fill<'a>(&self, mut buffers: Buffers<'a>) -> Buffers<'a> {
         for segment in self.data.segments() {
             buffers = buffers.send_raw(segment.address, segment.length);
         }
@@ -612,16 +627,14 @@ impl Outcome {
         buffers
     }
 
+    fn message(&self) -> Message {
+        Message::new(self.reply.label, self.reply.words)
+    }
+
     fn close_gifts(&self) {
         for (handle, _) in self.gifts {
             handles::close(handle);
         }
-    }
-}
-
-impl From<Reply> for Outcome {
-    fn from(reply: Reply) -> Self {
-        Self::plain(reply)
     }
 }
 
@@ -674,48 +687,46 @@ impl<M: ResourceManager> Server<M> {
     pub fn serve(mut self) -> Error {
         let mut bytes = [0; AT_ONCE];
         let mut slot = Handle::NONE;
-        // A request to answer together with the next receive.
-        let mut answer: Option<(u64, Outcome)> = None;
+        let mut outcome = Outcome::NONE;
+        // The request that `outcome` answers, together with the next receive; 0: none.
+        let mut answering = 0;
         loop {
             if slot.is_none() {
                 // Without a slot, messages that pass a handle fail on their sender's side; others still work.
                 slot = handles::reserve().unwrap_or(Handle::NONE);
             }
-            let received = if let Some((request, outcome)) = answer.take() {
-                let mut buffers = outcome.buffers().receive(&mut bytes);
-                if !slot.is_none() {
-                    buffers = buffers.take(slot);
-                }
-                let message = Message::new(outcome.reply.label, outcome.reply.words);
-                match runtime::reply_and_receive(request, message, &mut buffers, self.gate, Options::NONE) {
-                    Ok(received) => {
-                        self.answered(outcome.then);
-                        received
-                    }
-                    Err(error) => {
-                        refuse(request, error);
-                        continue;
-                    }
-                }
+            let mut buffers = Buffers::new().receive(&mut bytes);
+            if !slot.is_none() {
+                buffers = buffers.take(slot);
+            }
+            let request = core::mem::replace(&mut answering, 0);
+            let received = if request == 0 {
+                runtime::receive(self.gate, &mut buffers, Options::NONE)
             } else {
-                let mut buffers = Buffers::new().receive(&mut bytes);
-                if !slot.is_none() {
-                    buffers = buffers.take(slot);
-                }
-                match runtime::receive(self.gate, &mut buffers, Options::NONE) {
-                    Ok(received) => received,
-                    // A sender whose buffer is missing must not end the server.
-                    Err(Error::LenderFault | Error::Interrupted | Error::BadGift | Error::NoSlot) => continue,
-                    Err(error) => return error,
-                }
+                buffers = outcome.fill(buffers);
+                let message = outcome.message();
+                runtime::reply_and_receive(request, message, &mut buffers, self.gate, Options::NONE)
             };
+            let received = match received {
+                Ok(received) => received,
+                Err(error) if request != 0 => {
+                    refuse(request, error);
+                    continue;
+                }
+                // A sender whose buffer is missing must not end the server.
+                Err(Error::LenderFault | Error::Interrupted | Error::BadGift | Error::NoSlot) => continue,
+                Err(error) => return error,
+            };
+            if request != 0 {
+                self.answered(outcome.then);
+            }
             let passed =
                 if received.status.handles() > 0 { core::mem::replace(&mut slot, Handle::NONE) } else { Handle::NONE };
             if received.is_pulse() {
                 handles::close(passed);
                 self.event(&received);
-            } else {
-                answer = self.request(&received, &bytes, passed);
+            } else if self.request(&received, &bytes, passed, &mut outcome) {
+                answering = received.request;
             }
             while let Some(late) = self.manager.opened_later() {
                 self.finish_open(late);
@@ -760,55 +771,67 @@ impl<M: ResourceManager> Server<M> {
         }
     }
 
-    /// Handle a request. What comes back is answered with the next receive.
-    fn request(&mut self, received: &Received, bytes: &[u8; AT_ONCE], passed: Handle) -> Option<(u64, Outcome)> {
-        let mut long = core::mem::take(&mut self.scratch.long);
-        let bytes = at_once(received, bytes, &mut long);
-        let outcome = match bytes {
-            Ok(bytes) => {
-                let call = Call {
-                    request: received.request,
-                    badge: received.badge,
-                    identity: received.identity,
-                    sent: received.sent as usize,
-                    room: received.room as usize,
-                    priority: received.status.priority(),
-                    bytes,
-                    passed: Cell::new(passed),
-                };
-                let outcome = self.dispatch(&call, received.message);
-                handles::close(call.passed.take());
-                outcome
-            }
+    /// Handle a request. Whether `outcome` is to be answered with the next receive.
+    fn request(&mut self, received: &Received, bytes: &[u8; AT_ONCE], passed: Handle, outcome: &mut Outcome) -> bool {
+        let sent = received.sent as usize;
+        let ready = (received.moved as usize).min(AT_ONCE);
+        let mut call = Call {
+            request: received.request,
+            badge: received.badge,
+            identity: received.identity,
+            sent,
+            room: received.room as usize,
+            priority: received.status.priority(),
+            bytes: &bytes[..ready],
+            passed: Cell::new(passed),
+        };
+        outcome.clear();
+        let done = if received.badge & OPEN_FILE != 0 || sent <= ready {
+            self.dispatch(&call, received.message, outcome)
+        } else {
+            // A long path.
+            let mut long = core::mem::take(&mut self.scratch.long);
+            let done = whole(received.request, sent, &mut long).and_then(|bytes| {
+                call.bytes = bytes;
+                self.dispatch(&call, received.message, outcome)
+            });
+            // What the call still holds is closed before its bytes go back.
+            handles::close(call.passed.take());
+            self.scratch.long = long;
+            return self.settle(received.request, done, outcome);
+        };
+        handles::close(call.passed.take());
+        self.settle(received.request, done, outcome)
+    }
+
+    fn settle(&mut self, request: u64, done: Done, outcome: &mut Outcome) -> bool {
+        match done {
+            Ok(()) => {}
+            Err(Refusal::Later) => return false,
             Err(refusal) => {
-                handles::close(passed);
-                Err(refusal)
+                outcome.clear();
+                outcome.reply = match refusal {
+                    Refusal::Error(errno) => Reply::error(errno),
+                    Refusal::Redirect { path, which } => {
+                        self.scratch.path = path;
+                        outcome.data = Data::of(&self.scratch.path);
+                        Reply::redirect(self.scratch.path.len() as u64, which)
+                    }
+                    _ => Reply::RETRY,
+                };
             }
-        };
-        self.scratch.long = long;
-        let outcome = match outcome {
-            Ok(outcome) => outcome,
-            Err(Refusal::Later) => return None,
-            Err(Refusal::Error(errno)) => Reply::error(errno).into(),
-            Err(Refusal::Retry) => Reply::RETRY.into(),
-            Err(Refusal::Redirect { path, which }) => {
-                self.scratch.path = path;
-                let data = Data::of(&self.scratch.path);
-                Outcome::with(Reply::redirect(data.len() as u64, which), data)
-            }
-        };
-        match outcome.then {
-            Then::CloseGifts => self.answer_with_gifts(received.request, &outcome),
-            Then::Deliver { lazily: false, .. } => self.answer_now(received.request, &outcome),
-            _ => return Some((received.request, outcome)),
         }
-        None
+        match outcome.then {
+            Then::CloseGifts => self.answer_with_gifts(request, outcome),
+            Then::Deliver { lazily: false, .. } => self.answer_now(request, outcome),
+            _ => return true,
+        }
+        false
     }
 
     /// Answer before receiving, as somebody may wait for what follows.
     fn answer_now(&mut self, request: u64, outcome: &Outcome) {
-        let message = Message::new(outcome.reply.label, outcome.reply.words);
-        match runtime::reply(request, message, &outcome.buffers()) {
+        match runtime::reply(request, outcome.message(), &outcome.fill(Buffers::new())) {
             Ok(_) => self.answered(outcome.then),
             Err(error) => refuse(request, error),
         }
@@ -816,8 +839,7 @@ impl<M: ResourceManager> Server<M> {
 
     /// Answer before receiving: as long as we hold a handle to a connection too, its last close cannot be seen.
     fn answer_with_gifts(&mut self, request: u64, outcome: &Outcome) {
-        let message = Message::new(outcome.reply.label, outcome.reply.words);
-        if let Err(error) = runtime::reply(request, message, &outcome.buffers()) {
+        if let Err(error) = runtime::reply(request, outcome.message(), &outcome.fill(Buffers::new())) {
             refuse(request, error);
         }
         // If nobody took the connection, closing our handle brings the notice that closes the file.
@@ -825,27 +847,23 @@ impl<M: ResourceManager> Server<M> {
     }
 
     fn finish_open(&mut self, late: OpenedLater<M::File>) {
-        let outcome = match late.result {
-            Ok(opened) => self.install(late.request, opened),
-            Err(errno) => Err(errno.into()),
+        let mut outcome = Outcome::NONE;
+        let done = match late.result {
+            Ok(opened) => self.install(late.request, opened, &mut outcome),
+            Err(errno) => Err(errno),
         };
-        match outcome {
-            Ok(outcome) => self.answer_with_gifts(late.request, &outcome),
-            Err(refusal) => {
-                let errno = match refusal {
-                    Refusal::Error(errno) => errno,
-                    _ => Errno::EIO,
-                };
+        match done {
+            Ok(()) => self.answer_with_gifts(late.request, &outcome),
+            Err(errno) => {
                 complete_plain(late.request, Reply::error(errno));
             }
         }
     }
 
     /// Make the connections for what was opened.
-    fn install(&mut self, request: u64, opened: Opened<M::File>) -> Result<Outcome, Refusal> {
-        let mut outcome = Outcome::plain(
-            file::answer::Open { mode: u64::from(opened.mode), features: opened.features, ..Default::default() }.into(),
-        );
+    fn install(&mut self, request: u64, opened: Opened<M::File>, outcome: &mut Outcome) -> Result<(), Errno> {
+        outcome.reply =
+            file::answer::Open { mode: u64::from(opened.mode), features: opened.features, ..Default::default() }.into();
         outcome.then = Then::CloseGifts;
         let mut refused = None;
         let both = [Some((opened.file, opened.flags)), opened.second];
@@ -869,30 +887,30 @@ impl<M: ResourceManager> Server<M> {
             }
         }
         match refused {
-            None => Ok(outcome),
+            None => Ok(()),
             Some(errno) => {
                 outcome.close_gifts();
-                Err(errno.into())
+                Err(errno)
             }
         }
     }
 
-    fn dispatch(&mut self, call: &Call<'_>, message: Message) -> Result<Outcome, Refusal> {
+    fn dispatch(&mut self, call: &Call<'_>, message: Message, out: &mut Outcome) -> Done {
         let request = Request::decode(message.label, message.words);
         if call.badge & OPEN_FILE == 0 {
             return match request {
-                Some(request) if message.label < FIRST_OPEN_LABEL => self.dispatch_path(call, request),
+                Some(request) if message.label < FIRST_OPEN_LABEL => self.dispatch_path(call, request, out),
                 _ => {
                     let (reply, data) = self.manager.other(call, message.label, message.words)?;
-                    Ok(Outcome::with(reply, data))
+                    out.lend(reply, data)
                 }
             };
         }
         let request = request.ok_or(Errno::ENOSYS)?;
-        self.dispatch_open(call, request)
+        self.dispatch_open(call, request, out)
     }
 
-    fn dispatch_path(&mut self, call: &Call<'_>, request: Request) -> Result<Outcome, Refusal> {
+    fn dispatch_path(&mut self, call: &Call<'_>, request: Request, out: &mut Outcome) -> Done {
         let bytes = call.bytes();
         let manager = &mut self.manager;
         match request {
@@ -900,11 +918,11 @@ impl<M: ResourceManager> Server<M> {
                 let path = path(bytes)?;
                 let open = owned(flags, mode, owner);
                 let opened = manager.open(call, path, &open)?;
-                return self.install(call.request, opened);
+                self.install(call.request, opened, out)?;
             }
             Request::Stat { follow } => {
                 self.scratch.status = manager.status(call, path(bytes)?, follow != 0)?;
-                return Ok(self.lent_status(call));
+                out.data = lent(&raw const self.scratch.status, call);
             }
             Request::Unlink { directory } => manager.unlink(call, path(bytes)?, directory != 0)?,
             Request::MakeDirectory { mode, owner } => {
@@ -922,7 +940,7 @@ impl<M: ResourceManager> Server<M> {
             }
             Request::ReadLink {} => {
                 let target = manager.read_link(call, path(bytes)?)?;
-                return Ok(Outcome::with(Reply::ok([target.len() as u64, 0, 0, 0]), target));
+                return out.lend(Reply::ok([target.len() as u64, 0, 0, 0]), target);
             }
             Request::Rename { first_length, flags } => {
                 let (old, new) = split(bytes, first_length)?;
@@ -945,14 +963,14 @@ impl<M: ResourceManager> Server<M> {
             Request::Truncate { length } => manager.truncate(call, path(bytes)?, file_size(length)?)?,
             Request::FileSystem {} => {
                 self.scratch.figures = manager.file_system(call)?.to_words();
-                return Ok(self.lent_figures(call));
+                out.data = lent(&raw const self.scratch.figures, call);
             }
             _ => return Err(Errno::EBADF.into()),
         }
-        Ok(Reply::DONE.into())
+        Ok(())
     }
 
-    fn dispatch_open(&mut self, call: &Call<'_>, request: Request) -> Result<Outcome, Refusal> {
+    fn dispatch_open(&mut self, call: &Call<'_>, request: Request, out: &mut Outcome) -> Done {
         let Self { manager, files, scratch, .. } = self;
         // Opened before this program was started again: what it named is lost.
         let open = files.find(call.badge).ok_or(Errno::EIO)?;
@@ -972,7 +990,7 @@ impl<M: ResourceManager> Server<M> {
                 }
                 let at = place(offset, open.position, seeks)?;
                 let data = manager.read(call, open, at, wait(flags, open))?;
-                let then = match (seeks, offset) {
+                out.then = match (seeks, offset) {
                     (true, AT_POSITION) if !data.is_empty() => {
                         Then::Advance { badge: call.badge, position: at.saturating_add(data.len() as u64) }
                     }
@@ -981,7 +999,7 @@ impl<M: ResourceManager> Server<M> {
                     }
                     _ => Then::Nothing,
                 };
-                Ok(Outcome { then, ..Outcome::with(Reply::ok([data.len() as u64, 0, 0, 0]), data) })
+                out.lend(Reply::ok([data.len() as u64, 0, 0, 0]), data)
             }
             Request::Write { offset, flags } => {
                 if !writable {
@@ -1000,7 +1018,7 @@ impl<M: ResourceManager> Server<M> {
                     // What was written stays written, whether or not its writer lives to hear of it.
                     open.position = at.saturating_add(count as u64);
                 }
-                Ok(Reply::ok([count as u64, 0, 0, 0]).into())
+                out.say(Reply::ok([count as u64, 0, 0, 0]))
             }
             Request::Seek { offset, whence } => {
                 if !seeks {
@@ -1008,18 +1026,18 @@ impl<M: ResourceManager> Server<M> {
                 }
                 let position = seek(manager, open, offset, whence)?;
                 open.position = position;
-                Ok(Reply::ok([position, 0, 0, 0]).into())
+                out.say(Reply::ok([position, 0, 0, 0]))
             }
             Request::StatOpen {} => {
                 scratch.status = manager.status_open(call, open)?;
-                Ok(self.lent_status(call))
+                out.lend(Reply::DONE, lent(&raw const scratch.status, call))
             }
             Request::TruncateOpen { length } => {
                 if !writable {
                     return Err(Errno::EINVAL.into());
                 }
                 manager.truncate_open(call, open, file_size(length)?)?;
-                Ok(Reply::DONE.into())
+                Ok(())
             }
             Request::ReadDirectory {} => {
                 let before = open.position;
@@ -1031,26 +1049,24 @@ impl<M: ResourceManager> Server<M> {
                     return Err(Errno::EINVAL.into());
                 }
                 let used = records.used();
-                Ok(Outcome {
-                    then: Then::Advance { badge: call.badge, position: after },
-                    ..Outcome::with(Reply::ok([used as u64, 0, 0, 0]), Data::of(&scratch.records[..used]))
-                })
+                out.then = Then::Advance { badge: call.badge, position: after };
+                out.lend(Reply::ok([used as u64, 0, 0, 0]), Data::of(&scratch.records[..used]))
             }
-            Request::Flags {} => Ok(Reply::ok([open.flags, 0, 0, 0]).into()),
+            Request::Flags {} => out.say(Reply::ok([open.flags, 0, 0, 0])),
             Request::SetFlags { flags } => {
                 open.flags = open.flags & !open_flags::SETTABLE | flags & open_flags::SETTABLE;
-                Ok(Reply::DONE.into())
+                Ok(())
             }
-            Request::Sync { .. } => manager.sync(call, open).map(|()| Reply::DONE.into()),
+            Request::Sync { .. } => manager.sync(call, open),
             Request::Poll { events } => {
                 let ready = manager.poll(call, open, events);
-                Ok(Reply::ok([ready, 0, 0, 0]).into())
+                out.say(Reply::ok([ready, 0, 0, 0]))
             }
             Request::Control { command, argument } => {
                 scratch.output = Output::new();
                 let result = manager.control(call, open, command, argument, &mut scratch.output)?;
                 let data = Data::for_call(call, scratch.output.bytes());
-                Ok(Outcome::with(Reply::ok([result, 0, 0, 0]), data))
+                out.lend(Reply::ok([result, 0, 0, 0]), data)
             }
             Request::Lock { operation, owner } => {
                 let operation = match operation {
@@ -1072,11 +1088,11 @@ impl<M: ResourceManager> Server<M> {
                 manager.lock(call, open, operation, owner, &mut scratch.lock)?;
                 let data =
                     if operation == LockOperation::Test { lent(&raw const scratch.lock, call) } else { Data::new() };
-                Ok(Outcome::with(Reply::DONE, data))
+                out.lend(Reply::DONE, data)
             }
             Request::Unlock { owner } => {
                 manager.unlock(open, owner);
-                Ok(Reply::DONE.into())
+                Ok(())
             }
             Request::Map { offset, length, flags } => {
                 if !readable || flags & 1 != 0 && !writable {
@@ -1086,19 +1102,16 @@ impl<M: ResourceManager> Server<M> {
                     return Err(Errno::EINVAL.into());
                 }
                 let mapped = manager.map(call, open, offset, length, flags & 1 != 0)?;
-                let mut outcome = Outcome::plain(Reply::ok([mapped.memory_offset, mapped.length, 0, 0]));
-                outcome.gifts[0] = (mapped.memory, mapped.rights);
-                Ok(outcome)
+                out.gifts[0] = (mapped.memory, mapped.rights);
+                out.say(Reply::ok([mapped.memory_offset, mapped.length, 0, 0]))
             }
-            Request::ChangeModeOpen { mode } => {
-                manager.change_mode_open(call, open, mode as u32 & mode::PERMISSIONS).map(|()| Reply::DONE.into())
-            }
+            Request::ChangeModeOpen { mode } => manager.change_mode_open(call, open, mode as u32 & mode::PERMISSIONS),
             Request::ChangeOwnerOpen { user, group } => {
-                manager.change_owner_open(call, open, user as u32, group as u32).map(|()| Reply::DONE.into())
+                manager.change_owner_open(call, open, user as u32, group as u32)
             }
             Request::SetTimesOpen {} => {
                 let times = parse_times(&call.structure::<{ size_of::<Times>() }>()?)?;
-                manager.set_times_open(call, open, &times).map(|()| Reply::DONE.into())
+                manager.set_times_open(call, open, &times)
             }
             Request::Allocate { mode, offset, length } => {
                 if !writable {
@@ -1110,22 +1123,14 @@ impl<M: ResourceManager> Server<M> {
                 if offset.checked_add(length).is_none_or(|end| end > i64::MAX as u64) {
                     return Err(Errno::EFBIG.into());
                 }
-                manager.allocate(call, open, mode, offset, length).map(|()| Reply::DONE.into())
+                manager.allocate(call, open, mode, offset, length)
             }
             Request::FileSystemOpen {} => {
                 scratch.figures = manager.file_system(call)?.to_words();
-                Ok(self.lent_figures(call))
+                out.lend(Reply::DONE, lent(&raw const scratch.figures, call))
             }
             _ => Err(Errno::EBADF.into()),
         }
-    }
-
-    fn lent_status(&self, call: &Call<'_>) -> Outcome {
-        Outcome::with(Reply::DONE, lent(&raw const self.scratch.status, call))
-    }
-
-    fn lent_figures(&self, call: &Call<'_>) -> Outcome {
-        Outcome::with(Reply::DONE, lent(&raw const self.scratch.figures, call))
     }
 }
 
@@ -1159,16 +1164,10 @@ fn refuse(request: u64, error: Error) {
     let _ = runtime::reply(request, Message::new(reply.label, reply.words), &Buffers::new());
 }
 
-/// The bytes of a message that arrived with it; of path messages, all.
-fn at_once<'a>(received: &Received, bytes: &'a [u8; AT_ONCE], long: &'a mut [u8]) -> Result<&'a [u8], Refusal> {
-    let sent = received.sent as usize;
-    let moved = received.moved as usize;
-    let is_path = received.badge & OPEN_FILE == 0;
-    if !is_path || sent <= moved {
-        return Ok(&bytes[..moved.min(AT_ONCE)]);
-    }
+/// All bytes of a message.
+fn whole(request: u64, sent: usize, long: &mut [u8]) -> Result<&[u8], Refusal> {
     let long = long.get_mut(..sent).ok_or(Errno::ENAMETOOLONG)?;
-    match runtime::exchange::read_request(received.request, 0, long) {
+    match runtime::exchange::read_request(request, 0, long) {
         Ok(got) if got as usize == sent => Ok(long),
         Ok(_) => Err(Refusal::Retry),
         Err((error, _)) => Err(error.into()),

@@ -140,10 +140,16 @@ impl Data {
     pub(super) const NONE: Self =
         Self { segments: [Segment { address: 0, length: 0 }; SEGMENTS], count: 0, length: 0, lazy: false };
 
+    pub(super) const fn clear(&mut self) {
+        self.count = 0;
+        self.length = 0;
+        self.lazy = false;
+    }
+
     /// None: end of file.
     #[must_use]
-    pub fn new() -> Self {
-        Self::default()
+    pub const fn new() -> Self {
+        Self::NONE
     }
 
     /// Bytes of which `length` were already moved by [`write_request`](runtime::exchange::write_request).
