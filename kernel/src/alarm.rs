@@ -97,14 +97,17 @@ impl<M: Machine> Kernel<M> {
         }
     }
 
-    /// Tell the machine the next time at which something is due.
-    pub(crate) fn program_alarm(&self) {
+    /// The next time at which something is due.
+    pub(crate) fn next_alarm(&self) -> u64 {
         let forest = Alarms(self);
         let first = tree::first(&forest, &self.cpu.alarms);
-        let mut next = self.slice_alarm();
-        if first != 0 {
-            next = next.min(forest.node(first).key());
-        }
+        let slice = self.slice_alarm();
+        if first == 0 { slice } else { slice.min(forest.node(first).key()) }
+    }
+
+    /// Tell the machine the next time at which something is due.
+    pub(crate) fn program_alarm(&self) {
+        let next = self.next_alarm();
         if next < self.cpu.programmed.get() {
             self.cpu.programmed.set(next);
             self.machine.set_alarm(next);

@@ -165,6 +165,17 @@ impl<M: Machine> Tables<M> {
         true
     }
 
+    /// How many slots are free, at most `limit`.
+    pub(crate) fn free_slots(&self, process: &Process<M>, limit: u32) -> u32 {
+        let (mut count, mut at) = (0, process.free_handle.get());
+        // Bound: `limit`.
+        while at != 0 && count < limit {
+            count += 1;
+            at = self.slot(process, u64::from(at)).next.get();
+        }
+        count
+    }
+
     /// Whether an insertion would find a slot.
     pub(crate) fn has_room(&self, process: &Process<M>) -> bool {
         process.free_handle.get() != 0

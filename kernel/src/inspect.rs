@@ -442,6 +442,24 @@ impl<M: Machine + 'static> Kernel<M> {
         }
     }
 
+    /// The next time at which the kernel has something to do.
+    #[must_use]
+    pub fn next_due(&self) -> u64 {
+        self.next_alarm()
+    }
+
+    /// Takers of an interrupt line, and how many of them have not re-armed: by its counter, and counted.
+    #[must_use]
+    pub fn line_takers(&self, line: u32) -> (u32, u32, u32) {
+        self.line_figures(line)
+    }
+
+    /// Slots of a process's handle table that are in the chain of free ones.
+    #[must_use]
+    pub fn free_handles(&self, process: u32) -> u32 {
+        self.tables.free_slots(self.tables.process(process), 1 << 16)
+    }
+
     /// The entries of a process's handle table that are in use.
     pub fn entries(&self, process: u32, mut each: impl FnMut(EntryView)) {
         let process = self.tables.process(process);

@@ -30,6 +30,20 @@ impl<M: Machine> Kernel<M> {
         &self.lines[line as usize & (LINES - 1)]
     }
 
+    /// Takers of a line, and how many of them have not re-armed: by its counter, and counted.
+    pub(crate) fn line_figures(&self, number: u32) -> (u32, u32, u32) {
+        let line = self.line(number);
+        let (mut takers, mut unarmed, mut at) = (0, 0, line.takers.get());
+        // Bound: TAKERS.
+        while at != 0 {
+            let pulse = self.tables.pulse(at);
+            takers += 1;
+            unarmed += u32::from(pulse.unarmed.get());
+            at = pulse.line_next.get();
+        }
+        (takers, line.unarmed.get(), unarmed)
+    }
+
     /// A device asks for attention; the machine has masked the line.
     pub(crate) fn interrupt(&self, number: u32) {
         let line = self.line(number);
