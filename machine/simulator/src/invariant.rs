@@ -35,8 +35,16 @@ fn all(kernel: &K, kind: Kind) -> impl Iterator<Item = u32> {
 }
 
 /// What holds at every step: cheap.
-pub fn check_schedule(kernel: &K) {
+pub fn check_schedule(kernel: &K, world: &World) {
     let (running, thread) = kernel.running();
+    if !kernel.attention() {
+        assert!(
+            world.alarm_time() <= kernel.next_due(),
+            "the alarm at {} is too late for {}",
+            world.alarm_time(),
+            kernel.next_due()
+        );
+    }
     // Ready queues: circular, of their level, each baton in one.
     let mut queued = BTreeSet::new();
     for level in 0..=255 {
@@ -70,6 +78,9 @@ pub fn check_schedule(kernel: &K) {
     }
     if running != 0 && !kernel.attention() {
         assert_eq!(kernel.would_run(running), thread, "the running thread is not the one its baton runs");
+        let level = kernel.view_baton(running).level;
+        let stronger = queued.iter().find(|baton| kernel.view_baton(**baton).level > level);
+        assert!(stronger.is_none(), "baton {stronger:?} is stronger than the running one, {running}");
     }
     for index in all(kernel, Kind::Thread) {
         let thread = kernel.view_thread(index);
@@ -138,6 +149,15 @@ pub fn check_objects(kernel: &K, world: &World) {
         for index in live {
             *counts.entry((header(kernel, kind, index).owner, kind as u8)).or_default() += 1;
         }
+    }
+    for line in 0..24 {
+        let (takers, unarmed, counted) = kernel.line_takers(line);
+        assert_eq!(unarmed, counted, "takers of line {line} that have not re-armed");
+        assert_eq!(
+            world.is_masked(line),
+            takers == 0 || unarmed != 0,
+            "line {line}: {takers} takers, {unarmed} not armed"
+        );
     }
     check_gates(kernel);
     check_connections(kernel);
@@ -278,6 +298,13 @@ fn check_gates(kernel: &K) {
 fn check_connections(kernel: &K) {
     let mut counts: BTreeMap<(u32, u32), u32> = BTreeMap::new();
     for process in all(kernel, Kind::Process) {
+        let mut used = 0;
+        let fixed = u64::from(Handle::FIRST_FREE_INDEX);
+        kernel.entries(process, |entry| used += u32::from(entry.handle & 0xffff >= fixed));
+        let slots = (kernel.view_process(process).handle_pages * 64).saturating_sub(fixed as u32);
+        if !kernel.view_process(process).teardown {
+            assert_eq!(used + kernel.free_handles(process), slots, "handle slots of process {process}");
+        }
         kernel.entries(process, |entry| {
             if entry.kind == Kind::Connection as u8 {
                 *counts.entry(entry.object).or_default() += 1;

@@ -322,6 +322,12 @@ impl World {
         !self.lines.borrow().get(&line).is_some_and(|line| line.unmasked)
     }
 
+    /// When the processor will cause an alarm.
+    #[must_use]
+    pub fn alarm_time(&self) -> u64 {
+        self.alarm.get()
+    }
+
     /// A device sends an edge.
     pub fn edge(&self, line: u32) {
         self.lines.borrow_mut().entry(line).or_default().edge = true;

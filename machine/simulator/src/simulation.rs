@@ -105,7 +105,7 @@ impl Simulation {
         let mut steps = 0_u64;
         while !self.world.is_finished() {
             self.kernel.step();
-            invariant::check_schedule(&self.kernel);
+            invariant::check_schedule(&self.kernel, &self.world);
             if steps.is_multiple_of(OBJECT_CHECKS) {
                 invariant::check_objects(&self.kernel, &self.world);
             }
