@@ -1,27 +1,32 @@
 //! An exchange's envelope, as its thread keeps it: the words of [`abi::Envelope`], read once and checked once.
 
-use crate::bytes::word;
 use abi::envelope::{GIFTS, MESSAGE_MAXIMUM, SEGMENTS};
 use abi::{Envelope, Error, Gift, Handle, Rights, Segment, USER_END};
 use core::cell::Cell;
 
 const WORDS: usize = size_of::<Envelope>() / 8;
-/// Cells for them, a power of two so that a mask makes an index safe.
-const CELLS: usize = WORDS.next_power_of_two();
+/// Cells for them and for the totals, a power of two so that a mask makes an index safe.
+const CELLS: usize = 32;
 
-/// One of the two lists of segments: where it starts, in words, and where its count is, in bits of the first word.
+/// One of the two lists of segments: where it starts, where its total is kept, in words, and where its count is, in bits of
+/// the first word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Direction {
     first: usize,
+    total: usize,
     shift: u32,
 }
 
 /// Bytes that the thread sends.
-pub(crate) const SEND: Direction = Direction { first: 1, shift: 0 };
+pub(crate) const SEND: Direction = Direction { first: 1, total: WORDS, shift: 0 };
 /// Room for bytes that it gets.
-pub(crate) const RECEIVE: Direction = Direction { first: 1 + 2 * SEGMENTS, shift: 8 };
-const GIVE: Direction = Direction { first: 1 + 4 * SEGMENTS, shift: 16 };
-const TAKE: Direction = Direction { first: 1 + 4 * SEGMENTS + 2 * GIFTS, shift: 24 };
+pub(crate) const RECEIVE: Direction = Direction { first: 1 + 2 * SEGMENTS, total: WORDS + 1, shift: 8 };
+const GIVE: usize = 1 + 4 * SEGMENTS;
+const TAKE: usize = 1 + 4 * SEGMENTS + 2 * GIFTS;
+const GIFT_SHIFT: u32 = 16;
+const SLOT_SHIFT: u32 = 24;
+
+const _: () = assert!(WORDS == 29 && TAKE + GIFTS == WORDS);
 
 /// The words of an envelope. Without one, all counts are 0.
 #[derive(Debug)]
@@ -33,86 +38,96 @@ impl Default for Kept {
     }
 }
 
+// Plain loops over indices: they are small and fast even where the compiler inlines little.
 impl Kept {
+    #[inline(always)]
     fn at(&self, index: usize) -> u64 {
         self.0[index & (CELLS - 1)].get()
     }
 
-    fn count(&self, of: Direction) -> usize {
-        (self.at(0) >> of.shift) as usize & 0xff
+    #[inline(always)]
+    fn count(&self, shift: u32) -> usize {
+        (self.at(0) >> shift) as usize & 0xff
     }
 
     /// There is none.
     pub(crate) fn clear(&self) {
         self.0[0].set(0);
+        self.0[SEND.total].set(0);
+        self.0[RECEIVE.total].set(0);
     }
 
-    /// Keep an envelope and check it: segments lie in user space and do not wrap. Whether they are present shows at the
-    /// copy.
-    pub(crate) fn keep(&self, bytes: &[u8; size_of::<Envelope>()]) -> Result<(), Error> {
-        // Bound: the envelope.
-        for (index, cell) in self.0.iter().enumerate().take(WORDS) {
-            cell.set(word(bytes, index));
+    /// Where the machine is to read an envelope to; [`Kept::check`] comes next.
+    pub(crate) fn words(&self) -> &[Cell<u64>] {
+        self.0.first_chunk::<WORDS>().map_or(&[], |words| words)
+    }
+
+    /// Check what was read: segments lie in user space and do not wrap. Whether they are present shows at the copy.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let counts = self.at(0);
+        // 32 bits of counts, each at most 4 (SEGMENTS and GIFTS): nothing else but bits 0 to 2.
+        let whole = counts & !0x0707_0707 == 0 && (counts + 0x0303_0303) & 0x0808_0808 == 0;
+        if whole && self.sum(SEND) && self.sum(RECEIVE) {
+            return Ok(());
         }
-        let mut whole = self.at(0) >> 32 == 0;
-        for (of, most) in [(SEND, SEGMENTS), (RECEIVE, SEGMENTS), (GIVE, GIFTS), (TAKE, GIFTS)] {
-            whole &= self.count(of) <= most;
-        }
-        if whole {
-            for of in [SEND, RECEIVE] {
-                let mut total = 0;
-                // Bound: SEGMENTS.
-                for segment in self.segments(of) {
-                    let end = segment.address.wrapping_add(segment.length);
-                    whole &= segment.length <= MESSAGE_MAXIMUM && segment.address <= end && end <= USER_END;
-                    total += segment.length & (2 * MESSAGE_MAXIMUM - 1);
-                }
-                whole &= total <= MESSAGE_MAXIMUM;
+        self.clear();
+        Err(Error::BadArgument)
+    }
+
+    /// Check and add up the segments of a direction.
+    fn sum(&self, of: Direction) -> bool {
+        let (mut total, mut at) = (0, of.first);
+        // Bound: SEGMENTS.
+        for _ in 0..self.count(of.shift) {
+            let (address, length) = (self.at(at), self.at(at + 1));
+            if length > MESSAGE_MAXIMUM || address > USER_END || address + length > USER_END {
+                return false;
             }
+            total += length;
+            at += 2;
         }
-        if !whole {
-            self.clear();
-            return Err(Error::BadArgument);
-        }
-        Ok(())
+        self.0[of.total & (CELLS - 1)].set(total);
+        total <= MESSAGE_MAXIMUM
     }
 
-    /// A list of segments.
-    pub(crate) fn segments(&self, of: Direction) -> impl Iterator<Item = Segment> {
-        (0..self.count(of)).map(move |index| self.segment(of, index))
-    }
-
-    fn segment(&self, of: Direction, index: usize) -> Segment {
-        Segment { address: self.at(of.first + 2 * index), length: self.at(of.first + 2 * index + 1) }
+    /// A segment; none behind the last.
+    pub(crate) fn segment(&self, of: Direction, index: usize) -> Option<Segment> {
+        let at = of.first + 2 * index;
+        (index < self.count(of.shift)).then(|| Segment { address: self.at(at), length: self.at(at + 1) })
     }
 
     /// Bytes in a list of segments.
+    #[inline(always)]
     pub(crate) fn total(&self, of: Direction) -> u64 {
-        self.segments(of).map(|segment| segment.length).sum()
+        self.at(of.total)
     }
 
     /// Where byte `offset` of a list of segments is, and how many follow it in the same segment.
     pub(crate) fn place(&self, of: Direction, mut offset: u64) -> Option<(u64, u64)> {
+        let mut at = of.first;
         // Bound: SEGMENTS.
-        for segment in self.segments(of) {
-            if offset < segment.length {
-                return Some((segment.address + offset, segment.length - offset));
+        for _ in 0..self.count(of.shift) {
+            let length = self.at(at + 1);
+            if offset < length {
+                return Some((self.at(at) + offset, length - offset));
             }
-            offset -= segment.length;
+            offset -= length;
+            at += 2;
         }
         None
     }
 
     /// How many handles are given.
+    #[inline(always)]
     pub(crate) fn gifts(&self) -> usize {
-        self.count(GIVE)
+        self.count(GIFT_SHIFT)
     }
 
     /// A handle to give.
     pub(crate) fn gift(&self, index: usize) -> Gift {
-        let rights = self.at(GIVE.first + 2 * index + 1);
+        let rights = self.at(GIVE + 2 * index + 1);
         Gift {
-            handle: Handle(self.at(GIVE.first + 2 * index)),
+            handle: Handle(self.at(GIVE + 2 * index)),
             rights: Rights(rights as u32),
             reserved: (rights >> 32) as u32,
         }
@@ -120,12 +135,12 @@ impl Kept {
 
     /// How many slots there are for handles.
     pub(crate) fn slots(&self) -> usize {
-        self.count(TAKE)
+        self.count(SLOT_SHIFT)
     }
 
     /// A slot for a handle.
     pub(crate) fn slot(&self, index: usize) -> Handle {
-        Handle(self.at(TAKE.first + index))
+        Handle(self.at(TAKE + index))
     }
 }
 
@@ -133,22 +148,19 @@ impl Kept {
 mod tests {
     use super::*;
 
-    fn envelope(counts: u64, segments: &[(u64, u64)]) -> [u8; size_of::<Envelope>()] {
-        let mut words = [0; WORDS];
-        words[0] = counts;
+    fn keep(kept: &Kept, counts: u64, segments: &[(u64, u64)]) -> Result<(), Error> {
+        kept.words()[0].set(counts);
         for (index, (address, length)) in segments.iter().enumerate() {
-            words[1 + 2 * index] = *address;
-            words[2 + 2 * index] = *length;
+            kept.words()[1 + 2 * index].set(*address);
+            kept.words()[2 + 2 * index].set(*length);
         }
-        let mut bytes = [0; size_of::<Envelope>()];
-        crate::bytes::store(&mut bytes, &words);
-        bytes
+        kept.check()
     }
 
     #[test]
     fn a_run_finds_bytes_across_segments_and_skips_empty_ones() {
         let kept = Kept::default();
-        kept.keep(&envelope(3, &[(100, 3), (0, 0), (200, 2), (300, 9)])).unwrap();
+        keep(&kept, 3, &[(100, 3), (0, 0), (200, 2), (300, 9)]).unwrap();
         assert_eq!(kept.total(SEND), 5);
         assert_eq!(kept.place(SEND, 0), Some((100, 3)));
         assert_eq!(kept.place(SEND, 2), Some((102, 1)));
@@ -163,10 +175,10 @@ mod tests {
         for (counts, segment) in
             [(5, (0, 0)), (1, (u64::MAX, 2)), (1, (USER_END, 1)), (1, (0, MESSAGE_MAXIMUM + 1)), (1 << 32, (0, 0))]
         {
-            assert_eq!(kept.keep(&envelope(counts, &[segment])), Err(Error::BadArgument));
+            assert_eq!(keep(&kept, counts, &[segment]), Err(Error::BadArgument));
             assert_eq!(kept.total(SEND), 0);
         }
-        assert_eq!(kept.keep(&envelope(2, &[(0, MESSAGE_MAXIMUM), (0, 1)])), Err(Error::BadArgument));
-        assert_eq!(kept.keep(&envelope(1, &[(0, MESSAGE_MAXIMUM)])), Ok(()));
+        assert_eq!(keep(&kept, 2, &[(0, MESSAGE_MAXIMUM), (0, 1)]), Err(Error::BadArgument));
+        assert_eq!(keep(&kept, 1, &[(0, MESSAGE_MAXIMUM)]), Ok(()));
     }
 }

@@ -8,7 +8,7 @@ use crate::kernel::Kernel;
 use crate::machine::{Context, Machine, Outcome};
 use crate::thread::{ENVELOPE, FAULTING, Thread, Work};
 use abi::call::flags;
-use abi::{Envelope, Error, Operation, Status};
+use abi::{Error, Operation, Status};
 
 const FLAGS: u64 = flags::DEADLINE_SEND
     | flags::DEADLINE_REPLY
@@ -75,16 +75,18 @@ impl<M: Machine> Kernel<M> {
         match context.envelope() {
             0 => thread.operation.set(operation),
             address => {
-                let mut bytes = [0; size_of::<Envelope>()];
-                if !self.machine.read(thread.space.get(), address, &mut bytes) {
+                if !self.machine.read_words(thread.space.get(), address, thread.envelope.words()) {
+                    thread.operation.set(operation);
                     return Err(Error::BadAddress);
                 }
-                thread.envelope.keep(&bytes)?;
+                thread.envelope.check()?;
                 thread.operation.set(operation | ENVELOPE);
             }
         }
         match kind {
+            Operation::Call if self.quick_call(thread) => Ok(()),
             Operation::Call => self.call(index, thread),
+            Operation::ReplyAndReceive if self.quick_reply(index, thread) => Ok(()),
             Operation::ReplyAndReceive | Operation::Reply => self.reply(index, thread),
             Operation::Receive => self.receive(index),
             Operation::Raise => self.raise_handle(thread),

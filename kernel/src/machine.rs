@@ -1,6 +1,7 @@
 //! The hardware seam: everything the kernel asks of a processor. One crate per processor implements it, and one imaginary
 //! processor (`machine/simulator`) for tests.
 
+use core::cell::Cell;
 use core::fmt;
 
 /// Why user code stopped running, or idling ended.
@@ -196,6 +197,19 @@ pub trait Machine: 'static {
     ) -> (u64, Option<CopyFault>);
     /// Read a structure from user memory into the kernel; false: not readable.
     fn read(&self, space: Self::Space, address: u64, bytes: &mut [u8]) -> bool;
+    /// Read whole words from user memory (at any address) into cells of the kernel; false: not readable.
+    fn read_words(&self, space: Self::Space, address: u64, words: &[Cell<u64>]) -> bool {
+        let mut bytes = [0; 8];
+        let mut at = address;
+        for word in words {
+            if !self.read(space, at, &mut bytes) {
+                return false;
+            }
+            word.set(u64::from_le_bytes(bytes));
+            at = at.wrapping_add(8);
+        }
+        true
+    }
     /// Write a structure of the kernel to user memory; false: not writable.
     fn write(&self, space: Self::Space, address: u64, bytes: &[u8]) -> bool;
     /// Fill a page of the arena with zeros.

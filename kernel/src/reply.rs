@@ -1,10 +1,12 @@
 //! Receiving and answering.
 
+use crate::envelope::{RECEIVE, SEND};
 use crate::gate::{SEVERAL, Waiter};
 use crate::kernel::Kernel;
 use crate::machine::{Context, Machine, Outcome};
 use crate::schedule::SCHEDULE;
-use crate::thread::{FAULTING, READY, RECEIVE, REPLY, Thread, Work};
+use crate::thread::{FAULTING, READY, RECEIVE as STATE_RECEIVE, REPLY, Thread, Work};
+use crate::transfer::{PIECE, Side};
 use abi::call::flags;
 use abi::object::Kind;
 use abi::{Error, Handle, Operation, Rights};
@@ -51,8 +53,56 @@ impl<M: Machine> Kernel<M> {
             caller.context.set_outcome(Outcome::default());
         }
         tables.baton(baton).holder.set(caller_index);
-        thread.state.set(RECEIVE);
+        thread.state.set(STATE_RECEIVE);
         thread.operation.set(Operation::ReplyAndReceive as u64);
+        thread.current.set(thread.own.get());
+        thread.serving.set(0);
+        self.cpu.thread.set(caller_index);
+        true
+    }
+
+    /// A reply-and-receive that is plain but for its envelope, or a flag that matters only while it waits: like
+    /// [`Kernel::fast_reply`], with the bytes copied. False: nothing was changed (but bytes may have been copied), go the
+    /// general way.
+    pub(crate) fn quick_reply(&self, index: u32, thread: &Thread<M>) -> bool {
+        let tables = self.tables;
+        let (request, handle) = (thread.context.target(), thread.context.gate());
+        let caller_index = request as u32 & 0xffff;
+        let caller = tables.thread(caller_index);
+        let entry = tables.slot(tables.process(thread.process.get()), handle);
+        let gate = tables.gate(entry.object.get());
+        let word = gate.word.get();
+        let baton = thread.current.get();
+        let sent = thread.total(SEND);
+        if caller.request.get() != request
+            || caller.state.get() != thread.reply_key.get()
+            || caller.current.get() != baton
+            || entry.receive.get() != handle
+            || word != u64::from(entry.object_generation.get()) << 32
+            || thread.gate.get() != entry.object.get()
+            || thread.taken.get() != 0
+            || baton == 0
+            || thread.serving.get() != request
+            || self.flagged(thread, flags::DEADLINE_RECEIVE)
+            || thread.interrupted.get()
+            || thread.gifts() != 0
+            || sent > PIECE
+        {
+            return false;
+        }
+        if sent != 0 {
+            let (from, to) = (Side { thread, of: SEND, offset: 0 }, Side { thread: caller, of: RECEIVE, offset: 0 });
+            if self.copy_piece(&from, &to, &thread.moved) != Ok(true) {
+                thread.moved.set(0);
+                return false;
+            }
+        }
+        gate.word.set(word | u64::from(index));
+        caller.state.set(READY);
+        caller.context.take_message(&thread.context);
+        caller.context.set_outcome(Outcome { moved: thread.moved.get(), ..Outcome::default() });
+        tables.baton(baton).holder.set(caller_index);
+        thread.state.set(STATE_RECEIVE);
         thread.current.set(thread.own.get());
         thread.serving.set(0);
         self.cpu.thread.set(caller_index);
@@ -228,11 +278,11 @@ impl<M: Machine> Kernel<M> {
         if bounded && thread.deadline.get() <= self.machine.now() {
             return Err(Error::TimedOut);
         }
-        thread.enter_state(RECEIVE);
+        thread.enter_state(STATE_RECEIVE);
         if bounded {
             self.start_timer(index);
         }
-        let odd = thread.state.get() != RECEIVE;
+        let odd = thread.state.get() != STATE_RECEIVE;
         self.tables.park(gate, index, odd);
         if thread.own.get() == 0 {
             self.give(index, 0);

@@ -77,11 +77,16 @@ impl Cpu {
 
     /// The strongest level with a ready baton.
     pub(crate) fn strongest_level(&self) -> Option<u8> {
+        let mut word = self.levels.len();
         // Bound: 4 words.
-        self.levels.iter().enumerate().rev().find_map(|(word, bits)| {
-            let bits = bits.get();
-            (bits != 0).then(|| (word * 64) as u8 + (63 - bits.leading_zeros()) as u8)
-        })
+        while word != 0 {
+            word -= 1;
+            let bits = self.levels[word & 3].get();
+            if bits != 0 {
+                return Some((word * 64) as u8 + (63 - bits.leading_zeros()) as u8);
+            }
+        }
+        None
     }
 
     /// The first baton of a level, 0 if there is none.
@@ -264,6 +269,11 @@ impl<M: Machine> Kernel<M> {
 
     /// Make the batons ready that rest because this thread could not run.
     pub(crate) fn wake_helpers(&self, index: u32) {
+        let thread = self.tables.thread(index);
+        let nobody_waits = self.tables.gate(thread.gate.get()).callers.get() == 0;
+        if thread.serving.get() == 0 && nobody_waits {
+            return;
+        }
         // The threads to look at.
         let (mut list, mut at, mut end) = ([0; CHAIN], 0, 1);
         list[0] = index;

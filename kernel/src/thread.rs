@@ -193,8 +193,15 @@ impl<M: Machine> Thread<M> {
     }
 
     /// Bytes that go one way with the exchange it is in.
+    #[inline(always)]
     pub(crate) fn total(&self, of: Direction) -> u64 {
-        self.kept().map_or(0, |kept| kept.total(of))
+        if self.operation.get() & ENVELOPE == 0 { 0 } else { self.envelope.total(of) }
+    }
+
+    /// Handles that it gives with the exchange it is in. (A fault's message has none: it has no envelope.)
+    #[inline(always)]
+    pub(crate) fn gifts(&self) -> usize {
+        if self.operation.get() & ENVELOPE == 0 { 0 } else { self.envelope.gifts() }
     }
 
     /// Whether a flag of the state is set.

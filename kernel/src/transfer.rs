@@ -14,13 +14,13 @@ use abi::{Error, Handle, Rights};
 use core::cell::Cell;
 
 /// Bytes copied before interrupts are looked for.
-const PIECE: u64 = 16 * 1024;
+pub(crate) const PIECE: u64 = 16 * 1024;
 
 /// One side of a copy: a thread's segments, from an offset on.
-struct Side<'a, M: Machine> {
-    thread: &'a Thread<M>,
-    of: Direction,
-    offset: u64,
+pub(crate) struct Side<'a, M: Machine> {
+    pub(crate) thread: &'a Thread<M>,
+    pub(crate) of: Direction,
+    pub(crate) offset: u64,
 }
 
 impl<M: Machine> Side<'_, M> {
@@ -32,7 +32,12 @@ impl<M: Machine> Side<'_, M> {
 
 impl<M: Machine> Kernel<M> {
     /// Copy the next piece. `moved` counts from the start of the copy. Says whether it is finished.
-    fn copy_piece(&self, from: &Side<'_, M>, to: &Side<'_, M>, moved: &Cell<u64>) -> Result<bool, CopyFault> {
+    pub(crate) fn copy_piece(
+        &self,
+        from: &Side<'_, M>,
+        to: &Side<'_, M>,
+        moved: &Cell<u64>,
+    ) -> Result<bool, CopyFault> {
         let mut budget = PIECE;
         // Bound: PIECE bytes, and the ends of segments.
         while budget > 0 {
@@ -90,15 +95,21 @@ impl<M: Machine> Kernel<M> {
         match self.copy_piece(&from, &to, &thread.moved) {
             Ok(true) => self.delivered(index, caller_index),
             Ok(false) => {}
-            Err(CopyFault::Source) => {
-                thread.work.set(Work::Receive);
-                self.release_caller(caller_index, Error::BadAddress, thread.moved.get());
-            }
-            Err(CopyFault::Destination) => {
-                let moved = thread.moved.get();
-                self.release_caller(caller_index, Error::LenderFault, moved);
-                self.fail(index, Error::BadAddress, moved);
-            }
+            Err(fault) => self.delivery_failed(index, caller_index, fault),
+        }
+    }
+
+    /// One side's memory is not there: both are told, with the blame on the right one.
+    pub(crate) fn delivery_failed(&self, index: u32, caller_index: u32, fault: CopyFault) {
+        let thread = self.tables.thread(index);
+        let moved = thread.moved.get();
+        if fault == CopyFault::Source {
+            // As if the message had never come.
+            thread.work.set(Work::Receive);
+            self.release_caller(caller_index, Error::BadAddress, moved);
+        } else {
+            self.release_caller(caller_index, Error::LenderFault, moved);
+            self.fail(index, Error::BadAddress, moved);
         }
     }
 
@@ -128,23 +139,29 @@ impl<M: Machine> Kernel<M> {
     }
 
     /// Whether the handles that one side gives can go to the other. Nothing is changed. The error is the giver's.
+    #[inline]
     pub(crate) fn check_gifts(&self, giver: u32, taker: u32) -> Result<(), Error> {
+        let giver = self.tables.thread(giver);
+        if giver.gifts() == 0 {
+            return Ok(());
+        }
         self.exchange_gifts(giver, taker, false).map(|_| ())
     }
 
     /// Put copies of one side's handles into the slots that the other reserved; says how many.
+    #[inline]
     pub(crate) fn pass_handles(&self, giver: u32, taker: u32) -> Result<usize, Error> {
+        let giver = self.tables.thread(giver);
+        if giver.gifts() == 0 {
+            return Ok(0);
+        }
         self.exchange_gifts(giver, taker, false)?;
         self.exchange_gifts(giver, taker, true)
     }
 
-    fn exchange_gifts(&self, giver: u32, taker: u32, pass: bool) -> Result<usize, Error> {
-        let (giver, taker) = (self.tables.thread(giver), self.tables.thread(taker));
-        let Some(gifts) = giver.kept() else { return Ok(0) };
+    fn exchange_gifts(&self, giver: &Thread<M>, taker: u32, pass: bool) -> Result<usize, Error> {
+        let (gifts, taker) = (&giver.envelope, self.tables.thread(taker));
         let count = gifts.gifts();
-        if count == 0 || giver.is(FAULTING) {
-            return Ok(0);
-        }
         let (from, to) = (self.tables.process(giver.process.get()), self.tables.process(taker.process.get()));
         // Bound: GIFTS.
         for at in 0..count {

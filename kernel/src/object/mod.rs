@@ -141,7 +141,8 @@ impl<M: Machine> Kernel<M> {
         }
         let mut at = 0;
         // Bound: SEGMENTS.
-        for segment in thread.envelope.segments(SEND) {
+        for index in 0..abi::envelope::SEGMENTS {
+            let Some(segment) = thread.envelope.segment(SEND, index) else { break };
             let length = (segment.length as usize).min(bytes.len() - at);
             let part = bytes.get_mut(at..at + length).unwrap_or_default();
             if !self.machine.read(thread.space.get(), segment.address, part) {
@@ -157,7 +158,8 @@ impl<M: Machine> Kernel<M> {
         let kept = thread.kept().ok_or(Error::BadArgument)?;
         let mut at = 0;
         // Bound: SEGMENTS.
-        for Segment { address, length } in kept.segments(RECEIVE) {
+        for index in 0..abi::envelope::SEGMENTS {
+            let Some(Segment { address, length }) = kept.segment(RECEIVE, index) else { break };
             let length = (length as usize).min(bytes.len() - at);
             if !self.machine.write(thread.space.get(), address, bytes.get(at..at + length).unwrap_or_default()) {
                 return Err(Error::BadAddress);

@@ -1,5 +1,6 @@
 //! The x86_64 processor as the kernel sees it: [`kernel::machine::Machine`], put together from the other modules.
 
+use core::cell::Cell;
 use kernel::machine::{CopyFault, Frame, Machine, PageAccess, Trap};
 
 use crate::apic;
@@ -193,6 +194,10 @@ impl Machine for X86 {
 
     fn read(&self, space: Space, address: u64, bytes: &mut [u8]) -> bool {
         self.spaces.read(space, address, bytes)
+    }
+
+    fn read_words(&self, space: Space, address: u64, words: &[Cell<u64>]) -> bool {
+        self.spaces.read_words(space, address, words)
     }
 
     fn write(&self, space: Space, address: u64, bytes: &[u8]) -> bool {

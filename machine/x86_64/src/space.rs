@@ -7,6 +7,7 @@
 //! Without PCID, a processor holds translations of the loaded space only (and the kernel's global ones): a change of any
 //! other space needs no forgetting.
 
+use core::cell::Cell;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use kernel::machine::{CopyFault, Frame, PageAccess};
@@ -355,16 +356,13 @@ impl Spaces {
     }
 
     pub(crate) fn read(&self, space: Space, address: u64, bytes: &mut [u8]) -> bool {
-        let mut done = 0;
-        while done < bytes.len() {
-            let Some(window) = translate(space, address.wrapping_add(done as u64), false) else { return false };
-            let part = (bytes.len() - done).min(window.left as usize);
-            let to = bytes[done..].as_mut_ptr();
-            // SAFETY: `part` bytes of a program's page in the direct map, and of the kernel's slice.
-            unsafe { processor::copy_bytes(window.pointer(), to, part) };
-            done += part;
-        }
-        true
+        // SAFETY: the kernel's slice.
+        unsafe { read_to(space, address, bytes.as_mut_ptr(), bytes.len()) }
+    }
+
+    pub(crate) fn read_words(&self, space: Space, address: u64, words: &[Cell<u64>]) -> bool {
+        // SAFETY: cells may be written through a shared reference, and nothing else looks at them meanwhile.
+        unsafe { read_to(space, address, words.as_ptr() as *mut u8, size_of_val(words)) }
     }
 
     pub(crate) fn write(&self, space: Space, address: u64, bytes: &[u8]) -> bool {
@@ -379,6 +377,22 @@ impl Spaces {
         }
         true
     }
+}
+
+/// Read a program's memory; false: not readable.
+///
+/// # Safety
+/// `length` bytes at `to` must be writable memory of the kernel.
+unsafe fn read_to(space: Space, address: u64, to: *mut u8, length: usize) -> bool {
+    let mut done = 0;
+    while done < length {
+        let Some(window) = translate(space, address.wrapping_add(done as u64), false) else { return false };
+        let part = (length - done).min(window.left as usize);
+        // SAFETY: `part` bytes of a program's page in the direct map, and of the kernel's memory (the caller's promise).
+        unsafe { processor::copy_bytes(window.pointer(), to.wrapping_add(done), part) };
+        done += part;
+    }
+    true
 }
 
 /// A piece of a page that may be copied from or to.
