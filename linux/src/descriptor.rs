@@ -9,7 +9,7 @@ use abi::Handle;
 use protocol::{Errno, file};
 use runtime::{Buffers, OwnedHandle};
 
-use crate::message::{PROMPT, ask, kernel};
+use crate::message::{PROMPT, ask};
 use crate::numbered::Numbered;
 use crate::numbers::{Outcome, int, mode, open};
 use crate::process::is_own_limit;
@@ -32,15 +32,9 @@ pub(crate) struct OpenFile {
 pub(crate) type Files = Numbered<Arc<OpenFile>>;
 
 impl OpenFile {
-    /// Take charge of a connection, which a forked child shall have, too.
-    pub(crate) fn new(handle: OwnedHandle, path: Vec<u8>, mode: u32, features: u64, flags: u64) -> Result<Self, Errno> {
-        runtime::object::process::set_inherit(Handle::SELF_PROCESS, handle.handle(), true).map_err(kernel)?;
-        Ok(Self { handle, path, mode, features, flags: AtomicU64::new(flags) })
-    }
-
-    /// As [`OpenFile::new`], of a handle that is marked already.
-    pub(crate) const fn inherited(handle: Handle, path: Vec<u8>, mode: u32, features: u64, flags: u64) -> Self {
-        Self { handle: OwnedHandle::new(handle), path, mode, features, flags: AtomicU64::new(flags) }
+    /// Take charge of a connection.
+    pub(crate) const fn new(handle: OwnedHandle, path: Vec<u8>, mode: u32, features: u64, flags: u64) -> Self {
+        Self { handle, path, mode, features, flags: AtomicU64::new(flags) }
     }
 
     /// The connection.
@@ -79,6 +73,14 @@ pub(crate) fn get_any(task: &Task, number: u64) -> Result<Arc<OpenFile>, Errno> 
 pub(crate) fn install(task: &Task, file: OpenFile, close_on_exec: bool) -> Outcome {
     let file = Arc::new(file);
     task.files.lock().insert(0, file, close_on_exec).map(u64::from)
+}
+
+/// The handles of all open files, each once: what a forked child has, too.
+pub(crate) fn handles(files: &Files) -> Vec<u8> {
+    let mut handles: Vec<u64> = files.iter().map(|(_, entry)| entry.value.handle().0).collect();
+    handles.sort_unstable();
+    handles.dedup();
+    handles.into_iter().flat_map(u64::to_le_bytes).collect()
 }
 
 /// What a closed descriptor leaves to be done: POSIX drops all of a process's record locks on a file with any descriptor of it.

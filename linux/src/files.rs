@@ -81,7 +81,7 @@ pub(crate) fn open_path(task: &Task, whole: Vec<u8>, flags: u64, mode: u64) -> R
     if answer.handles == 0 {
         return Err(Errno::EIO);
     }
-    OpenFile::new(slot, place, answer.mode as u32, answer.features, flags)
+    Ok(OpenFile::new(slot, place, answer.mode as u32, answer.features, flags))
 }
 
 /// Do what the server makes a connection for, at our charge; once more with a larger share if it failed for that.

@@ -14,7 +14,7 @@ use crate::mounts::{Owner, owner};
 use crate::numbers::{AT_FDCWD, Outcome, mode};
 use crate::paths::{self, Own};
 use crate::task::Task;
-use crate::user_memory::{self, path_buffer};
+use crate::user_memory;
 
 /// Whether a link at the path's end is followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +32,26 @@ impl Follow {
             Self::Yes => 1,
             Self::No => 0,
         }
+    }
+}
+
+/// The task's buffer for answers and redirects, while it is in use.
+struct Room<'a> {
+    task: &'a Task,
+    bytes: Vec<u8>,
+}
+
+impl<'a> Room<'a> {
+    fn of(task: &'a Task) -> Self {
+        let mut bytes = task.room.take();
+        bytes.resize(file::PATH_MAXIMUM, 0);
+        Self { task, bytes }
+    }
+}
+
+impl Drop for Room<'_> {
+    fn drop(&mut self) {
+        self.task.room.set(core::mem::take(&mut self.bytes));
     }
 }
 
@@ -70,16 +90,16 @@ pub(crate) fn walk<T>(
     follow: Follow,
     mut operate: impl FnMut(Handle, &[u8], &mut [u8]) -> Result<T, Failure>,
 ) -> Result<(T, Vec<u8>), Errno> {
-    let mut room = path_buffer();
+    let mut room = Room::of(task);
     for _ in 0..REDIRECTS {
         if let Some(target) = own_link(task, &path, follow) {
             path = target;
             continue;
         }
-        match at_owners(task, &path, |owner, rest| operate(owner.mount.handle(), rest, &mut room)) {
+        match at_owners(task, &path, |owner, rest| operate(owner.mount.handle(), rest, &mut room.bytes)) {
             Ok(value) => return Ok((value, path)),
             Err((Failure::Redirect { length, .. }, consumed)) => {
-                let target = room.get(..length as usize).ok_or(Errno::EIO)?;
+                let target = room.bytes.get(..length as usize).ok_or(Errno::EIO)?;
                 path = limited(paths::redirected(&path[..consumed], target))?;
             }
             Err((failure, _)) => return Err(errno(failure)),
@@ -134,7 +154,7 @@ pub(crate) fn walk_two(
     mut second: Vec<u8>,
     mut operate: impl FnMut(Handle, &[u8], &[u8], &mut [u8]) -> Result<(), Failure>,
 ) -> Outcome {
-    let mut room = path_buffer();
+    let mut room = Room::of(task);
     for _ in 0..REDIRECTS {
         if let Some(target) = own_link(task, &first, Follow::No) {
             first = target;
@@ -145,12 +165,12 @@ pub(crate) fn walk_two(
                 return Err(Failure::Service(Errno::EXDEV));
             }
             let consumed = two.consumed;
-            operate(one.mount.handle(), rest, &second[consumed..], &mut room)
+            operate(one.mount.handle(), rest, &second[consumed..], &mut room.bytes)
         });
         match attempt {
             Ok(()) => return Ok(0),
             Err((Failure::Redirect { length, which }, consumed)) => {
-                let target = room.get(..length as usize).ok_or(Errno::EIO)?;
+                let target = room.bytes.get(..length as usize).ok_or(Errno::EIO)?;
                 if which == 0 {
                     first = limited(paths::redirected(&first[..consumed], target))?;
                 } else {

@@ -50,8 +50,8 @@ pub(crate) fn pipe2(task: &mut Task, [address, flags, ..]: [u64; 6]) -> Outcome 
     }
     let close_on_exec = flags & open::CLOSE_ON_EXEC != 0;
     let mode = answer.mode as u32;
-    let reader = OpenFile::new(first, Vec::new(), mode, features::WAITS, status)?;
-    let writer = OpenFile::new(second, Vec::new(), mode, features::WAITS, status | open::WRITE_ONLY)?;
+    let reader = OpenFile::new(first, Vec::new(), mode, features::WAITS, status);
+    let writer = OpenFile::new(second, Vec::new(), mode, features::WAITS, status | open::WRITE_ONLY);
     let mut files = task.files.lock();
     let one = files.insert(0, Arc::new(reader), close_on_exec)?;
     let two = match files.insert(0, Arc::new(writer), close_on_exec) {

@@ -64,22 +64,18 @@ pub(crate) fn fork_with(task: &mut Task, child_tid: u64, stack: u64) -> Outcome 
         // In this order, and the heap last, since the others may allocate while they are held.
         let _tasks = tasks.lock();
         let _rooms = rooms.lock();
-        let _files = files.lock();
+        let files = files.lock();
+        let handles = descriptor::handles(&files);
         let _directory = directory.lock();
         let _actions = actions.lock();
         let _break = process.program_break.lock();
         let _user = process.user.lock();
         let _mounts = process.mounts.lock();
+        let (connection, block) = (task.connection(), task.block as u64);
         heap::lock();
-        let result = service::fork(
-            task.connection(),
-            entry::fork_child(),
-            top,
-            address,
-            task.block as u64,
-            &mut Buffers::new(),
-            PROMPT,
-        );
+        let result = insist(Buffers::new().send(&handles), |buffers| {
+            service::fork(connection, entry::fork_child(), top, address, block, buffers, PROMPT)
+        });
         heap::unlock();
         result
     };
@@ -116,7 +112,7 @@ pub(crate) unsafe extern "C" fn begin_child(task: *mut Task) {
         let _ = waiting.pulse.into_handle();
     }
     (own.clear_tid, own.robust_list, own.taken, own.restart) = (0, 0, None, None);
-    own.clear_pending();
+    own.set_pending(false);
     crate::thread::load_state(own);
     signal::announce_mask(own);
     if own.child_tid != 0 {

@@ -298,15 +298,23 @@ pub(crate) fn rt_sigreturn(task: &mut Task, _: [u64; 6]) -> Outcome {
     }
 }
 
-/// The next signal with a handler, off the pending set.
+/// The next signal with a handler, off the pending set. (If there are more, the thread stays marked.)
 fn take(task: &Task) -> Option<SignalInformation> {
-    task.clear_pending();
+    task.set_pending(false);
     let mut signal = SignalInformation::default();
     let buffers = Buffers::new().receive(user_memory::bytes_of_mut(&mut signal));
     let answer = insist(buffers, |buffers| {
         service::take_signal(task.connection(), u64::from(task.tid), buffers, Options::NONE)
     });
-    answer.is_ok_and(|answer| answer.signal != 0).then_some(signal)
+    let answer = answer.ok().filter(|answer| answer.signal != 0)?;
+    if answer.more != 0 {
+        task.set_pending(true);
+    }
+    Some(signal)
+}
+
+fn take_pending(task: &Task) -> Option<SignalInformation> {
+    if task.is_pending() { take(task) } else { None }
 }
 
 /// After a wait was broken off: whether a handler is to run. (Else whoever waited goes on.)
@@ -325,7 +333,7 @@ pub(crate) unsafe extern "C" fn deliver(task: *mut Task) {
 
 /// Run handlers (that is: build their frames), and settle how a call that was broken off goes on.
 pub(crate) fn deliver_all(task: &mut Task) {
-    while let Some(signal) = task.taken.take().or_else(|| take(task)) {
+    while let Some(signal) = task.taken.take().or_else(|| take_pending(task)) {
         handle(task, &signal, &signal_frame::Fault::default());
     }
     if task.restart.take().is_some() {

@@ -7,6 +7,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32};
 use abi::Handle;
 use protocol::image::{Start, TASK_ADDRESS};
 use protocol::process::CONNECTION;
+use runtime::OwnedHandle;
 
 use crate::descriptor::{Files, OpenFile};
 use crate::directory::Directory;
@@ -69,6 +70,7 @@ fn begin(start: Start) {
         restart: None,
         gate: None,
         child_tid: 0,
+        room: Default::default(),
         vectors: None,
         last_words: alloc::vec::Vec::new(),
     });
@@ -82,12 +84,9 @@ fn open(files: &mut Files, descriptors: Vec<protocol::image::Descriptor>) {
         let file = match known {
             Some((_, file)) => Arc::clone(file),
             None => {
-                let handle = Handle(descriptor.handle);
-                // Forked children shall have it, whoever opened it.
-                let _ = runtime::object::process::set_inherit(Handle::SELF_PROCESS, handle, true);
+                let handle = OwnedHandle::new(Handle(descriptor.handle));
                 let (mode, features) = (descriptor.mode, descriptor.features);
-                let file =
-                    Arc::new(OpenFile::inherited(handle, descriptor.path.clone(), mode, features, descriptor.open_flags));
+                let file = Arc::new(OpenFile::new(handle, descriptor.path, mode, features, descriptor.open_flags));
                 shared.push((descriptor.share, Arc::clone(&file)));
                 file
             }

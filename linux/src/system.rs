@@ -369,7 +369,7 @@ pub(crate) fn pidfd_open(task: &mut Task, [pid, flags, ..]: [u64; 6]) -> Outcome
     })?;
     let mut name = PIDFD.to_vec();
     crate::paths::digits(&mut name, pid & 0xffff_ffff);
-    descriptor::install(task, OpenFile::new(slot, name, 0o600, 0, flags)?, true)
+    descriptor::install(task, OpenFile::new(slot, name, 0o600, 0, flags), true)
 }
 
 /// How the library remembers which process a descriptor stands for.

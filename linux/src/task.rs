@@ -9,6 +9,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::alloc::Layout;
+use core::cell::Cell;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use abi::Handle;
@@ -74,6 +75,8 @@ pub(crate) struct Task {
     pub(crate) gate: Option<Waiting>,
     /// Where a new task or child writes its id first.
     pub(crate) child_tid: u64,
+    /// Room for paths that come back.
+    pub(crate) room: Cell<Vec<u8>>,
     /// Vector registers that a further task starts with.
     pub(crate) vectors: Option<Box<vector::Area>>,
     /// What it says of its new image when it replaces the old one.
@@ -111,13 +114,22 @@ impl Task {
         unsafe { &raw mut (*self.block).upcall }
     }
 
-    /// Forget that a signal was posted: about to ask which.
-    pub(crate) fn clear_pending(&self) {
+    fn pending(&self) -> *mut u64 {
         let upcall = self.upcall();
+        // SAFETY: the block lives as long as its task.
+        unsafe { &raw mut (*upcall).interrupt_pending }
+    }
+
+    /// Mark that signals may have been posted, or forget it: about to ask which.
+    pub(crate) fn set_pending(&self, pending: bool) {
         // SAFETY: the block lives as long as its task; the kernel may write at the same time, hence volatile.
-        let pending = unsafe { &raw mut (*upcall).interrupt_pending };
+        unsafe { self.pending().write_volatile(u64::from(pending)) };
+    }
+
+    /// Whether signals may have been posted.
+    pub(crate) fn is_pending(&self) -> bool {
         // SAFETY: as above.
-        unsafe { pending.write_volatile(0) };
+        unsafe { self.pending().read_volatile() != 0 }
     }
 
     /// The gate and the pulse to wait with.

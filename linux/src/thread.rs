@@ -162,6 +162,7 @@ fn sibling(task: &mut Task, wish: &Wish, block: *mut Block, process: Arc<Process
         restart: None,
         gate: None,
         child_tid: if shares(flag::CHILD_SETTID) { wish.child_tid } else { 0 },
+        room: Default::default(),
         vectors: Some(vectors),
         last_words: alloc::vec::Vec::new(),
     };

@@ -3,7 +3,6 @@
 //! The assembly between `linux_access_start` and `linux_access_end` may fault; the fault entry then makes it return 1. It uses
 //! no stack but its return address. Who else touches the program's memory has a bug.
 
-use alloc::vec;
 use alloc::vec::Vec;
 use core::arch::global_asm;
 
@@ -189,11 +188,6 @@ pub(crate) fn buffer(length: usize) -> Result<Vec<u8>, Errno> {
     bytes.try_reserve_exact(length).map_err(|_| Errno::ENOMEM)?;
     bytes.resize(length, 0);
     Ok(bytes)
-}
-
-/// A buffer for a path.
-pub(crate) fn path_buffer() -> Vec<u8> {
-    vec![0; protocol::file::PATH_MAXIMUM]
 }
 
 fn pages(address: u64, length: u64) -> impl Iterator<Item = u64> {

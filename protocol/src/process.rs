@@ -158,8 +158,8 @@ crate::protocol! {
     50 Kill kill(pid, signal, code, value) -> ();
     /// tgkill; `pid` 0: any.
     51 ThreadKill thread_kill(pid, tid, signal) -> ();
-    /// The next deliverable signal with a handler for thread `tid`, taken off the pending set: answer its number (0: none), and a [`SignalInformation`] in the receive bytes.
-    52 TakeSignal take_signal(tid) -> (signal);
+    /// The next deliverable signal with a handler for thread `tid`, taken off the pending set: answer its number (0: none), whether more are deliverable (1), and a [`SignalInformation`] in the receive bytes.
+    52 TakeSignal take_signal(tid) -> (signal, more);
     /// sigtimedwait: wait until a signal of `set` is pending for thread `tid` or `deadline`; take it. EAGAIN on time-out.
     53 SignalWait signal_wait(tid, set, deadline) -> (signal);
     /// setitimer: `which` 0 real, 1 virtual, 2 prof. Answer: time left and interval of the old one, ns.

@@ -445,8 +445,9 @@ impl Server {
             None => (false, process.pending.take(ready)),
         };
         let Some(taken) = taken else { return Ok(Outcome::ok([0; 4])) };
+        let more = (thread.pending.set() | process.pending.set()) & ready != 0;
         let information = SignalInformation { mask: thread.mask, ..taken };
-        let answer = Reply::ok([u64::from(taken.signal), 0, 0, 0]);
+        let answer = Reply::ok([u64::from(taken.signal), u64::from(more), 0, 0]);
         if !self.reply_bytes(call.request, answer, &bytes_of(&information)) {
             if own && let Some(thread) = self.table.threads.get_mut(&tid) {
                 thread.pending.put_back(taken);
