@@ -393,7 +393,8 @@ impl<M: Machine> Kernel<M> {
         if queued || running {
             self.push(index, false);
         }
-        self.cpu.attend(SCHEDULE);
+        // It may be the running baton's equal now, whose slice counts from then on.
+        self.cpu.attend(SCHEDULE | ALARM);
     }
 
     /// Change a baton's parameters; it keeps its place as READY if it was.
@@ -411,7 +412,7 @@ impl<M: Machine> Kernel<M> {
         if self.tables.thread(holder).current.get() == index {
             self.reorder(holder);
         }
-        self.cpu.attend(SCHEDULE);
+        self.cpu.attend(SCHEDULE | ALARM);
     }
 
     /// Whoever waits behind a thread changed, or its baton: wherever it waits itself, and those that it waits for, it
