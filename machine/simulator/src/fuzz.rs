@@ -197,6 +197,10 @@ fn range(random: &Random) -> (u64, u64) {
 
 fn decorate(user: &User, knowledge: &Knowledge, mut exchange: Exchange, gifts: bool) -> Exchange {
     let random = &user.world().random;
+    if random.chance(150) {
+        // As plain as most calls are in a real system.
+        return exchange;
+    }
     if random.chance(300) {
         let mut envelope =
             Envelope { send_count: random.below(3) as u8, receive_count: random.below(3) as u8, ..Envelope::default() };
@@ -234,7 +238,7 @@ fn decorate(user: &User, knowledge: &Knowledge, mut exchange: Exchange, gifts: b
     let states = [(flags::DEADLINE_SEND, 800), (flags::DEADLINE_REPLY, 500), (flags::DEADLINE_RECEIVE, 800)];
     let states =
         states.into_iter().fold(0, |all, (state, per_mille)| all | if random.chance(per_mille) { state } else { 0 });
-    let at = if random.chance(200) { 0 } else { user.now() + random.below(200_000) };
+    let at = if random.chance(200) { 0 } else { user.now() + random.below(30_000) };
     if random.chance(900) { exchange.deadline(at, states) } else { exchange }
 }
 
@@ -357,8 +361,8 @@ async fn act(user: &User, knowledge: &Rc<Knowledge>) {
             let at = knowledge.any(random, Some(Kind::Gate));
             let exchange = decorate(user, knowledge, user.receive(at), true);
             // Most of them come back some time.
-            let exchange = if random.chance(950) {
-                exchange.deadline(user.now() + random.below(100_000), flags::DEADLINE_RECEIVE)
+            let exchange = if random.chance(750) {
+                exchange.deadline(user.now() + random.below(30_000), flags::DEADLINE_RECEIVE)
             } else {
                 exchange
             };
@@ -368,8 +372,8 @@ async fn act(user: &User, knowledge: &Rc<Knowledge>) {
             let request = knowledge.request(random, false);
             let at = knowledge.any(random, Some(Kind::Gate));
             let exchange = decorate(user, knowledge, user.reply_and_receive(request, at), true).label(random.below(3));
-            let exchange = if random.chance(950) {
-                exchange.deadline(user.now() + random.below(100_000), flags::DEADLINE_RECEIVE)
+            let exchange = if random.chance(750) {
+                exchange.deadline(user.now() + random.below(30_000), flags::DEADLINE_RECEIVE)
             } else {
                 exchange
             };
@@ -707,7 +711,7 @@ pub async fn run(root: Root, steps: u64) {
             let member = build(&root, &spare, &members, faults).await;
             members.push(member);
         }
-        let until = user.now() + 50_000;
+        let until = user.now() + 30_000;
         let message = user.receive(root.own_gate()).deadline(until, flags::DEADLINE_RECEIVE).await;
         if message.error().is_none() && message.request != 0 {
             // A fault: mend it or not.
