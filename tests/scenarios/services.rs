@@ -31,7 +31,7 @@ fn services_are_processes(baton: &Baton) -> Outcome {
     ] {
         // The clock's work is done once it has told the time.
         if name != "clock" {
-            script = script.mentions("ps", &format!(" {name}\n"));
+            script = script.mentions("ps", &format!("[{name}]"));
         }
     }
     script
@@ -44,7 +44,10 @@ fn services_are_processes(baton: &Baton) -> Outcome {
         .prints("cat /proc/self/comm", "cat\n")
         .prints("cat /proc/$$/cmdline | tr '\\0' ' '", "sh /tmp/script ")
         .prints("grep -c . /proc/stat /proc/meminfo /proc/uptime /proc/loadavg >/dev/null && echo there", "there\n")
-        .prints("cd /; ls", "bin\nboot\ndev\netc\nproc\nroot\nsbin\nsystem\ntmp\nusr\nvar\n")
+        .prints(
+            "cd /; ls",
+            "bin\nboot\ndev\netc\nhome\nlib\nmnt\nopt\nproc\nroot\nrun\nsbin\nsrv\nsys\nsystem\ntmp\nusr\nvar\n",
+        )
         .run()
 }
 
@@ -53,10 +56,10 @@ fn memory_file_system_is_restarted(baton: &Baton) -> Outcome {
         .script()
         .prints("echo content > /tmp/file; exec 7< /tmp/file 8< /tmp/script; cat /tmp/file", "content\n")
         .prints("kill -9 $(pidof memfs); sleep 1; echo the shell goes on", "the shell goes on\n")
-        .mentions("cat <&7", "I/O error")
+        .mentions("cat <&7", "Input/output error")
         .ends("cat /tmp/file", 1)
         .prints("mkdir -p /tmp; echo again > /tmp/new; cat /tmp/new", "again\n")
-        .mentions("ps", " memfs\n")
+        .mentions("ps", "[memfs]")
         .mentions("dmesg", "memfs")
         .run()
 }

@@ -54,6 +54,9 @@ impl Key {
 /// What the shell prints when it wants a command.
 pub const PROMPT: &str = "# ";
 
+/// The sequence that asks a terminal where its cursor is.
+const ASK_CURSOR: &[u8] = b"\x1b[6n";
+
 /// A runner on a terminal of ours.
 pub struct Terminal {
     pty: Arc<Pty>,
@@ -87,6 +90,12 @@ impl Terminal {
                 let mut seen = shown.lock().unwrap_or_else(PoisonError::into_inner);
                 seen.screen.process(&chunk[..length]);
                 seen.bytes.extend_from_slice(&chunk[..length]);
+                // As a terminal does. (A question that is cut in two is not answered: the shell does not insist.)
+                if chunk[..length].windows(ASK_CURSOR.len()).any(|window| window == ASK_CURSOR) {
+                    let (row, column) = seen.screen.screen().cursor_position();
+                    // Who asked may be gone.
+                    let _ = write!(&*input, "\x1b[{};{}R", row + 1, column + 1);
+                }
             }
         });
         Ok(Self { pty, child, seen })
@@ -124,7 +133,7 @@ impl Terminal {
     pub fn run(&self, command: &str) -> Result<String, Failed> {
         let before = self.bytes().len();
         self.line(command)?;
-        let text = || String::from_utf8_lossy(&self.bytes()[before..]).replace('\r', "");
+        let text = || String::from_utf8_lossy(&self.bytes()[before..]).replace('\r', "").replace("\x1b[6n", "");
         self.wait(&format!("the end of '{command}'"), || {
             text().split_once('\n').is_some_and(|(_, rest)| rest.ends_with(PROMPT))
         })?;
@@ -143,7 +152,7 @@ impl Terminal {
     /// # Errors
     /// It does not come.
     pub fn wait_for_prompt(&self) -> Result<(), Failed> {
-        self.wait("the prompt", || self.screen().trim_end_matches('\n').ends_with(PROMPT.trim_end()))
+        self.wait("the prompt", || self.screen().trim_end().ends_with(PROMPT.trim_end()))
     }
 
     /// Wait until the screen shows this.
