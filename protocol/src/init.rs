@@ -2,6 +2,10 @@
 //!
 //! It is mounted at `/dev/init` (to end the machine only), so its labels are none of [`crate::file`]'s, of which it answers `Stat`.
 
+/// Badge of the pulse that a program gets when one that it has a connection to (by init's list) was started again: what it
+/// had open there is lost.
+pub const RESTARTED: u64 = 1 << 59;
+
 crate::protocol! {
     name: "init", uuid: 0x6261_746f_6e00_4000_8000_0000_0000_0005, version: 1;
 

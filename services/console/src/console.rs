@@ -514,6 +514,12 @@ impl ResourceManager for Console {
                 self.progress();
             }
             SESSION_BADGE => self.jobs.leader_ended(),
+            protocol::init::RESTARTED => {
+                if let Err(failure) = self.line.reopen() {
+                    runtime::log!(Error, "cannot open the line again: {}", failure.errno().text());
+                }
+                self.keys();
+            }
             _ => {}
         }
     }

@@ -3,7 +3,7 @@
 use abi::{Error, Handle, Rights};
 use protocol::{Errno, Failure, file};
 use runtime::object::process;
-use runtime::{Buffers, Options};
+use runtime::{Buffers, Options, handle};
 
 const O_RDWR: u64 = 2;
 const O_NONBLOCK: u64 = 0o4000;
@@ -14,6 +14,7 @@ const POLLOUT: u64 = 4;
 
 /// An open line, and the pulse that says when it may be ready again.
 pub(crate) struct Line {
+    mount: Handle,
     connection: Handle,
     pulse: Handle,
     armed: u64,
@@ -25,10 +26,20 @@ impl Line {
     /// # Errors
     /// What the driver or the kernel answered.
     pub(crate) fn open(mount: Handle, gate: Handle, badge: u64) -> Result<Self, Failure> {
-        let slot = process::reserve(Handle::SELF_PROCESS)?;
-        file::open(mount, O_RDWR | O_NONBLOCK, 0, 0, &mut Buffers::new().take(slot), Options::NONE)?;
+        let slot = open(mount)?;
         let pulse = process::create_pulse(Handle::SELF_PROCESS, gate, badge, process::Accumulate::Or, 0, Handle::NONE)?;
-        Ok(Self { connection: slot, pulse, armed: 0 })
+        Ok(Self { mount, connection: slot, pulse, armed: 0 })
+    }
+
+    /// The driver was started again: open it anew.
+    ///
+    /// # Errors
+    /// What the driver answered.
+    pub(crate) fn reopen(&mut self) -> Result<(), Failure> {
+        let slot = open(self.mount)?;
+        handle::close(core::mem::replace(&mut self.connection, slot));
+        self.armed = 0;
+        Ok(())
     }
 
     /// Bytes that came, as many as there are and fit.
@@ -80,6 +91,17 @@ impl Line {
                 runtime::log!(Error, "the line below cannot be waited for: {}", failure.errno().text());
                 false
             }
+        }
+    }
+}
+
+fn open(mount: Handle) -> Result<Handle, Failure> {
+    let slot = handle::reserve()?;
+    match file::open(mount, O_RDWR | O_NONBLOCK, 0, 0, &mut Buffers::new().take(slot), Options::NONE) {
+        Ok(_) => Ok(slot),
+        Err(failure) => {
+            handle::close(slot);
+            Err(failure)
         }
     }
 }

@@ -115,6 +115,13 @@ const PROGRAM: Program = Program {
 /// How long init and `process` wait for the log, which may need them to go on.
 pub(crate) const LOG_WAIT_NS: u64 = 20_000_000;
 
+impl Program {
+    /// Whether it has a connection to the program with this name that it keeps things open through.
+    pub(crate) fn depends_on(&self, name: &str) -> bool {
+        self.grants.iter().any(|grant| matches!(grant, Grant::Connection(_, to, _) if *to == name))
+    }
+}
+
 /// Name of the program that everything else gets its memory from; second in the list.
 pub(crate) const PROCESS: &str = "process";
 /// Name of the program that mounts are told to.

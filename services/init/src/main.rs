@@ -26,6 +26,7 @@ use abi::thread::Policy as Sharing;
 use abi::{Error, Handle, PAGE_SIZE, Quota, Rights, notice};
 use protocol::init::{Request, answer};
 use protocol::{Errno, Failure, Reply};
+use runtime::object::process::Accumulate;
 use runtime::object::{gate, memory, process, thread};
 use runtime::start::StartRecord;
 use runtime::{Buffers, Mapping, Message, Options, Received, clock, handle, log, mapping, reply, start};
@@ -139,7 +140,12 @@ impl Init {
             let own_gate = handle::with_room(|| process::create_gate(own, reserve, GRACE_NS)).doing("a gate")?;
             let faults =
                 handle::with_room(|| gate::connect(gate, FAULT | index as u64, 0)).doing("a fault connection")?;
-            services.push(Service::new(program, own_gate, faults));
+            let restarted = handle::with_room(|| {
+                let badge = protocol::init::RESTARTED;
+                process::create_pulse(own, own_gate, badge, Accumulate::Or, program.priority, Handle::NONE)
+            });
+            let restarted = restarted.doing("a pulse")?;
+            services.push(Service::new(program, own_gate, faults, restarted));
         }
         let connection = |name: &str, badge| {
             let index = index_of(name).ok_or(Problem { doing: "the list", why: "a program is missing" })?;
@@ -204,6 +210,13 @@ impl Init {
                     self.services[index].postpone(clock::monotonic_ns());
                 }
                 return;
+            }
+        }
+        if self.services[index].starts > 1 {
+            let name = self.services[index].program.name;
+            for service in self.services.iter().filter(|service| service.program.depends_on(name)) {
+                // A gate of init's own; nobody could have destroyed it.
+                let _ = runtime::raise(service.restarted, 1);
             }
         }
         match self.services[index].program.name {

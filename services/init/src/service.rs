@@ -33,6 +33,8 @@ pub(crate) struct Service {
     pub(crate) gate: Handle,
     /// Where its faults go.
     pub(crate) faults: Handle,
+    /// Pulse to its gate: somebody that it has a connection to was started again.
+    pub(crate) restarted: Handle,
     /// How often it was started.
     pub(crate) starts: u64,
     /// Its run, if it runs.
@@ -45,8 +47,8 @@ pub(crate) struct Service {
 
 impl Service {
     /// A program that did not run yet.
-    pub(crate) const fn new(program: &'static Program, gate: Handle, faults: Handle) -> Self {
-        Self { program, gate, faults, starts: 0, running: None, due_ns: None, failures: 0 }
+    pub(crate) const fn new(program: &'static Program, gate: Handle, faults: Handle, restarted: Handle) -> Self {
+        Self { program, gate, faults, restarted, starts: 0, running: None, due_ns: None, failures: 0 }
     }
 
     /// A run ended (or could not begin): let it be due again, the later the more often it ended too soon.
@@ -68,7 +70,7 @@ mod tests {
 
     #[test]
     fn who_ends_soon_again_and_again_waits_longer_each_time() {
-        let mut service = Service::new(&crate::list::PROGRAMS[0], Handle::NONE, Handle::NONE);
+        let mut service = Service::new(&crate::list::PROGRAMS[0], Handle::NONE, Handle::NONE, Handle::NONE);
         let run = |since_ns| Some(Running { process: Handle::NONE, death: Handle::NONE, pid: 0, since_ns });
         let mut delays = alloc::vec::Vec::new();
         for _ in 0..12 {
