@@ -140,7 +140,8 @@ impl Areas {
 
     /// Areas that touch a range, in order.
     pub(crate) fn range(&self, start: u64, end: u64) -> impl Iterator<Item = (u64, u64, &Kind)> {
-        let first = self.list.range(..=start).next_back().filter(|(_, (stop, _))| *stop > start).map_or(start, |(&at, _)| at);
+        let first =
+            self.list.range(..=start).next_back().filter(|(_, (stop, _))| *stop > start).map_or(start, |(&at, _)| at);
         self.list.range(first..end.max(first)).map(|(&at, (stop, kind))| (at, *stop, kind))
     }
 

@@ -1,5 +1,7 @@
 //! exec: a new image under the same number, filled by the old one's library; and `Spawn`, which begins with that.
 
+use alloc::boxed::Box;
+
 use abi::{Handle, PAGE_SIZE, Rights};
 use protocol::process::{BLOB_ADDRESS, BLOB_MAXIMUM, NAME_SPACE, START_STACK_TOP, map_flags};
 use protocol::{Errno, Reply};
@@ -86,7 +88,14 @@ impl Server {
     }
 
     /// `ExecMap`.
-    pub(crate) fn exec_map(&mut self, pid: u32, address: u64, length: u64, access: u64, offset: u64) -> Result<Outcome, Errno> {
+    pub(crate) fn exec_map(
+        &mut self,
+        pid: u32,
+        address: u64,
+        length: u64,
+        access: u64,
+        offset: u64,
+    ) -> Result<Outcome, Errno> {
         let embryo = self.embryo(pid)?;
         let flags = (access >> 8 | map_flags::FIXED) & !map_flags::NO_REPLACE;
         let backing = self.passed_backing(offset)?;
@@ -109,7 +118,14 @@ impl Server {
                 at += PAGE_SIZE;
             }
             if at < end {
-                space.map(&mut self.ram, at, end.next_multiple_of(PAGE_SIZE) - at, access, flags, Backing::Anonymous)?;
+                space.map(
+                    &mut self.ram,
+                    at,
+                    end.next_multiple_of(PAGE_SIZE) - at,
+                    access,
+                    flags,
+                    Backing::Anonymous,
+                )?;
             }
         }
         let mut done = 0;
@@ -134,7 +150,13 @@ impl Server {
         let source = match self.spaces.get(&process.space) {
             Some(space) => space.process,
             // Being spawned: the handles are its maker's.
-            None => self.table.process(process.parent).and_then(|parent| parent.native.as_ref()).ok_or(Errno::ESRCH)?.process,
+            None => {
+                self.table
+                    .process(process.parent)
+                    .and_then(|parent| parent.native.as_ref())
+                    .ok_or(Errno::ESRCH)?
+                    .process
+            }
         };
         let space = self.spaces.get_mut(&embryo).ok_or(Errno::ESRCH)?;
         for handle in handles.chunks_exact(8) {
@@ -225,7 +247,7 @@ impl Server {
             }
         };
         let process = Process { name_space, start_ns: kernel::now(), ..Process::new(pid, maker) };
-        self.table.processes.insert(pid, process);
+        self.table.processes.insert(pid, Box::new(process));
         match self.connect(badge::POSIX, pid) {
             Ok(connection) => {
                 self.forks += 1;
@@ -274,9 +296,8 @@ impl Server {
 /// Copy from a caller's memory to a physical address within one frame.
 #[cfg(target_os = "none")]
 fn copy_from_caller(call: &Call, offset: u64, physical: u64, count: u64) -> Result<u64, Errno> {
-    kernel::read_request_raw(call.request, offset, window::address(physical), count).map_err(|error| {
-        if error == abi::Error::LenderFault { crate::server::RETRY } else { Errno::EFAULT }
-    })
+    kernel::read_request_raw(call.request, offset, window::address(physical), count)
+        .map_err(|error| if error == abi::Error::LenderFault { crate::server::RETRY } else { Errno::EFAULT })
 }
 
 #[cfg(not(target_os = "none"))]

@@ -96,7 +96,8 @@ impl Server {
             self.signal_group(group, from_system(SIGCONT));
         }
         self.task_done(pid);
-        let (code, value) = if status & 0x7f == 0 { (1, status >> 8) } else { (2 + (status >> 7 & 1) as i32, status & 0x7f) };
+        let (code, value) =
+            if status & 0x7f == 0 { (1, status >> 8) } else { (2 + (status >> 7 & 1) as i32, status & 0x7f) };
         let unwanted = self.tell_parent(pid, code, value);
         let parent = self.table.process(pid).map_or(INIT, |process| process.parent);
         if unwanted {
@@ -108,8 +109,13 @@ impl Server {
 
     /// Groups with stopped members that nobody can continue once this process is gone.
     fn newly_orphaned(&self, pid: u32, group: u32) -> BTreeSet<u32> {
-        let mut groups: BTreeSet<u32> =
-            self.table.processes.values().filter(|process| process.parent == pid).map(|process| process.group).collect();
+        let mut groups: BTreeSet<u32> = self
+            .table
+            .processes
+            .values()
+            .filter(|process| process.parent == pid)
+            .map(|process| process.group)
+            .collect();
         groups.insert(group);
         groups.retain(|&group| {
             !self.table.is_orphaned(group, 0) && self.table.is_orphaned(group, pid) && self.table.has_stopped(group)

@@ -29,7 +29,8 @@ impl Server {
     pub(crate) fn serve_fault(&mut self, call: &Call) -> Outcome {
         let [first, instruction, third, cookie] = call.words;
         let thread = self.table.threads.get(&(cookie as u32));
-        let Some((pid, space)) = thread.map(|thread| (thread.pid, thread.space)).filter(|(_, space)| *space as u32 == (cookie >> 32) as u32)
+        let Some((pid, space)) =
+            thread.map(|thread| (thread.pid, thread.space)).filter(|(_, space)| *space as u32 == (cookie >> 32) as u32)
         else {
             return Outcome::Answer(REFUSED);
         };

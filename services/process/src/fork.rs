@@ -1,8 +1,10 @@
 //! fork: a process that is a copy of its parent.
 
+use alloc::boxed::Box;
+
 use abi::{Handle, Rights};
-use protocol::process::NAME_SPACE;
 use protocol::Errno;
+use protocol::process::NAME_SPACE;
 
 use crate::exec::SHARE;
 use crate::kernel;
@@ -18,7 +20,7 @@ impl Server {
         let child = self.table.number().ok_or(Errno::EAGAIN)?;
         let parent = self.table.process(pid).ok_or(Errno::ESRCH)?;
         let process = Process { state: State::Running, start_ns: kernel::now(), ..Process::child(parent, child) };
-        self.table.processes.insert(child, process);
+        self.table.processes.insert(child, Box::new(process));
         match self.copy_process(pid, child, &handles, start) {
             Ok(()) => {
                 self.forks += 1;
@@ -43,6 +45,8 @@ impl Server {
         let source = self.space_of(pid)?;
         let spare = self.spare(pid);
         let parent = self.spaces.get(&source).ok_or(Errno::ESRCH)?;
+        // The copy's books: five bytes a page, some hundred an area.
+        crate::heap::top_up(&mut self.ram, parent.pages.count() * 5 + parent.areas.count() as u64 * 256);
         // Like the parent's, but for the threads: what that needed, the copy needs.
         let share = abi::Quota { threads: SHARE.threads, batons: SHARE.batons, ..parent.quota };
         let (id, mut space) = self.new_space(child, share)?;
@@ -94,7 +98,10 @@ fn give(space: &mut Space, handle: Handle, rights: Rights) -> Result<Handle, abi
 }
 
 /// Do what needs room in a table; make the table larger if that is why it fails.
-fn with_entries<T>(space: &mut Space, mut attempt: impl FnMut(Handle) -> Result<T, abi::Error>) -> Result<T, abi::Error> {
+fn with_entries<T>(
+    space: &mut Space,
+    mut attempt: impl FnMut(Handle) -> Result<T, abi::Error>,
+) -> Result<T, abi::Error> {
     let mut entries = 0;
     loop {
         match attempt(space.process) {

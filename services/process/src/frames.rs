@@ -99,7 +99,8 @@ impl Frames {
     #[must_use]
     pub(crate) fn range(&self, frame: Frame) -> &Range {
         // Bound: 16 ranges; nearly always the first.
-        let found = self.ranges[..self.range_count].iter().find(|range| frame.0.wrapping_sub(range.first) < range.count);
+        let found =
+            self.ranges[..self.range_count].iter().find(|range| frame.0.wrapping_sub(range.first) < range.count);
         found.unwrap_or(&self.ranges[0])
     }
 

@@ -82,7 +82,15 @@ impl Server {
     }
 
     /// FUTEX_WAIT, FUTEX_WAIT_BITSET.
-    pub(crate) fn futex_wait(&mut self, pid: u32, address: u64, expected: u64, deadline: u64, flags: u64, call: &Call) -> Result<Outcome, Errno> {
+    pub(crate) fn futex_wait(
+        &mut self,
+        pid: u32,
+        address: u64,
+        expected: u64,
+        deadline: u64,
+        flags: u64,
+        call: &Call,
+    ) -> Result<Outcome, Errno> {
         let space = self.space_of(pid)?;
         if self.word(space, address)? != expected as u32 {
             return Err(Errno::EAGAIN);
@@ -114,7 +122,14 @@ impl Server {
     }
 
     /// FUTEX_WAKE, FUTEX_WAKE_BITSET.
-    pub(crate) fn futex_wake(&mut self, pid: u32, address: u64, count: u64, bitset: u64, flags: u64) -> Result<Outcome, Errno> {
+    pub(crate) fn futex_wake(
+        &mut self,
+        pid: u32,
+        address: u64,
+        count: u64,
+        bitset: u64,
+        flags: u64,
+    ) -> Result<Outcome, Errno> {
         let space = self.space_of(pid)?;
         if !address.is_multiple_of(4) {
             return Err(Errno::EINVAL);
@@ -125,7 +140,14 @@ impl Server {
     }
 
     /// FUTEX_REQUEUE, FUTEX_CMP_REQUEUE.
-    pub(crate) fn futex_requeue(&mut self, pid: u32, address: u64, count: u64, target: u64, expected: u64) -> Result<Outcome, Errno> {
+    pub(crate) fn futex_requeue(
+        &mut self,
+        pid: u32,
+        address: u64,
+        count: u64,
+        target: u64,
+        expected: u64,
+    ) -> Result<Outcome, Errno> {
         let space = self.space_of(pid)?;
         if !target.is_multiple_of(4) {
             return Err(Errno::EINVAL);
@@ -167,9 +189,8 @@ impl Server {
         if memory.read(&mut self.ram, head, &mut words).is_err() {
             return;
         }
-        let [first, offset, pending] = [0, 8, 16].map(|at| {
-            u64::from_le_bytes([0, 1, 2, 3, 4, 5, 6, 7].map(|byte| words[at + byte]))
-        });
+        let [first, offset, pending] =
+            [0, 8, 16].map(|at| u64::from_le_bytes([0, 1, 2, 3, 4, 5, 6, 7].map(|byte| words[at + byte])));
         let mut entries = Vec::new();
         let mut entry = first & !1;
         while entry != head && entry != 0 && entries.len() < ROBUST {

@@ -19,7 +19,7 @@ struct Run {
 
 const RUNS: usize = 64;
 /// What the pool holds between messages, at least.
-const LEAST: u64 = 1 << 20;
+const LEAST: u64 = 256 << 10;
 
 static POOL: [Run; RUNS] =
     [const { Run { memory: AtomicU64::new(0), offset: AtomicU64::new(0), length: AtomicU64::new(0) } }; RUNS];
@@ -53,9 +53,18 @@ pub(crate) fn grow(mut address: u64, length: u64) -> Result<(), Error> {
     Ok(())
 }
 
-/// Fill the pool up, to a quarter of the heap at least, and `besides`.
+/// Heap that is there from the start: so much serves some hundred processes, whose end then leaves no trace in what is free.
+const FIRST: usize = 1 << 20;
+
+/// Make the first part of the heap.
+pub(crate) fn begin(ram: &mut Ram) {
+    top_up(ram, FIRST as u64 + (64 << 10));
+    drop(core::hint::black_box(alloc::vec::Vec::<u8>::with_capacity(FIRST)));
+}
+
+/// Fill the pool up, to an eighth of the heap at least, and `besides`.
 pub(crate) fn top_up(ram: &mut Ram, besides: u64) {
-    let wanted = LEAST.max(TAKEN.load(Relaxed) / 4) + besides;
+    let wanted = LEAST.max(TAKEN.load(Relaxed) / 8) + besides;
     for run in &POOL {
         let held = HELD.load(Relaxed);
         if held >= wanted {
@@ -64,7 +73,7 @@ pub(crate) fn top_up(ram: &mut Ram, besides: u64) {
         if run.length.load(Relaxed) > 0 {
             continue;
         }
-        let pages = ((wanted - held) / PAGE_SIZE).clamp(64, 1024).next_power_of_two() as u32;
+        let pages = ((wanted - held) / PAGE_SIZE).clamp(16, 1024).next_power_of_two() as u32;
         let Some((frame, count)) = ram.frames.allocate_up_to(pages) else { return };
         let (memory, offset) = ram.frames.memory(frame);
         run.memory.store(memory.0, Relaxed);

@@ -104,7 +104,8 @@ impl Image {
     #[must_use]
     pub(crate) fn new(file: &[u8], archive: Rc<PassedMemory>, offset: u64, ram: &mut Ram) -> Option<Self> {
         let loads = loads(file)?;
-        let at = loads.iter().find(|load| load.address <= LIBRARY_ADDRESS && LIBRARY_ADDRESS < load.address + load.file)?;
+        let at =
+            loads.iter().find(|load| load.address <= LIBRARY_ADDRESS && LIBRARY_ADDRESS < load.address + load.file)?;
         let start = at.offset + (LIBRARY_ADDRESS - at.address);
         let field = |index: u64| number(file, start + 8 * index, 8);
         let header = LibraryHeader {
@@ -121,9 +122,11 @@ impl Image {
         }
         let mut segments = Vec::new();
         for load in loads {
-            let (first, end) = (load.address & !(PAGE_SIZE - 1), (load.address + load.memory).next_multiple_of(PAGE_SIZE));
+            let (first, end) =
+                (load.address & !(PAGE_SIZE - 1), (load.address + load.memory).next_multiple_of(PAGE_SIZE));
             let place = offset + load.offset;
-            let direct = load.access & WRITE == 0 && load.file == load.memory && place % PAGE_SIZE == load.address % PAGE_SIZE;
+            let direct =
+                load.access & WRITE == 0 && load.file == load.memory && place % PAGE_SIZE == load.address % PAGE_SIZE;
             let source = if direct {
                 Source::Archive(place & !(PAGE_SIZE - 1))
             } else {
@@ -191,10 +194,12 @@ pub(crate) mod tests {
         for (at, value, size) in [(16, 2, 2), (32, 64, 8), (54, 56, 2), (56, 2, 2)] {
             put(&mut file, at, value, size);
         }
-        let segments = [(5, 0x1000, LIBRARY_ADDRESS, 0x1000, 0x1000), (6, 0x2000, LIBRARY_ADDRESS + 0x1000, 0x10, 0x1800)];
+        let segments =
+            [(5, 0x1000, LIBRARY_ADDRESS, 0x1000, 0x1000), (6, 0x2000, LIBRARY_ADDRESS + 0x1000, 0x10, 0x1800)];
         for (index, (flags, offset, address, in_file, in_memory)) in segments.into_iter().enumerate() {
             let at = 64 + 56 * index;
-            let fields = [(0, 1, 4), (4, flags, 4), (8, offset, 8), (16, address, 8), (32, in_file, 8), (40, in_memory, 8)];
+            let fields =
+                [(0, 1, 4), (4, flags, 4), (8, offset, 8), (16, address, 8), (32, in_file, 8), (40, in_memory, 8)];
             for (field, value, size) in fields {
                 put(&mut file, at + field, value, size);
             }
@@ -226,6 +231,8 @@ pub(crate) mod tests {
         let Some(image) = image else { panic!("refused") };
         assert_eq!(image.header.start, LIBRARY_ADDRESS + 0x100);
         assert!(matches!(image.segments[0].source, Source::Archive(0x5000)));
-        assert!(matches!(&image.segments[1].source, Source::Frames(frames) if frames.len() == 2 && frames[1].is_none()));
+        assert!(
+            matches!(&image.segments[1].source, Source::Frames(frames) if frames.len() == 2 && frames[1].is_none())
+        );
     }
 }

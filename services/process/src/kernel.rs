@@ -118,7 +118,14 @@ mod real {
     }
 
     /// Start a thread with a baton of its own.
-    pub(crate) fn start_thread(process: Handle, handle: Handle, entry: u64, stack: u64, argument: u64, priority: u8) -> Result<Handle, Error> {
+    pub(crate) fn start_thread(
+        process: Handle,
+        handle: Handle,
+        entry: u64,
+        stack: u64,
+        argument: u64,
+        priority: u8,
+    ) -> Result<Handle, Error> {
         let baton = with_room(|| process::create_baton(process, priority, Policy::RoundRobin, 0))?;
         match thread::start(handle, entry, stack, argument, baton) {
             Ok(()) => Ok(baton),
@@ -183,11 +190,18 @@ mod real {
 
     /// System figures: arena used, arena, RAM, idle ns.
     pub(crate) fn system() -> [u64; 4] {
-        process::system().map_or([0; 4], |system| [system.arena_used, system.arena_total, system.ram_total, system.idle_ns])
+        process::system()
+            .map_or([0; 4], |system| [system.arena_used, system.arena_total, system.ram_total, system.idle_ns])
     }
 
     /// Answer a request.
-    pub(crate) fn reply(request: u64, label: u64, words: [u64; 4], bytes: &[u8], gift: Option<(Handle, Rights)>) -> Result<(), Error> {
+    pub(crate) fn reply(
+        request: u64,
+        label: u64,
+        words: [u64; 4],
+        bytes: &[u8],
+        gift: Option<(Handle, Rights)>,
+    ) -> Result<(), Error> {
         let mut buffers = Buffers::new();
         if !bytes.is_empty() {
             buffers = buffers.send(bytes);
@@ -229,8 +243,8 @@ pub(crate) mod model {
     use std::vec::Vec;
 
     use super::{Activity, Configuration, Handle, ThreadSpecification};
-    use abi::{Error, PAGE_SIZE, Quota, Rights};
     use abi::quota::Usage;
+    use abi::{Error, PAGE_SIZE, Quota, Rights};
 
     /// A page as mapped.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -326,7 +340,14 @@ pub(crate) mod model {
         with(|world| world.other.remove(&handle));
     }
 
-    pub(crate) fn map(process: Handle, memory: Handle, address: u64, access: u64, offset: u64, length: u64) -> Result<(), Error> {
+    pub(crate) fn map(
+        process: Handle,
+        memory: Handle,
+        address: u64,
+        access: u64,
+        offset: u64,
+        length: u64,
+    ) -> Result<(), Error> {
         assert!((address | offset | length).is_multiple_of(PAGE_SIZE) && length > 0);
         with(|world| {
             let process = world.processes.get_mut(&process).ok_or(Error::BadHandle)?;
@@ -359,7 +380,13 @@ pub(crate) mod model {
         })
     }
 
-    pub(crate) fn share_range(process: Handle, source: Handle, address: u64, length: u64, keep: bool) -> Result<(), Error> {
+    pub(crate) fn share_range(
+        process: Handle,
+        source: Handle,
+        address: u64,
+        length: u64,
+        keep: bool,
+    ) -> Result<(), Error> {
         with(|world| {
             let range = address / PAGE_SIZE..(address + length) / PAGE_SIZE;
             let from = world.processes.get_mut(&source).ok_or(Error::BadHandle)?;
@@ -397,7 +424,8 @@ pub(crate) mod model {
     pub(crate) fn copy_entry(process: Handle, source: Handle, entry: Handle) -> Result<(), Error> {
         with(|world| {
             let index = u64::from(entry.index());
-            let from = *world.processes.get(&source).and_then(|from| from.handles.get(&index)).ok_or(Error::BadHandle)?;
+            let from =
+                *world.processes.get(&source).and_then(|from| from.handles.get(&index)).ok_or(Error::BadHandle)?;
             world.processes.get_mut(&process).ok_or(Error::BadHandle)?.handles.insert(index, from);
             Ok(())
         })
@@ -440,7 +468,14 @@ pub(crate) mod model {
         })
     }
 
-    pub(crate) fn start_thread(_: Handle, handle: Handle, entry: u64, stack: u64, argument: u64, _: u8) -> Result<Handle, Error> {
+    pub(crate) fn start_thread(
+        _: Handle,
+        handle: Handle,
+        entry: u64,
+        stack: u64,
+        argument: u64,
+        _: u8,
+    ) -> Result<Handle, Error> {
         with(|world| {
             world.threads.get_mut(&handle).ok_or(Error::BadHandle)?.start = Some((entry, stack, argument));
             Ok(world.object())
@@ -495,7 +530,13 @@ pub(crate) mod model {
         [0; 4]
     }
 
-    pub(crate) fn reply(request: u64, label: u64, words: [u64; 4], bytes: &[u8], gift: Option<(Handle, Rights)>) -> Result<(), Error> {
+    pub(crate) fn reply(
+        request: u64,
+        label: u64,
+        words: [u64; 4],
+        bytes: &[u8],
+        gift: Option<(Handle, Rights)>,
+    ) -> Result<(), Error> {
         with(|world| {
             let answer = Answer { label, words, bytes: bytes.to_vec(), gift: gift.map(|gift| gift.0) };
             assert!(world.replies.insert(request, answer).is_none(), "answered twice");

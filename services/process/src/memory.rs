@@ -6,13 +6,20 @@ use protocol::Errno;
 use protocol::process::map_flags;
 
 use crate::area::Backing;
+use crate::kernel;
 use crate::server::{Call, Outcome, Server};
 use crate::space::check_range;
-use crate::kernel;
 
 impl Server {
     /// `Map`.
-    pub(crate) fn map(&mut self, pid: u32, address: u64, length: u64, access: u64, flags: u64) -> Result<Outcome, Errno> {
+    pub(crate) fn map(
+        &mut self,
+        pid: u32,
+        address: u64,
+        length: u64,
+        access: u64,
+        flags: u64,
+    ) -> Result<Outcome, Errno> {
         let offset = flags & !(PAGE_SIZE - 1);
         let flags = flags & (PAGE_SIZE - 1);
         let backing = self.passed_backing(offset)?;
@@ -28,7 +35,15 @@ impl Server {
     }
 
     /// `Remap`.
-    pub(crate) fn remap(&mut self, pid: u32, address: u64, old: u64, new: u64, flags: u64, call: &Call) -> Result<Outcome, Errno> {
+    pub(crate) fn remap(
+        &mut self,
+        pid: u32,
+        address: u64,
+        old: u64,
+        new: u64,
+        flags: u64,
+        call: &Call,
+    ) -> Result<Outcome, Errno> {
         let target = match flags {
             0 | 1 => None,
             3 => {

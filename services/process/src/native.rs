@@ -2,6 +2,8 @@
 
 use alloc::collections::BTreeMap;
 
+use alloc::boxed::Box;
+
 use abi::{Handle, PAGE_SIZE, Rights};
 use protocol::process::{self, native_flags};
 use protocol::{Errno, Reply};
@@ -72,7 +74,7 @@ impl Server {
                 session: 0,
                 ..Process::new(pid, if pid == INIT { 0 } else { INIT })
             };
-            self.table.processes.insert(pid, process);
+            self.table.processes.insert(pid, Box::new(process));
         }
     }
 
@@ -92,7 +94,7 @@ impl Server {
             session: 0,
             ..Process::new(pid, INIT)
         };
-        self.table.processes.insert(pid, process);
+        self.table.processes.insert(pid, Box::new(process));
         let connection = match self.connect(badge::NATIVE, pid) {
             Ok(connection) => connection,
             Err(errno) => {
@@ -137,7 +139,8 @@ impl Server {
 
     /// `Allocate`.
     pub(crate) fn allocate(&mut self, pid: u32, length: u64, call: &Call) -> Result<Outcome, Errno> {
-        let pages = length.checked_next_multiple_of(PAGE_SIZE).filter(|&length| length != 0).ok_or(Errno::EINVAL)? / PAGE_SIZE;
+        let pages =
+            length.checked_next_multiple_of(PAGE_SIZE).filter(|&length| length != 0).ok_or(Errno::EINVAL)? / PAGE_SIZE;
         let count = u32::try_from(pages).map_err(|_| Errno::ENOMEM)?;
         let spare = if call.words[1] & process::allocate_flags::FOR_DATA != 0 { SPARE } else { 0 };
         self.ram.charge_leaving(pages, spare)?;

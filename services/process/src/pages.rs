@@ -105,7 +105,12 @@ impl Pages {
     }
 
     /// The next run of pages from `page` on whose frames follow each other and of which `same` says the same as of the first: cut at `end`.
-    pub(crate) fn run<T: PartialEq>(&self, page: u64, end: u64, mut same: impl FnMut(u64, Frame) -> T) -> Option<(Run, T)> {
+    pub(crate) fn run<T: PartialEq>(
+        &self,
+        page: u64,
+        end: u64,
+        mut same: impl FnMut(u64, Frame) -> T,
+    ) -> Option<(Run, T)> {
         let (first, frame) = self.next(page, end)?;
         let property = same(first, frame);
         let mut count = 1;
@@ -152,7 +157,10 @@ mod tests {
             assert_eq!(pages.insert(page, Frame(page as u32 + 5)), None);
         }
         assert_eq!(pages.insert(64, Frame(1)), Some(Frame(69)));
-        assert_eq!((pages.count(), pages.find(63), pages.find(64), pages.find(2)), (6, Some(Frame(68)), Some(Frame(1)), None));
+        assert_eq!(
+            (pages.count(), pages.find(63), pages.find(64), pages.find(2)),
+            (6, Some(Frame(68)), Some(Frame(1)), None)
+        );
         assert_eq!(pages.range(1, 65).map(|entry| entry.0).collect::<Vec<_>>(), [1, 63, 64]);
         assert_eq!(pages.range(66, 1000).count(), 0);
         assert_eq!(pages.next(66, 1001), Some((1000, Frame(1005))));

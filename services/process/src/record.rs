@@ -104,7 +104,10 @@ impl Server {
             State::Embryo => b'D',
             State::Running => {
                 let runs = |state: u32| {
-                    matches!(ThreadState::from_number(state as u8), Some(ThreadState::Running | ThreadState::Ready | ThreadState::Fault))
+                    matches!(
+                        ThreadState::from_number(state as u8),
+                        Some(ThreadState::Running | ThreadState::Ready | ThreadState::Fault)
+                    )
                 };
                 let mut threads = process.threads.iter().filter_map(|tid| self.table.threads.get(tid));
                 if threads.any(|thread| runs(kernel::activity(thread.handle).state)) { b'R' } else { b'S' }
@@ -151,7 +154,8 @@ impl Server {
         ];
         let ids = [process.user, process.group_id];
         let name = process.name;
-        let figures = [process.start_ns, cpu_ns, virtual_bytes, resident * PAGE_SIZE, u64::from(process.native.is_some())];
+        let figures =
+            [process.start_ns, cpu_ns, virtual_bytes, resident * PAGE_SIZE, u64::from(process.native.is_some())];
         let mut out = Out { bytes: &mut self.out, length: 0 };
         out.put_u32(&head);
         out.put_u64(&ids);
@@ -192,7 +196,9 @@ impl Server {
             .table
             .processes
             .values()
-            .filter(|process| process.native.is_none() && process.state == State::Running && self.letter(process) == b'R')
+            .filter(|process| {
+                process.native.is_none() && process.state == State::Running && self.letter(process) == b'R'
+            })
             .count() as u64;
         self.load.update(running, now);
         let free = u64::from(self.ram.frames.free()) * PAGE_SIZE;
@@ -254,7 +260,14 @@ impl Server {
     }
 
     /// `Limit`.
-    pub(crate) fn limit(&mut self, pid: u32, target: u64, resource: u64, soft: u64, hard: u64) -> Result<Outcome, Errno> {
+    pub(crate) fn limit(
+        &mut self,
+        pid: u32,
+        target: u64,
+        resource: u64,
+        soft: u64,
+        hard: u64,
+    ) -> Result<Outcome, Errno> {
         const LEAVE: u64 = u64::MAX - 1;
         let target = if target == 0 { pid } else { u32::try_from(target).map_err(|_| Errno::ESRCH)? };
         if target == SERVICE {

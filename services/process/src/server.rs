@@ -78,7 +78,9 @@ impl Deferred {
     /// Who asked.
     const fn pid(&self) -> u32 {
         match self {
-            Self::Wait { pid, .. } | Self::Signal { pid, .. } | Self::Futex { pid, .. } | Self::Task { pid, .. } => *pid,
+            Self::Wait { pid, .. } | Self::Signal { pid, .. } | Self::Futex { pid, .. } | Self::Task { pid, .. } => {
+                *pid
+            }
         }
     }
 
@@ -422,7 +424,8 @@ impl Server {
                 Ok(Outcome::Later)
             }
             Request::ExitSignal { signal, core } => {
-                let signal = u32::try_from(signal).ok().filter(|signal| (1..65).contains(signal)).ok_or(Errno::EINVAL)?;
+                let signal =
+                    u32::try_from(signal).ok().filter(|signal| (1..65).contains(signal)).ok_or(Errno::EINVAL)?;
                 self.end_by_signal(pid, signal, core != 0);
                 Ok(Outcome::Later)
             }
@@ -453,7 +456,11 @@ impl Server {
                 let (space, ram) = self.space_and_ram(pid)?;
                 space.unmap(ram, address, length).map(|()| Outcome::DONE).map_err(|errno| {
                     // munmap knows no ENOMEM for addresses out of range.
-                    if errno == Errno::ENOMEM && crate::space::check_range(address, length).is_err() { Errno::EINVAL } else { errno }
+                    if errno == Errno::ENOMEM && crate::space::check_range(address, length).is_err() {
+                        Errno::EINVAL
+                    } else {
+                        errno
+                    }
                 })
             }
             Request::Protect { address, length, access } => {

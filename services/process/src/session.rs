@@ -2,10 +2,10 @@
 
 use protocol::{Errno, Reply};
 
+use crate::kernel;
 use crate::server::{Call, Outcome, Server};
 use crate::signal::from_system;
 use crate::table::State;
-use crate::kernel;
 
 /// `POLLIN`.
 const READABLE: u64 = 1;
@@ -23,7 +23,11 @@ impl Server {
     /// setpgid.
     pub(crate) fn set_group(&mut self, caller: u32, pid: u64, group: u64) -> Result<Outcome, Errno> {
         let pid = if pid == 0 { caller } else { u32::try_from(pid).map_err(|_| Errno::ESRCH)? };
-        let group = if group == 0 { pid } else { u32::try_from(group).ok().filter(|&group| group < 1 << 31).ok_or(Errno::EINVAL)? };
+        let group = if group == 0 {
+            pid
+        } else {
+            u32::try_from(group).ok().filter(|&group| group < 1 << 31).ok_or(Errno::EINVAL)?
+        };
         let session = self.known(caller)?.session;
         let process = self.known(pid)?;
         if pid != caller && process.parent != caller || process.native.is_some() {
@@ -66,7 +70,12 @@ impl Server {
         if terminal == 0 {
             self.table.terminals.remove(&session);
         } else {
-            if !self.table.processes.values().any(|process| process.session == session && process.state != State::Zombie) {
+            if !self
+                .table
+                .processes
+                .values()
+                .any(|process| process.session == session && process.state != State::Zombie)
+            {
                 return Err(Errno::ESRCH);
             }
             self.table.terminals.insert(session, terminal);
@@ -77,8 +86,7 @@ impl Server {
     /// `Group`.
     pub(crate) fn group(&self, group: u32) -> Result<Outcome, Errno> {
         // One that ended but was not waited for is a member still.
-        let member =
-            self.table.processes.values().find(|process| process.group == group && process.native.is_none());
+        let member = self.table.processes.values().find(|process| process.group == group && process.native.is_none());
         let session = member.ok_or(Errno::ESRCH)?.session;
         Ok(Outcome::ok([u64::from(session), u64::from(self.table.is_orphaned(group, 0)), 0, 0]))
     }

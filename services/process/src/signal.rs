@@ -8,9 +8,9 @@ use alloc::vec::Vec;
 use protocol::process::SignalInformation;
 use protocol::{Errno, Reply};
 
+use crate::kernel;
 use crate::server::{Call, Deferred, Outcome, Server};
 use crate::table::{INIT, Report, SERVICE, State};
-use crate::kernel;
 
 /// Signals, 0 unused.
 pub(crate) const SIGNALS: usize = 65;
@@ -186,7 +186,9 @@ impl Server {
 
     /// A signal to each member of a group.
     pub(crate) fn signal_group(&mut self, group: u32, information: SignalInformation) -> bool {
-        let members = self.table.select(|process| process.group == group && process.state != State::Zombie && process.native.is_none());
+        let members = self
+            .table
+            .select(|process| process.group == group && process.state != State::Zombie && process.native.is_none());
         for &pid in &members {
             let _ = self.generate(pid, None, information);
         }
@@ -345,14 +347,22 @@ impl Server {
 
     fn signal_waiter(&self, pid: u32, threads: &[u32], signal: u32) -> Option<u64> {
         self.deferred.iter().find_map(|(&request, deferred)| match deferred {
-            Deferred::Signal { pid: owner, tid, set, .. } if *owner == pid && threads.contains(tid) && set & bit(signal) != 0 => {
+            Deferred::Signal { pid: owner, tid, set, .. }
+                if *owner == pid && threads.contains(tid) && set & bit(signal) != 0 =>
+            {
                 Some(request)
             }
             _ => None,
         })
     }
 
-    fn give_to_waiter(&mut self, request: u64, pid: u32, target: Option<u32>, information: SignalInformation) -> Result<(), Errno> {
+    fn give_to_waiter(
+        &mut self,
+        request: u64,
+        pid: u32,
+        target: Option<u32>,
+        information: SignalInformation,
+    ) -> Result<(), Errno> {
         self.forget(request);
         let answer = Reply::ok([u64::from(information.signal), 0, 0, 0]);
         if self.reply_bytes(request, answer, &bytes_of(&information)) {
@@ -370,9 +380,8 @@ impl Server {
             let Some(thread) = self.table.threads.get(&tid) else { return false };
             let Some(process) = self.table.process(pid) else { return false };
             let ready = (thread.pending.set() | process.pending.set()) & !thread.mask;
-            let unhandled = (0..64).find(|at| {
-                ready >> at & 1 != 0 && process.actions[at + 1].disposition != Disposition::Handled
-            });
+            let unhandled =
+                (0..64).find(|at| ready >> at & 1 != 0 && process.actions[at + 1].disposition != Disposition::Handled);
             let Some(at) = unhandled else { return ready != 0 };
             let signal = at as u32 + 1;
             let ignored = process.actions[at + 1].disposition == Disposition::Ignored;
@@ -390,7 +399,8 @@ impl Server {
 
     /// sigaction.
     pub(crate) fn set_action(&mut self, pid: u32, signal: u64, disposition: u64, flags: u64) -> Result<Outcome, Errno> {
-        let number = u32::try_from(signal).ok().filter(|signal| (1..SIGNALS as u32).contains(signal)).ok_or(Errno::EINVAL)?;
+        let number =
+            u32::try_from(signal).ok().filter(|signal| (1..SIGNALS as u32).contains(signal)).ok_or(Errno::EINVAL)?;
         if number == SIGKILL || number == SIGSTOP {
             return Err(Errno::EINVAL);
         }
@@ -436,7 +446,8 @@ impl Server {
         if !self.settle(pid, tid) {
             return if self.table.threads.contains_key(&tid) { Ok(Outcome::ok([0; 4])) } else { Ok(Outcome::Later) };
         }
-        let (Some(thread), Some(process)) = (self.table.threads.get_mut(&tid), self.table.processes.get_mut(&pid)) else {
+        let (Some(thread), Some(process)) = (self.table.threads.get_mut(&tid), self.table.processes.get_mut(&pid))
+        else {
             return Ok(Outcome::Later);
         };
         let ready = !thread.mask;
@@ -459,10 +470,18 @@ impl Server {
     }
 
     /// sigtimedwait.
-    pub(crate) fn signal_wait(&mut self, pid: u32, tid: u64, set: u64, deadline: u64, call: &Call) -> Result<Outcome, Errno> {
+    pub(crate) fn signal_wait(
+        &mut self,
+        pid: u32,
+        tid: u64,
+        set: u64,
+        deadline: u64,
+        call: &Call,
+    ) -> Result<Outcome, Errno> {
         let tid = self.own_thread(pid, tid)?;
         let set = set & !UNBLOCKABLE;
-        let (Some(thread), Some(process)) = (self.table.threads.get_mut(&tid), self.table.processes.get_mut(&pid)) else {
+        let (Some(thread), Some(process)) = (self.table.threads.get_mut(&tid), self.table.processes.get_mut(&pid))
+        else {
             return Err(Errno::ESRCH);
         };
         if let Some(information) = thread.pending.take(set).or_else(|| process.pending.take(set)) {
@@ -482,7 +501,14 @@ impl Server {
     }
 
     /// kill(2).
-    pub(crate) fn kill(&mut self, sender: u32, target: i64, signal: u64, code: u64, value: u64) -> Result<Outcome, Errno> {
+    pub(crate) fn kill(
+        &mut self,
+        sender: u32,
+        target: i64,
+        signal: u64,
+        code: u64,
+        value: u64,
+    ) -> Result<Outcome, Errno> {
         let signal = checked(signal)?;
         let user = self.table.process(sender).map_or(0, |process| process.user as u32);
         let code = if code as i32 > SI_USER { SI_USER } else { code as i32 };
@@ -535,7 +561,8 @@ impl Server {
         }
         if signal != 0 {
             let user = self.table.process(sender).map_or(0, |process| process.user as u32);
-            let information = SignalInformation { signal, code: SI_TKILL, pid: sender, user, ..SignalInformation::default() };
+            let information =
+                SignalInformation { signal, code: SI_TKILL, pid: sender, user, ..SignalInformation::default() };
             self.generate(owner, Some(tid), information)?;
         }
         Ok(Outcome::DONE)

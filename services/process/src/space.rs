@@ -202,11 +202,20 @@ impl Space {
     ///
     /// # Errors
     /// As mmap.
-    pub(crate) fn map(&mut self, ram: &mut Ram, address: u64, length: u64, access: u64, flags: u64, backing: Backing) -> Result<u64, Errno> {
+    pub(crate) fn map(
+        &mut self,
+        ram: &mut Ram,
+        address: u64,
+        length: u64,
+        access: u64,
+        flags: u64,
+        backing: Backing,
+    ) -> Result<u64, Errno> {
         if length == 0 || access > 7 {
             return Err(Errno::EINVAL);
         }
-        let length = length.checked_next_multiple_of(PAGE_SIZE).filter(|&length| length < USER_END).ok_or(Errno::ENOMEM)?;
+        let length =
+            length.checked_next_multiple_of(PAGE_SIZE).filter(|&length| length < USER_END).ok_or(Errno::ENOMEM)?;
         let address = self.choose(address, length, flags)?;
         if self.areas.count() >= AREAS || ram.is_scarce() {
             return Err(Errno::ENOMEM);
@@ -499,9 +508,18 @@ impl Space {
     ///
     /// # Errors
     /// As mremap.
-    pub(crate) fn remap(&mut self, ram: &mut Ram, address: u64, old: u64, new: u64, may_move: bool, target: Option<u64>) -> Result<u64, Errno> {
+    pub(crate) fn remap(
+        &mut self,
+        ram: &mut Ram,
+        address: u64,
+        old: u64,
+        new: u64,
+        may_move: bool,
+        target: Option<u64>,
+    ) -> Result<u64, Errno> {
         let (start, end) = check_range(address, old)?;
-        let new = new.checked_next_multiple_of(PAGE_SIZE).filter(|&new| new != 0 && new < USER_END).ok_or(Errno::EINVAL)?;
+        let new =
+            new.checked_next_multiple_of(PAGE_SIZE).filter(|&new| new != 0 && new < USER_END).ok_or(Errno::EINVAL)?;
         let area = self.areas.find(start).filter(|area| area.end >= end && end > start).ok_or(Errno::EFAULT)?;
         let old = end - start;
         if target.is_none() {
@@ -509,7 +527,8 @@ impl Space {
                 self.unmap(ram, start + new, old - new)?;
                 return Ok(start);
             }
-            let grown = start.checked_add(new).filter(|&stop| stop <= if start < NATIVE_BASE { NATIVE_BASE } else { USER_END });
+            let grown =
+                start.checked_add(new).filter(|&stop| stop <= if start < NATIVE_BASE { NATIVE_BASE } else { USER_END });
             if let Some(stop) = grown
                 && area.end == end
                 && self.areas.is_free(end, stop)
@@ -609,10 +628,11 @@ impl Space {
         if allowed & needed == 0 {
             return Fault::Refused;
         }
-        let result = match self.resolve(ram, &area, page_of(address), access & bits::WRITE != 0, access & bits::PRESENT != 0) {
-            Ok(fault) => fault,
-            Err(_) => Fault::Exhausted,
-        };
+        let result =
+            match self.resolve(ram, &area, page_of(address), access & bits::WRITE != 0, access & bits::PRESENT != 0) {
+                Ok(fault) => fault,
+                Err(_) => Fault::Exhausted,
+            };
         self.peak = self.peak.max(self.pages.count());
         result
     }
@@ -637,7 +657,8 @@ impl Space {
 
     /// The pages around one, within an aligned run of 16, that nobody else uses: they may all be written.
     fn alone_around(&self, ram: &Ram, area: &Area, page: u64) -> (u64, u64) {
-        let alone = |at: u64| self.pages.find(at).is_some_and(|frame| area.kind.is_shared() || ram.frames.uses(frame) == 1);
+        let alone =
+            |at: u64| self.pages.find(at).is_some_and(|frame| area.kind.is_shared() || ram.frames.uses(frame) == 1);
         let low = (page & !15).max(page_of(area.start));
         let high = (page | 15).min(page_of(area.end) - 1);
         let (mut start, mut end) = (page, page + 1);
@@ -717,7 +738,9 @@ impl Space {
                 }
                 let access = if area.kind.is_shared() { area.kind.access } else { private(area.kind.access).max(READ) };
                 let (handle, address) = (memory.handle, page * PAGE_SIZE);
-                match self.with_quota(|process| kernel::map(process, handle, address, kernel_access(access), at, PAGE_SIZE)) {
+                match self
+                    .with_quota(|process| kernel::map(process, handle, address, kernel_access(access), at, PAGE_SIZE))
+                {
                     Ok(()) | Err(Error::Busy) => Ok(Fault::Resolved),
                     Err(Error::QuotaExceeded | Error::Exhausted) => Ok(Fault::Exhausted),
                     Err(_) => Ok(Fault::Refused),
@@ -837,7 +860,9 @@ impl Space {
             let (part, others) = rest.split_at_mut(count);
             match self.place(ram, at, false, false)? {
                 Place::Frame(frame) => window::read(ram.frames.physical(frame) + within, part),
-                Place::Memory(memory, offset) => read_memory(&memory, offset, within, part).map_err(|_| Errno::EFAULT)?,
+                Place::Memory(memory, offset) => {
+                    read_memory(&memory, offset, within, part).map_err(|_| Errno::EFAULT)?
+                }
                 Place::Zeros => part.fill(0),
             }
             rest = others;
@@ -859,7 +884,9 @@ impl Space {
             let (part, others) = rest.split_at(count);
             match self.place(ram, at, true, force)? {
                 Place::Frame(frame) => window::write(ram.frames.physical(frame) + within, part),
-                Place::Memory(memory, offset) => write_memory(&memory, offset, within, part).map_err(|_| Errno::EFAULT)?,
+                Place::Memory(memory, offset) => {
+                    write_memory(&memory, offset, within, part).map_err(|_| Errno::EFAULT)?
+                }
                 Place::Zeros => return Err(Errno::EFAULT),
             }
             rest = others;
@@ -912,11 +939,8 @@ impl Space {
             if kind.own || kind.is_shared() {
                 continue;
             }
-            charge += if kind.charged {
-                page_of(end - start)
-            } else {
-                self.pages.resident(page_of(start), page_of(end))
-            };
+            charge +=
+                if kind.charged { page_of(end - start) } else { self.pages.resident(page_of(start), page_of(end)) };
         }
         ram.charge_leaving(charge, spare)?;
         child.areas = self.areas.clone();
@@ -934,7 +958,9 @@ impl Space {
             }
             // Neighbouring areas go in one call.
             run = match run {
-                Some((first, stop, shared)) if stop == start && shared == kind.is_shared() => Some((first, end, shared)),
+                Some((first, stop, shared)) if stop == start && shared == kind.is_shared() => {
+                    Some((first, end, shared))
+                }
                 Some(done) => {
                     failed |= child.share_from(self.process, done).is_err();
                     Some((start, end, kind.is_shared()))

@@ -154,7 +154,7 @@ fn process_limit() -> usize {
 
 fn begin() -> Result<Server, &'static str> {
     let mut ram = take_ram().map_err(Error::text)?;
-    heap::top_up(&mut ram, 0);
+    heap::begin(&mut ram);
     let system_page = make_system_page(&mut ram).map_err(Error::text)?;
     let gate = start::handle("gate");
     let faults = kernel::connect(gate, badge::make(badge::FAULT, 0, 0)).map_err(Error::text)?;

@@ -2,6 +2,7 @@
 //!
 //! A thread's number is a process's too: the first thread of a process has the process's, all others numbers of their own from the same supply.
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
@@ -136,7 +137,7 @@ pub(crate) struct Thread {
 #[derive(Default)]
 pub(crate) struct Table {
     /// Processes by number.
-    pub(crate) processes: BTreeMap<u32, Process>,
+    pub(crate) processes: BTreeMap<u32, Box<Process>>,
     /// Threads of POSIX processes by number.
     pub(crate) threads: BTreeMap<u32, Thread>,
     /// Terminals of sessions.
@@ -234,12 +235,12 @@ impl Table {
     /// The process with this number.
     #[must_use]
     pub(crate) fn process(&self, pid: u32) -> Option<&Process> {
-        self.processes.get(&pid)
+        self.processes.get(&pid).map(Box::as_ref)
     }
 
     /// The process with this number.
     pub(crate) fn process_mut(&mut self, pid: u32) -> Option<&mut Process> {
-        self.processes.get_mut(&pid)
+        self.processes.get_mut(&pid).map(Box::as_mut)
     }
 
     /// Numbers of processes for which `choose` holds.
@@ -286,7 +287,7 @@ mod tests {
         let mut table = Table::default();
         for &(pid, parent, group, session) in members {
             let process = Process { group, session, state: State::Running, ..Process::new(pid, parent) };
-            table.processes.insert(pid, process);
+            table.processes.insert(pid, Box::new(process));
         }
         table
     }

@@ -37,7 +37,13 @@ impl Bench {
     }
 
     /// Send a message; gives the request and the answer, if it came at once.
-    fn send(&mut self, badge: u64, (label, words): (u64, [u64; 4]), bytes: &[u8], gift: Option<Handle>) -> (u64, Option<Answer>) {
+    fn send(
+        &mut self,
+        badge: u64,
+        (label, words): (u64, [u64; 4]),
+        bytes: &[u8],
+        gift: Option<Handle>,
+    ) -> (u64, Option<Answer>) {
         self.requests += 1;
         let request = self.requests;
         model::with(|world| world.sent.insert(request, bytes.to_vec()));
@@ -129,7 +135,8 @@ impl Bench {
                     Err((mapped.offset / PAGE_SIZE) as u8)
                 });
             }
-            let access = if write { notice::access::WRITE } else { 0 } | if page.is_some() { notice::access::PRESENT } else { 0 };
+            let access = if write { notice::access::WRITE } else { 0 }
+                | if page.is_some() { notice::access::PRESENT } else { 0 };
             let words = [address, 0, access, u64::from(pid) | space << 32];
             let answer = self.send(badge::make(badge::FAULT, 0, 0), (notice::FAULT_PAGE, words), &[], None).1?;
             if answer.0 != 0 {
@@ -210,7 +217,10 @@ impl Bench {
                     if mapped.access & 2 != 0 {
                         assert!(area.kind.access & 2 != 0, "writable against its area");
                         let frame = space.pages.find(page).unwrap_or(crate::frames::Frame(0));
-                        assert!(area.kind.is_shared() || server.ram.frames.uses(frame) == 1, "a shared private page is writable");
+                        assert!(
+                            area.kind.is_shared() || server.ram.frames.uses(frame) == 1,
+                            "a shared private page is writable"
+                        );
                     }
                 }
             });
@@ -248,7 +258,9 @@ fn a_process_is_spawned_runs_and_leaves_nothing_behind() {
     // Its maker is init, which is a native here and does not wait.
     assert!(bench.server.table.process(pid).is_none());
     assert_eq!((bench.server.ram.frames.free(), bench.server.ram.committed()), (free, committed));
-    assert!(bench.server.spaces.is_empty() && bench.server.table.threads.is_empty() && bench.server.deferred.is_empty());
+    assert!(
+        bench.server.spaces.is_empty() && bench.server.table.threads.is_empty() && bench.server.deferred.is_empty()
+    );
     model::with(|world| assert!(world.processes.is_empty() && world.threads.is_empty()));
 }
 
@@ -367,7 +379,8 @@ fn a_task_shares_memory_until_it_has_an_image_of_its_own() {
 fn nothing_that_a_library_sends_is_trusted() {
     let mut bench = Bench::new(400);
     let pid = bench.spawn();
-    let odd = [0, 1, 7, 0xfff, PAGE_SIZE, BASE, BASE + 1, u64::MAX, u64::MAX - 4095, 1 << 47, 1 << 63, abi::NATIVE_BASE];
+    let odd =
+        [0, 1, 7, 0xfff, PAGE_SIZE, BASE, BASE + 1, u64::MAX, u64::MAX - 4095, 1 << 47, 1 << 63, abi::NATIVE_BASE];
     let mut seed = 3u64;
     for label in 0..0x90 {
         // These end it, as they should.
@@ -429,7 +442,8 @@ fn behave(seed: u64) {
                 let flags = map_flags::FIXED
                     | if shared { map_flags::SHARED } else { 0 }
                     | if random(2) == 0 { map_flags::NO_RESERVE } else { 0 };
-                let done = bench.ask(pid, Request::Map { address, length, access, flags }).is_some_and(|answer| answer.0 == 0);
+                let done =
+                    bench.ask(pid, Request::Map { address, length, access, flags }).is_some_and(|answer| answer.0 == 0);
                 if done {
                     for page in range {
                         let content = if shared { Content::Shared(Rc::default()) } else { Content::Private(0) };
@@ -445,7 +459,8 @@ fn behave(seed: u64) {
             }
             3 => {
                 let access = [3, 1, 0, 7][random(4) as usize];
-                let done = bench.ask(pid, Request::Protect { address, length, access }).is_some_and(|answer| answer.0 == 0);
+                let done =
+                    bench.ask(pid, Request::Protect { address, length, access }).is_some_and(|answer| answer.0 == 0);
                 if done {
                     for (_, page) in expected.entry(pid).or_default().range_mut(range) {
                         page.0 = access;
@@ -453,7 +468,8 @@ fn behave(seed: u64) {
                 }
             }
             4 => {
-                let done = bench.ask(pid, Request::Advise { address, length, advice: 4 }).is_some_and(|answer| answer.0 == 0);
+                let done =
+                    bench.ask(pid, Request::Advise { address, length, advice: 4 }).is_some_and(|answer| answer.0 == 0);
                 if done {
                     for (_, page) in expected.entry(pid).or_default().range_mut(range) {
                         if let Content::Private(value) = &mut page.1 {

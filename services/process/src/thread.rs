@@ -1,5 +1,7 @@
 //! Threads and tasks of POSIX processes.
 
+use alloc::boxed::Box;
+
 use abi::{Handle, Rights};
 use protocol::process::LibraryHeader;
 use protocol::{Errno, Reply};
@@ -25,7 +27,15 @@ impl Server {
     }
 
     /// The same, with the number that it will have, which its faults name.
-    pub(crate) fn make_thread_numbered(&mut self, pid: u32, tid: u32, named: u32, space: u64, block: u64, mask: u64) -> Result<(), Errno> {
+    pub(crate) fn make_thread_numbered(
+        &mut self,
+        pid: u32,
+        tid: u32,
+        named: u32,
+        space: u64,
+        block: u64,
+        mask: u64,
+    ) -> Result<(), Errno> {
         if self.table.threads.len() >= THREADS {
             return Err(Errno::EAGAIN);
         }
@@ -114,14 +124,28 @@ impl Server {
     }
 
     /// `ThreadStart`.
-    pub(crate) fn thread_start(&mut self, pid: u32, tid: u64, entry: u64, stack: u64, argument: u64) -> Result<Outcome, Errno> {
+    pub(crate) fn thread_start(
+        &mut self,
+        pid: u32,
+        tid: u64,
+        entry: u64,
+        stack: u64,
+        argument: u64,
+    ) -> Result<Outcome, Errno> {
         let tid = self.own_thread(pid, tid)?;
         self.run_thread(tid, entry, stack, argument)?;
         Ok(Outcome::DONE)
     }
 
     /// `ThreadExit`.
-    pub(crate) fn thread_exit(&mut self, pid: u32, tid: u64, clear: u64, status: u64, robust: u64) -> Result<Outcome, Errno> {
+    pub(crate) fn thread_exit(
+        &mut self,
+        pid: u32,
+        tid: u64,
+        clear: u64,
+        status: u64,
+        robust: u64,
+    ) -> Result<Outcome, Errno> {
         let tid = self.own_thread(pid, tid)?;
         let space = self.space_of(pid)?;
         self.leave_futexes(space, tid, clear, robust);
@@ -146,7 +170,7 @@ impl Server {
             start_ns: kernel::now(),
             ..Process::child(parent, task)
         };
-        self.table.processes.insert(task, process);
+        self.table.processes.insert(task, Box::new(process));
         let made = self.make_thread(task, task, space, block, u64::MAX).and_then(|()| self.connect(badge::POSIX, task));
         if let Some(memory) = self.spaces.get_mut(&space) {
             memory.users += 1;
@@ -170,7 +194,14 @@ impl Server {
     }
 
     /// `TaskStart`.
-    pub(crate) fn task_start(&mut self, pid: u32, task: u32, entry: u64, stack: u64, argument: u64) -> Result<Outcome, Errno> {
+    pub(crate) fn task_start(
+        &mut self,
+        pid: u32,
+        task: u32,
+        entry: u64,
+        stack: u64,
+        argument: u64,
+    ) -> Result<Outcome, Errno> {
         if self.table.process(task).is_none_or(|process| process.parent != pid) {
             return Err(Errno::ESRCH);
         }
