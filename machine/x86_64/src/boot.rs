@@ -330,6 +330,8 @@ impl Builder {
         let regions = Tables::<X86>::regions(&capacities);
         let end = layout::TABLES + size_of::<Tables<X86>>() as u64;
         let mut zeros = Zeros::new(&mut self.arena);
+        // Walks of page tables that lead nowhere end there (space.rs).
+        self.map_page(layout::direct(0), zeros.page.physical(), Entry::NO_EXECUTE);
         for (number, region) in regions.iter().enumerate() {
             let start = layout::TABLES + region.offset as u64;
             let backed = start + (region.length as u64).next_multiple_of(PAGE);

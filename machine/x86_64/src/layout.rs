@@ -3,6 +3,7 @@
 //! | from | what | rights |
 //! |---|---|---|
 //! | [`DIRECT`] | all RAM from 1 MiB on, at its physical address; without the kernel's text and read-only data | read, write |
+//! | [`DIRECT`], first page | zeros, in place of physical address 0 | read |
 //! | [`TABLES`] | the kernel's tables; beyond their capacity one page of zeros, again and again | read, write; beyond: read |
 //! | [`VECTORS`] | saved vector registers, [`vector::AREA`](crate::vector::AREA) bytes a thread | read, write |
 //! | [`IMAGE`] | the kernel itself: text; read-only data; data, with an unmapped page below the stack | execute; read; read, write |

@@ -50,6 +50,10 @@ impl Entry {
     /// Ignored by the processor, ours: the page is RAM and so in the direct map; the kernel may copy from and to it.
     pub(crate) const RAM: u64 = 1 << 9;
     pub(crate) const NO_EXECUTE: u64 = 1 << 63;
+    /// What a page has that the kernel may copy from.
+    pub(crate) const READABLE: u64 = Self::PRESENT | Self::USER | Self::RAM;
+    /// What a page has that the kernel may copy to.
+    pub(crate) const WRITABLE: u64 = Self::READABLE | Self::WRITE;
     const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
     /// What points to a table of the next level: all rights, the leaf decides.
@@ -89,9 +93,8 @@ impl Entry {
         self.0 & Self::LARGE != 0
     }
 
-    /// Present and for users, RAM, and writable if asked: what the kernel may copy from or to.
-    pub(crate) const fn allows_copy(self, write: bool) -> bool {
-        let need = Self::PRESENT | Self::USER | Self::RAM | if write { Self::WRITE } else { 0 };
+    /// Whether the kernel may copy from it (`need`: [`Entry::READABLE`]) or to it ([`Entry::WRITABLE`]).
+    pub(crate) const fn allows(self, need: u64) -> bool {
         self.0 & need == need
     }
 
@@ -144,20 +147,21 @@ mod tests {
     fn a_page_is_writable_or_executable_only_if_asked() {
         let code = Entry::user(0x5000, access(READ | EXECUTE), true, false);
         assert_eq!(code.0, 0x5000 | Entry::PRESENT | Entry::USER | Entry::RAM);
-        assert!(code.allows_copy(false) && !code.allows_copy(true));
+        assert!(code.allows(Entry::READABLE) && !code.allows(Entry::WRITABLE));
         let data = Entry::user(0x5000, access(READ | WRITE), true, false);
-        assert!(data.allows_copy(true));
+        assert!(data.allows(Entry::WRITABLE));
         assert_ne!(data.0 & Entry::NO_EXECUTE, 0);
     }
 
     #[test]
     fn the_kernel_never_copies_device_registers_or_pages_without_access() {
         assert!(
-            !Entry::user(0xfee0_0000, PageAccess { bits: READ | WRITE, device: true }, true, false).allows_copy(false)
+            !Entry::user(0xfee0_0000, PageAccess { bits: READ | WRITE, device: true }, true, false)
+                .allows(Entry::READABLE)
         );
-        assert!(!Entry::user(0x5000, access(READ), false, false).allows_copy(false));
+        assert!(!Entry::user(0x5000, access(READ), false, false).allows(Entry::READABLE));
         let none = Entry::user(0x5000, access(0), true, false);
-        assert!(none.is_present() && !none.allows_copy(false));
+        assert!(none.is_present() && !none.allows(Entry::READABLE));
     }
 
     #[test]

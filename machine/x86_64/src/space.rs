@@ -328,19 +328,19 @@ impl Spaces {
         let mut writable = Window::default();
         while done < length {
             if readable.left == 0 {
-                match translate(from, source.wrapping_add(done), false) {
-                    Some(window) => readable = window,
-                    None => return (done, Some(CopyFault::Source)),
+                readable = translate(from, source.wrapping_add(done), Entry::READABLE);
+                if readable.left == 0 {
+                    return (done, Some(CopyFault::Source));
                 }
             }
             if writable.left == 0 {
-                match translate(to, destination.wrapping_add(done), true) {
-                    Some(window) => writable = window,
-                    None => return (done, Some(CopyFault::Destination)),
+                writable = translate(to, destination.wrapping_add(done), Entry::WRITABLE);
+                if writable.left == 0 {
+                    return (done, Some(CopyFault::Destination));
                 }
             }
             let bytes = readable.left.min(writable.left).min(length - done);
-            if readable.physical < writable.physical + bytes && writable.physical < readable.physical + bytes {
+            if readable.physical.abs_diff(writable.physical) < bytes {
                 // The same memory on both sides (a program that sends to itself, or shared memory).
                 copy_overlapping(readable.physical, writable.physical, bytes);
             } else {
@@ -368,7 +368,10 @@ impl Spaces {
     pub(crate) fn write(&self, space: Space, address: u64, bytes: &[u8]) -> bool {
         let mut done = 0;
         while done < bytes.len() {
-            let Some(window) = translate(space, address.wrapping_add(done as u64), true) else { return false };
+            let window = translate(space, address.wrapping_add(done as u64), Entry::WRITABLE);
+            if window.left == 0 {
+                return false;
+            }
             let part = (bytes.len() - done).min(window.left as usize);
             let from = bytes[done..].as_ptr();
             // SAFETY: `part` bytes of a program's writable page in the direct map, and of the kernel's slice.
@@ -383,19 +386,23 @@ impl Spaces {
 ///
 /// # Safety
 /// `length` bytes at `to` must be writable memory of the kernel.
-unsafe fn read_to(space: Space, address: u64, to: *mut u8, length: usize) -> bool {
-    let mut done = 0;
-    while done < length {
-        let Some(window) = translate(space, address.wrapping_add(done as u64), false) else { return false };
-        let part = (length - done).min(window.left as usize);
+unsafe fn read_to(space: Space, mut address: u64, mut to: *mut u8, mut length: usize) -> bool {
+    while length != 0 {
+        let window = translate(space, address, Entry::READABLE);
+        if window.left == 0 {
+            return false;
+        }
+        let part = length.min(window.left as usize);
         // SAFETY: `part` bytes of a program's page in the direct map, and of the kernel's memory (the caller's promise).
-        unsafe { processor::copy_bytes(window.pointer(), to.wrapping_add(done), part) };
-        done += part;
+        unsafe { processor::copy_bytes(window.pointer(), to, part) };
+        address = address.wrapping_add(part as u64);
+        to = to.wrapping_add(part);
+        length -= part;
     }
     true
 }
 
-/// A piece of a page that may be copied from or to.
+/// A piece of a page that may be copied from or to; none, if it has no bytes.
 #[derive(Clone, Copy, Default)]
 struct Window {
     physical: u64,
@@ -467,28 +474,34 @@ fn deepest(space: Space, address: u64, level: u32) -> (Table, u32) {
     (table, at)
 }
 
-/// Where a program's address is, if it may read (or write) there, and how many bytes of the page are left.
+/// Where a program's address is and how many bytes of the page are left; none, if the page does not have all bits of `need`
+/// ([`Entry::READABLE`] or [`Entry::WRITABLE`]).
+///
+/// What is not present is zero in our tables, and at physical address 0 the direct map has a page of zeros
+/// (boot.rs). So a walk that ends early goes on through zeros to a leaf that allows nothing, and needs no test on the way.
 #[inline(never)]
-fn translate(space: Space, address: u64, write: bool) -> Option<Window> {
-    if address >= abi::USER_END || space.0 == 0 {
-        return None;
+fn translate(space: Space, address: u64, need: u64) -> Window {
+    const TABLE: u64 = !(PAGE - 1);
+    if address >= abi::USER_END {
+        return Window::default();
     }
-    let directory_pointers = root(space).read(page::index(address, 4));
-    if !directory_pointers.is_present() {
-        return None;
+    let pointers = entry(space.0, address >> 36);
+    let directory = entry(pointers & TABLE, address >> 27);
+    let table = entry(directory & TABLE, address >> 18);
+    let (leaf, size) =
+        if Entry(table).is_large() { (table, LARGE) } else { (entry(table & TABLE, address >> 9), PAGE) };
+    let leaf = Entry(leaf);
+    if !leaf.allows(need) {
+        return Window::default();
     }
-    let directory = Table::below(directory_pointers).read(page::index(address, 3));
-    if !directory.is_present() {
-        return None;
-    }
-    let table = Table::below(directory).read(page::index(address, 2));
-    let (leaf, size) = if table.is_large() {
-        (table, LARGE)
-    } else if table.is_present() {
-        (Table::below(table).read(page::index(address, 1)), PAGE)
-    } else {
-        return None;
-    };
     let offset = address & (size - 1);
-    leaf.allows_copy(write).then_some(Window { physical: leaf.physical() + offset, left: size - offset })
+    Window { physical: leaf.physical() | offset, left: size - offset }
+}
+
+/// The entry of a table whose number, times 8, is in bits 3 to 11 of `place`.
+#[inline(always)]
+fn entry(table: u64, place: u64) -> u64 {
+    let address = layout::direct(table) + (place & 0xff8);
+    // SAFETY: an aligned word of a page table, or of the page of zeros at physical address 0.
+    unsafe { (address as *const u64).read_volatile() }
 }
