@@ -306,7 +306,7 @@ fn words(user: &User, knowledge: &Rc<Knowledge>, method: u16) -> [u64; 4] {
         }
         thread::START => {
             let body = wander(Rc::clone(knowledge));
-            let base = user.world().program("fuzz", body);
+            let base = user.world().unlucky_program("fuzz", body);
             words = [
                 base,
                 DATA + (1 + random.below(DATA_PAGES)) * PAGE,
@@ -605,12 +605,12 @@ async fn build(root: &Root, spare: &Spare, members: &[Member], faults: Handle) -
         let world = root.user.world();
         let body = wander(Rc::clone(&knowledge));
         let foreign = random.chance(300);
-        let base = if foreign { world.foreign_program("foreign", body) } else { world.program("fuzz", body) };
+        let base = if foreign { world.foreign_program("foreign", body) } else { world.unlucky_program("fuzz", body) };
         let mut plan = Plan::new(&process, "fuzz").baton(baton).fault(faults);
         if foreign || random.chance(500) {
             plan = plan.configuration(Configuration {
                 native_mask: abi::NATIVE_BASE,
-                upcall_syscall: world.program("library", library(Rc::clone(&knowledge))),
+                upcall_syscall: world.unlucky_program("library", library(Rc::clone(&knowledge))),
                 upcall_interrupt: world.program("interrupt", handler(Rc::clone(&knowledge), block, block + 16)),
                 upcall_fault: if random.chance(700) {
                     world.program("fault", handler(Rc::clone(&knowledge), block + 8, block + 64))
@@ -753,7 +753,7 @@ pub async fn run(root: Root, steps: u64) {
             }
             32..=60 => {
                 // It may have died of a fault: let it live again.
-                let base = world.program("again", wander(Rc::clone(&members[victim].knowledge)));
+                let base = world.unlucky_program("again", wander(Rc::clone(&members[victim].knowledge)));
                 let baton = members[victim].batons[which];
                 let stack = DATA + (1 + random.below(DATA_PAGES)) * PAGE;
                 let _ = user.method(thread, thread::START, [base, stack, 0, baton.0]).await;

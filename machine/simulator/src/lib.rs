@@ -55,7 +55,12 @@ pub fn simulate_verbosely(seed: u64, steps: u64) -> simulation::Report {
 }
 
 fn fuzz_settings(seed: u64) -> Settings {
-    Settings { large_pages: seed % 2 == 1, spurious_per_mille: seed % 20, ..Settings::default() }
+    Settings {
+        large_pages: seed % 2 == 1,
+        spurious_per_mille: seed % 20,
+        unlucky_per_mille: 20 * (seed % 5),
+        ..Settings::default()
+    }
 }
 
 /// An envelope as it lies in user memory.

@@ -37,13 +37,15 @@ pub struct Settings {
     pub large_pages: bool,
     /// Longest time that a step of user code takes, ns.
     pub step_ns: u64,
+    /// In how many of 1000 exchanges of [`World::unlucky_program`]s there is no frame for a page table.
+    pub unlucky_per_mille: u64,
     /// Print what happens.
     pub verbose: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { spurious_per_mille: 5, large_pages: false, step_ns: 200, verbose: false }
+        Self { spurious_per_mille: 5, large_pages: false, step_ns: 200, unlucky_per_mille: 0, verbose: false }
     }
 }
 
@@ -92,6 +94,8 @@ pub struct World {
     idle_ns: Cell<u64>,
     steps: Cell<u64>,
     coverage: RefCell<BTreeMap<(u8, u16, u16), u64>>,
+    /// Page-table frames are refused at the moment.
+    unlucky: Cell<bool>,
     piece: Cell<Piece>,
     largest_piece: Cell<Piece>,
 }
@@ -141,6 +145,7 @@ impl World {
             idle_ns: Cell::new(0),
             steps: Cell::new(0),
             coverage: RefCell::default(),
+            unlucky: Cell::new(false),
             piece: Cell::default(),
             largest_piece: Cell::default(),
         })
@@ -266,6 +271,7 @@ impl World {
             issued: false,
             finished: false,
             expected: None,
+            unlucky: false,
         };
         self.programs.borrow_mut().push(Rc::new(RefCell::new(program)));
         base
@@ -274,6 +280,17 @@ impl World {
     /// Add a native program; the answer is where a thread is to start.
     pub fn program<F: Future<Output = ()> + 'static>(self: &Rc<Self>, name: &str, body: impl FnOnce(User) -> F) -> u64 {
         self.add(name, NATIVE_CODE, |user| Box::pin(body(user)))
+    }
+
+    /// Add a native program whose exchanges may lack memory.
+    pub fn unlucky_program<F: Future<Output = ()> + 'static>(
+        self: &Rc<Self>,
+        name: &str,
+        body: impl FnOnce(User) -> F,
+    ) -> u64 {
+        let base = self.program(name, body);
+        self.programs.borrow().last().expect("just added").borrow_mut().unlucky = true;
+        base
     }
 
     /// Add a program outside the native range.
@@ -500,6 +517,7 @@ impl World {
                 context.set_instruction_pointer(context.instruction_pointer() + CALL_LENGTH);
                 program.expected = Some(context.instruction_pointer());
                 program.issued = true;
+                self.unlucky.set(program.unlucky && self.random.chance(self.settings.unlucky_per_mille));
                 self.record(Event::Exchange {
                     program: number,
                     operation: exchange.operation,
@@ -619,6 +637,9 @@ impl Processor {
         let mut spaces = self.world.spaces.borrow_mut();
         let tables = spaces.get_mut(&space).expect("a space that does not exist was used");
         let mut checked = || {
+            if self.world.unlucky.get() {
+                return None;
+            }
             let frame = supply()?;
             self.take_frame(frame);
             Some(frame)
@@ -665,6 +686,7 @@ impl Machine for Processor {
 
     fn idle(&self) -> Trap {
         let world = &self.world;
+        world.unlucky.set(false);
         world.piece.take();
         loop {
             if let Some(trap) = world.due() {

@@ -76,6 +76,8 @@ pub(crate) struct Program {
     /// The instruction pointer at which the program left off; `None` before it ran and after a jump.
     pub(crate) expected: Option<u64>,
     pub(crate) finished: bool,
+    /// Its exchanges may lack memory.
+    pub(crate) unlucky: bool,
 }
 
 impl Program {
