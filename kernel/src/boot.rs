@@ -11,7 +11,7 @@ use abi::boot::{
 };
 use abi::object::{Kind, MemoryType, access};
 use abi::thread::Policy;
-use abi::{Error, Handle, PAGE_SIZE, Quota, Rights};
+use abi::{Error, Handle, PAGE_SIZE, Rights};
 use core::mem::offset_of;
 
 /// A range of physical addresses, page-aligned.
@@ -87,7 +87,7 @@ impl<M: Machine> Kernel<M> {
     /// Create init. An error means that the arena is too small for it or the machine's ranges make no sense.
     pub(crate) fn create_init(&self, boot: &Boot) -> Result<(), Error> {
         let capacities = &boot.capacities;
-        let (first, quota) = self.first_process(capacities)?;
+        let first = self.first_process(capacities)?;
         let process = self.tables.process(first);
         // Bound: a constant.
         for _ in 0..INIT_HANDLE_PAGES {
@@ -97,7 +97,6 @@ impl<M: Machine> Kernel<M> {
         let reference =
             crate::handle_table::Reference { kind: Kind::Process, object: first, generation, rights: Rights::ALL };
         self.tables.insert_fixed(process, Handle::SELF_PROCESS, reference);
-        debug_assert!(quota.processes > 0);
 
         let mut ram = boot.ram;
         let stack = take_from_end(&mut ram, STACK_LENGTH).ok_or(Error::Exhausted)?;
@@ -179,19 +178,19 @@ impl<M: Machine> Kernel<M> {
     }
 
     /// Init's process, with everything there is in its quota.
-    fn first_process(&self, capacities: &Capacities) -> Result<(u32, Quota), Error> {
-        let quota = Quota {
-            processes: capacities.processes,
-            threads: capacities.threads,
-            batons: capacities.batons,
-            gates: capacities.gates,
-            connections: capacities.connections,
-            pulses: capacities.pulses,
-            memories: capacities.memories,
-            mappings: capacities.mappings,
-            pages: capacities.frames.saturating_add(capacities.handle_pages),
-            priority: 255,
-        };
+    fn first_process(&self, capacities: &Capacities) -> Result<u32, Error> {
+        let quota = [
+            capacities.processes,
+            capacities.threads,
+            capacities.batons,
+            capacities.gates,
+            capacities.connections,
+            capacities.pulses,
+            capacities.memories,
+            capacities.mappings,
+            capacities.frames.saturating_add(capacities.handle_pages),
+            255,
+        ];
         let root = self.take_frame().ok_or(Error::Exhausted)?;
         let index = self.create(Kind::Process, 0)?;
         let process = self.tables.process(index);
@@ -199,7 +198,7 @@ impl<M: Machine> Kernel<M> {
         process.identity.set(1);
         process.space.set(self.machine.create_space(root));
         process.account.charge(Resource::Pages, 1);
-        Ok((index, quota))
+        Ok(index)
     }
 
     #[inline(never)]

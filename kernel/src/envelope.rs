@@ -102,19 +102,19 @@ impl Kept {
         self.at(of.total)
     }
 
-    /// Where byte `offset` of a list of segments is, and how many follow it in the same segment.
-    pub(crate) fn place(&self, of: Direction, mut offset: u64) -> Option<(u64, u64)> {
+    /// Where byte `offset` of a list of segments is, and how many follow it in the same segment; none: behind the end.
+    pub(crate) fn place(&self, of: Direction, mut offset: u64) -> (u64, u64) {
         let mut at = of.first;
         // Bound: SEGMENTS.
         for _ in 0..self.count(of.shift) {
             let length = self.at(at + 1);
             if offset < length {
-                return Some((self.at(at) + offset, length - offset));
+                return (self.at(at) + offset, length - offset);
             }
             offset -= length;
             at += 2;
         }
-        None
+        (0, 0)
     }
 
     /// How many handles are given.
@@ -162,10 +162,10 @@ mod tests {
         let kept = Kept::default();
         keep(&kept, 3, &[(100, 3), (0, 0), (200, 2), (300, 9)]).unwrap();
         assert_eq!(kept.total(SEND), 5);
-        assert_eq!(kept.place(SEND, 0), Some((100, 3)));
-        assert_eq!(kept.place(SEND, 2), Some((102, 1)));
-        assert_eq!(kept.place(SEND, 3), Some((200, 2)));
-        assert_eq!(kept.place(SEND, 5), None);
+        assert_eq!(kept.place(SEND, 0), (100, 3));
+        assert_eq!(kept.place(SEND, 2), (102, 1));
+        assert_eq!(kept.place(SEND, 3), (200, 2));
+        assert_eq!(kept.place(SEND, 5), (0, 0));
         assert_eq!((kept.total(RECEIVE), kept.gifts(), kept.slots()), (0, 0, 0));
     }
 

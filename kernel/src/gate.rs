@@ -41,8 +41,9 @@ pub(crate) struct Gate {
     /// Baton for receivers that would be stuck.
     pub(crate) reserve: Cell<u32>,
     pub(crate) reserve_generation: Cell<u32>,
-    /// How many wait.
+    /// How many wait, and how many of them are pulses and notices.
     pub(crate) count: Cell<u32>,
+    pub(crate) notice_count: Cell<u32>,
     /// How long a server may take to answer a caller that wants to leave, ns.
     pub(crate) grace: Cell<u64>,
     /// Connections by badge and index.
@@ -99,6 +100,11 @@ pub(crate) enum Waiter {
 }
 
 impl Waiter {
+    /// 1 for pulses and notices, 0 for callers.
+    fn is_notice(self) -> u32 {
+        u32::from(!matches!(self, Self::Caller(_)))
+    }
+
     pub(crate) fn id(self) -> u32 {
         match self {
             Self::Caller(index) => index,
@@ -138,6 +144,7 @@ impl<M: Machine> Tables<M> {
         let key = u64::from(255 - priority) << 56 | arrival & ((1 << 56) - 1);
         tree::insert(&Queue(self), gate.queue(waiter), waiter.id(), key);
         gate.count.set(gate.count.get() + 1);
+        gate.notice_count.set(gate.notice_count.get() + waiter.is_notice());
         gate.flag(WAITING, true);
     }
 
@@ -147,6 +154,7 @@ impl<M: Machine> Tables<M> {
         if forest.node(waiter.id()).linked() {
             tree::remove(&forest, gate.queue(waiter), waiter.id());
             gate.count.set(gate.count.get() - 1);
+            gate.notice_count.set(gate.notice_count.get() - waiter.is_notice());
             gate.flag(WAITING, gate.count.get() != 0);
         }
     }

@@ -83,7 +83,7 @@ impl<M: Machine> Kernel<M> {
         self.dispossess(kind, index);
         let account = &self.tables.process(header.owner.get()).account;
         if kind == Kind::Process {
-            account.restore(&self.tables.process(index).account);
+            account.restore(&self.tables.process(index).account.share(true));
         } else {
             account.release(resource(kind), 1);
         }

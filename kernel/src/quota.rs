@@ -24,6 +24,11 @@ pub(crate) enum Resource {
 /// Counted resources; the priority cap comes after them.
 pub(crate) const RESOURCES: usize = 9;
 
+/// A quota as numbers: the resources, and the priority cap. As words in memory it is [`abi::Quota`].
+pub(crate) type Share = [u32; RESOURCES + 1];
+
+const _: () = assert!(size_of::<Share>() == size_of::<Quota>());
+
 /// Limits and use of one process.
 #[derive(Debug, Default)]
 pub(crate) struct Account {
@@ -33,30 +38,16 @@ pub(crate) struct Account {
     pub(crate) priority: Cell<u32>,
 }
 
-/// A quota as an array, in the order of [`Resource`].
-pub(crate) const fn vector(quota: &Quota) -> [u32; RESOURCES] {
-    [
-        quota.processes,
-        quota.threads,
-        quota.batons,
-        quota.gates,
-        quota.connections,
-        quota.pulses,
-        quota.memories,
-        quota.mappings,
-        quota.pages,
-    ]
-}
-
+// Bound of each loop: the resources.
+#[expect(clippy::needless_range_loop, reason = "loops over indices are smaller than iterators here")]
 impl Account {
     /// Start with this quota and nothing used.
-    pub(crate) fn reset(&self, quota: &Quota) {
-        // Bound: the resources.
-        for ((limit, used), amount) in self.limit.iter().zip(&self.used).zip(vector(quota)) {
-            limit.set(amount);
-            used.set(0);
+    pub(crate) fn reset(&self, share: &Share) {
+        for at in 0..RESOURCES {
+            self.limit[at].set(share[at]);
+            self.used[at].set(0);
         }
-        self.priority.set(quota.priority);
+        self.priority.set(share[RESOURCES]);
     }
 
     /// Use `amount` more; false (and nothing changed) if the limit forbids it.
@@ -79,54 +70,46 @@ impl Account {
     }
 
     /// Take a child's whole quota and the child itself; all or nothing.
-    pub(crate) fn carve(&self, quota: &Quota) -> bool {
-        let mut share = vector(quota);
-        let Some(processes) = share[0].checked_add(1) else { return false };
-        share[0] = processes;
-        // Bound: the resources, twice.
-        let fits = (0..RESOURCES)
-            .all(|at| self.used[at].get().checked_add(share[at]).is_some_and(|sum| sum <= self.limit[at].get()));
-        if fits {
-            for (used, amount) in self.used.iter().zip(share) {
-                used.set(used.get() + amount);
+    pub(crate) fn carve(&self, share: &Share) -> bool {
+        for at in 0..RESOURCES {
+            let itself = u64::from(at == Resource::Processes as usize);
+            let sum = u64::from(self.used[at].get()) + u64::from(share[at]) + itself;
+            if sum > u64::from(self.limit[at].get()) {
+                return false;
             }
         }
-        fits
+        for at in 0..RESOURCES {
+            self.used[at].set(self.used[at].get() + share[at]);
+        }
+        self.charge(Resource::Processes, 1)
     }
 
     /// Give a child's whole quota and the child itself back.
-    pub(crate) fn restore(&self, child: &Self) {
-        // Bound: the resources.
-        for (used, amount) in self.used.iter().zip(&child.limit) {
-            debug_assert!(used.get() >= amount.get());
-            used.set(used.get().saturating_sub(amount.get()));
+    pub(crate) fn restore(&self, share: &Share) {
+        for at in 0..RESOURCES {
+            debug_assert!(self.used[at].get() >= share[at]);
+            self.used[at].set(self.used[at].get().saturating_sub(share[at]));
         }
         self.release(Resource::Processes, 1);
     }
 
-    /// Change the limits of `self`, a child of `parent`; all or nothing. `None` as parent: only shrinking.
-    pub(crate) fn resize(&self, parent: Option<&Self>, quota: &Quota) -> bool {
-        let new = vector(quota);
-        // Bound: the resources, twice.
-        let fits = (0..RESOURCES).all(|at| {
-            let old = self.limit[at].get();
-            let growth = new[at].saturating_sub(old);
-            let room = parent.map_or(0, |parent| parent.limit[at].get().saturating_sub(parent.used[at].get()));
-            new[at] >= self.used[at].get() && growth <= room
-        });
-        let cap = parent.map_or(self.priority.get(), |parent| parent.priority.get());
-        if !fits || quota.priority > cap {
-            return false;
+    /// Change the limits of `self`, a child of `parent`; all or nothing.
+    pub(crate) fn resize(&self, parent: &Self, share: &Share) -> bool {
+        let mut fits = share[RESOURCES] <= parent.priority.get();
+        for at in 0..RESOURCES {
+            let growth = share[at].saturating_sub(self.limit[at].get());
+            let room = parent.limit[at].get().saturating_sub(parent.used[at].get());
+            fits &= share[at] >= self.used[at].get() && growth <= room;
         }
-        for (at, &amount) in new.iter().enumerate() {
-            let old = self.limit[at].replace(amount);
-            if let Some(parent) = parent {
+        if fits {
+            for at in 0..RESOURCES {
+                let old = self.limit[at].replace(share[at]);
                 let used = &parent.used[at];
-                used.set((used.get() + amount).saturating_sub(old));
+                used.set(used.get().wrapping_add(share[at]).wrapping_sub(old));
             }
+            self.priority.set(share[RESOURCES]);
         }
-        self.priority.set(quota.priority);
-        true
+        fits
     }
 
     /// Move the charge for one thing from a dying child to `self`: its share shrinks by what `self` takes over.
@@ -136,22 +119,21 @@ impl Account {
         child.limit[at].set(child.limit[at].get().saturating_sub(1));
     }
 
+    /// Limits (`true`) or use.
+    pub(crate) fn share(&self, limits: bool) -> Share {
+        let from = if limits { &self.limit } else { &self.used };
+        let mut share = [self.priority.get(); RESOURCES + 1];
+        for at in 0..RESOURCES {
+            share[at] = from[at].get();
+        }
+        share
+    }
+
     /// Limits (`true`) or use, as the ABI shows them.
     pub(crate) fn quota(&self, limits: bool) -> Quota {
-        let from = if limits { &self.limit } else { &self.used };
-        let at = |resource: Resource| from[resource as usize].get();
-        Quota {
-            processes: at(Resource::Processes),
-            threads: at(Resource::Threads),
-            batons: at(Resource::Batons),
-            gates: at(Resource::Gates),
-            connections: at(Resource::Connections),
-            pulses: at(Resource::Pulses),
-            memories: at(Resource::Memories),
-            mappings: at(Resource::Mappings),
-            pages: at(Resource::Pages),
-            priority: self.priority.get(),
-        }
+        let [processes, threads, batons, gates, connections, pulses, memories, mappings, pages, priority] =
+            self.share(limits);
+        Quota { processes, threads, batons, gates, connections, pulses, memories, mappings, pages, priority }
     }
 }
 
@@ -159,19 +141,10 @@ impl Account {
 mod tests {
     use super::*;
 
-    fn quota(amount: u32) -> Quota {
-        Quota {
-            processes: amount,
-            threads: amount,
-            batons: amount,
-            gates: amount,
-            connections: amount,
-            pulses: amount,
-            memories: amount,
-            mappings: amount,
-            pages: amount,
-            priority: 255,
-        }
+    fn quota(amount: u32) -> Share {
+        let mut share = [amount; RESOURCES + 1];
+        share[RESOURCES] = 255;
+        share
     }
 
     #[test]
@@ -185,7 +158,7 @@ mod tests {
         assert!(!parent.charge(Resource::Threads, 1));
         assert!(child.charge(Resource::Threads, 6) && !child.charge(Resource::Threads, 1));
         child.release(Resource::Threads, 6);
-        parent.restore(&child);
+        parent.restore(&child.share(true));
         assert!(parent.charge(Resource::Threads, 6));
         assert_eq!(parent.quota(false).processes, 0);
     }
@@ -197,9 +170,9 @@ mod tests {
         assert!(parent.carve(&quota(3)));
         child.reset(&quota(3));
         assert!(child.charge(Resource::Gates, 3));
-        assert!(!child.resize(Some(&parent), &quota(2)));
-        assert!(!child.resize(Some(&parent), &quota(11)));
-        assert!(child.resize(Some(&parent), &quota(9)));
+        assert!(!child.resize(&parent, &quota(2)));
+        assert!(!child.resize(&parent, &quota(11)));
+        assert!(child.resize(&parent, &quota(9)));
         assert_eq!(parent.quota(false).gates, 9);
         assert_eq!(parent.quota(false).processes, 10);
     }
@@ -212,7 +185,7 @@ mod tests {
         child.reset(&quota(3));
         assert!(child.charge(Resource::Connections, 1));
         parent.take_over(&child, Resource::Connections);
-        parent.restore(&child);
+        parent.restore(&child.share(true));
         assert_eq!(parent.quota(false).connections, 1);
     }
 }

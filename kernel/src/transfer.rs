@@ -24,9 +24,9 @@ pub(crate) struct Side<'a, M: Machine> {
 }
 
 impl<M: Machine> Side<'_, M> {
-    /// Where the byte after so many moved ones is, and how many follow it in the same segment.
-    fn place(&self, moved: u64) -> Option<(u64, u64)> {
-        self.thread.kept()?.place(self.of, self.offset + moved)
+    /// Bytes from the offset on.
+    fn length(&self) -> u64 {
+        self.thread.total(self.of).saturating_sub(self.offset)
     }
 }
 
@@ -38,21 +38,21 @@ impl<M: Machine> Kernel<M> {
         to: &Side<'_, M>,
         moved: &Cell<u64>,
     ) -> Result<bool, CopyFault> {
-        let mut budget = PIECE;
+        let total = from.length().min(to.length());
+        let end = total.min(moved.get() + PIECE);
         // Bound: PIECE bytes, and the ends of segments.
-        while budget > 0 {
-            let place = from.place(moved.get()).zip(to.place(moved.get()));
-            let Some(((read, readable), (write, writable))) = place else { return Ok(true) };
-            let length = readable.min(writable).min(budget);
+        while moved.get() < end {
+            let (read, readable) = from.thread.envelope.place(from.of, from.offset + moved.get());
+            let (write, writable) = to.thread.envelope.place(to.of, to.offset + moved.get());
+            let length = readable.min(writable).min(end - moved.get());
             let (source, destination) = (from.thread.space.get(), to.thread.space.get());
             let (done, fault) = self.machine.copy(source, read, destination, write, length);
             moved.set(moved.get() + done);
-            budget -= length;
             if let Some(fault) = fault {
                 return Err(fault);
             }
         }
-        Ok(false)
+        Ok(end == total)
     }
 
     /// Read or write: copy from or to a request's segments.

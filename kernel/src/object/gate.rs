@@ -2,7 +2,6 @@
 
 use super::{Answer, DONE, Request};
 use crate::death::ConnectionSet;
-use crate::gate::Waiter;
 use crate::kernel::Kernel;
 use crate::machine::Machine;
 use crate::tree;
@@ -10,9 +9,6 @@ use crate::waiting::GRACE_MAXIMUM;
 use abi::call::flags;
 use abi::object::{Kind, gate as method};
 use abi::{Error, Rights};
-
-/// Waiters counted at most.
-const COUNT_LIMIT: u64 = 256;
 
 impl<M: Machine> Kernel<M> {
     pub(super) fn create_gate(&self, request: &Request<'_, M>) -> Answer {
@@ -28,6 +24,7 @@ impl<M: Machine> Kernel<M> {
         gate.busy_first.set(0);
         gate.busy_last.set(0);
         gate.count.set(0);
+        gate.notice_count.set(0);
         gate.connections.set(0);
         gate.grace.set(grace.min(GRACE_MAXIMUM));
         self.set_reserve(index, reserve);
@@ -76,18 +73,8 @@ impl<M: Machine> Kernel<M> {
                 request.answer(connection.badge.get(), u64::from(connection.count.get()), 0, 0)
             }
             method::INFORMATION => {
-                // Bound: COUNT_LIMIT; what is beyond is not counted.
-                let (mut pulses, mut callers, mut at) = (0_u64, 0_u64, self.tables.any_waiter(gate));
-                while let Some(waiter) = at
-                    && pulses + callers < COUNT_LIMIT
-                {
-                    if matches!(waiter, Waiter::Caller(_)) {
-                        callers += 1
-                    } else {
-                        pulses += 1
-                    }
-                    at = self.tables.following(gate, waiter);
-                }
+                let pulses = u64::from(gate.notice_count.get());
+                let callers = u64::from(gate.count.get()) - pulses;
                 request.answer(callers, u64::from(gate.parked() != 0), pulses, 0)
             }
             method::REQUEST_INFORMATION => {

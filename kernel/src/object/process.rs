@@ -6,7 +6,7 @@ use crate::handle_table::{DIRECTORY, PAGE_ENTRIES, Reference};
 use crate::kernel::Kernel;
 use crate::machine::{Context, Machine};
 use crate::process::Teardown;
-use crate::quota::Resource;
+use crate::quota::{RESOURCES, Resource, Share};
 use abi::object::{Kind, process as method};
 use abi::thread::Policy;
 use abi::{Error, Handle, PAGE_SIZE, Quota, Rights};
@@ -16,33 +16,14 @@ const GROW_PIECE: u32 = 8;
 /// Entries copied in one piece.
 const COPY_PIECE: u64 = 128;
 
-fn quota_from(bytes: &[u8; size_of::<Quota>()]) -> Quota {
-    let at = |index: usize| (word(bytes, index / 2) >> (32 * (index % 2))) as u32;
-    Quota {
-        processes: at(0),
-        threads: at(1),
-        batons: at(2),
-        gates: at(3),
-        connections: at(4),
-        pulses: at(5),
-        memories: at(6),
-        mappings: at(7),
-        pages: at(8),
-        priority: at(9),
+/// A quota as words: pairs of 32-bit numbers.
+fn quota_words(share: &Share) -> [u64; size_of::<Quota>() / 8] {
+    let mut words = [0; size_of::<Quota>() / 8];
+    // Bound: the resources.
+    for (word, pair) in words.iter_mut().zip(share.as_chunks::<2>().0) {
+        *word = u64::from(pair[0]) | u64::from(pair[1]) << 32;
     }
-}
-
-/// A quota as words: its fields are pairs of 32-bit numbers.
-fn quota_words(quota: &Quota) -> [u64; size_of::<Quota>() / 8] {
-    let [processes, threads, batons, gates, connections, pulses, memories, mappings, pages] =
-        crate::quota::vector(quota).map(u64::from);
-    [
-        processes | threads << 32,
-        batons | gates << 32,
-        connections | pulses << 32,
-        memories | mappings << 32,
-        pages | u64::from(quota.priority) << 32,
-    ]
+    words
 }
 
 impl<M: Machine> Kernel<M> {
@@ -117,9 +98,9 @@ impl<M: Machine> Kernel<M> {
             method::DESTROY => self.destroy_handle(request),
             method::USAGE => {
                 let mut bytes = [0; size_of::<abi::quota::Usage>()];
-                store(&mut bytes, &quota_words(&process.account.quota(true)));
+                store(&mut bytes, &quota_words(&process.account.share(true)));
                 let used = bytes.get_mut(size_of::<Quota>()..).unwrap_or_default();
-                store(used, &quota_words(&process.account.quota(false)));
+                store(used, &quota_words(&process.account.share(false)));
                 self.give_bytes(request.caller, &bytes)?;
                 DONE
             }
@@ -165,27 +146,33 @@ impl<M: Machine> Kernel<M> {
         Ok(reference)
     }
 
-    fn create_process(&self, request: &Request<'_, M>) -> Answer {
+    #[inline(never)]
+    fn sent_quota(&self, request: &Request<'_, M>) -> Result<Share, Error> {
         let mut bytes = [0; size_of::<Quota>()];
         self.sent_bytes(request.caller, &mut bytes)?;
-        let quota = quota_from(&bytes);
+        let mut share = [0; RESOURCES + 1];
+        // Bound: the resources.
+        for (at, number) in share.iter_mut().enumerate() {
+            *number = (word(&bytes, at / 2) >> (32 * (at % 2))) as u32;
+        }
+        Ok(share)
+    }
+
+    fn create_process(&self, request: &Request<'_, M>) -> Answer {
+        let quota = self.sent_quota(request)?;
         let parent = self.tables.process(request.object);
         if !self.tables.has_room(self.tables.process(request.caller.process.get())) {
             return Err(Error::TableFull);
         }
         // The root table and the first page of handles.
-        if quota.pages < 2 || quota.priority > parent.account.priority.get() {
+        if quota[Resource::Pages as usize] < 2 || quota[RESOURCES] > parent.account.priority.get() {
             return Err(Error::BadArgument);
         }
         if !parent.account.carve(&quota) {
             return Err(Error::QuotaExceeded);
         }
-        let created = self.create(Kind::Process, request.object);
-        let Ok(index) = created else {
-            // As if it had been one with this quota.
-            let shadow = crate::quota::Account::default();
-            shadow.reset(&quota);
-            parent.account.restore(&shadow);
+        let Ok(index) = self.create(Kind::Process, request.object) else {
+            parent.account.restore(&quota);
             return Err(Error::Exhausted);
         };
         let process = self.tables.process(index);
@@ -315,14 +302,9 @@ impl<M: Machine> Kernel<M> {
         if owner == 0 || owner != request.caller.process.get() {
             return Err(Error::NoRight);
         }
-        let mut bytes = [0; size_of::<Quota>()];
-        self.sent_bytes(request.caller, &mut bytes)?;
+        let quota = self.sent_quota(request)?;
         let parent = self.tables.process(owner);
-        if process.account.resize(Some(&parent.account), &quota_from(&bytes)) {
-            DONE
-        } else {
-            Err(Error::QuotaExceeded)
-        }
+        if process.account.resize(&parent.account, &quota) { DONE } else { Err(Error::QuotaExceeded) }
     }
 
     /// Charge one mapping record and take it.
