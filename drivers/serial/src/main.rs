@@ -35,7 +35,7 @@ fn main() {
             Handle::NONE,
         )?;
         pulse::bind_interrupt(interrupt, start::handle("interrupts"), start::number("line"), 0, pulse::Trigger::Edge)?;
-        Ok(port::Port::new(uart))
+        Ok(port::Port::new(uart, interrupt))
     }
 
     let gate = start::handle("gate");

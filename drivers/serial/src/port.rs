@@ -3,11 +3,14 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
+use abi::Handle;
 use protocol::Errno;
 use protocol::file::{Status, answer, features};
 use protocol::resource_manager::{
     Call, Data, Done, Open, OpenFile, Opened, Pollers, Refusal, ResourceManager, complete, events, mode,
 };
+
+use runtime::object::pulse;
 
 use crate::uart::{OUTPUT_MAXIMUM, Uart};
 
@@ -27,6 +30,7 @@ struct Reader {
 /// The port.
 pub(crate) struct Port {
     uart: Uart,
+    interrupt: Handle,
     is_open: bool,
     readers: VecDeque<Reader>,
     /// Requests of those who wait until everything is sent.
@@ -35,8 +39,8 @@ pub(crate) struct Port {
 }
 
 impl Port {
-    pub(crate) const fn new(uart: Uart) -> Self {
-        Self { uart, is_open: false, readers: VecDeque::new(), drains: Vec::new(), pollers: Pollers::new() }
+    pub(crate) const fn new(uart: Uart, interrupt: Handle) -> Self {
+        Self { uart, interrupt, is_open: false, readers: VecDeque::new(), drains: Vec::new(), pollers: Pollers::new() }
     }
 
     /// Something has come or gone: serve those who waited for it.
@@ -186,6 +190,11 @@ impl ResourceManager for Port {
 
     fn pulse(&mut self, badge: u64, _: u64) {
         if badge == INTERRUPT_BADGE {
+            self.progress();
+            // What came since then, while the line was masked, made no edge that anybody saw, and holds the line where it is:
+            // look again once it is open, else no further byte is ever heard of.
+            // It fails only without the handle, which binding has proved.
+            let _ = pulse::rearm(self.interrupt);
             self.progress();
         }
     }
