@@ -578,7 +578,12 @@ pub(crate) fn renameat2(task: &mut Task, [from, old, to, new, flags, _]: [u64; 6
     if flags & !3 != 0 || flags == 3 {
         return Err(Errno::EINVAL);
     }
-    let (first, second) = (path::from_user(task, int(from), old)?, path::from_user(task, int(to), new)?);
+    let (old, new) = (user_memory::read_path(old)?, user_memory::read_path(new)?);
+    // A tidied path does not show it any more.
+    if [&old, &new].into_iter().any(|name| *name == b"." || name.ends_with(b"/.")) {
+        return Err(Errno::EBUSY);
+    }
+    let (first, second) = (path::from(task, int(from), &old)?, path::from(task, int(to), &new)?);
     path::walk_two(task, first, second, |mount, one, two, room| {
         insist(Buffers::new().send(one).send(two).receive(room), |buffers| {
             file::rename(mount, one.len() as u64, flags, buffers, PROMPT).map(drop)

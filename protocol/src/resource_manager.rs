@@ -985,10 +985,10 @@ impl<M: ResourceManager> Server<M> {
         let seeks = open.features & features::SEEK != 0;
         match request {
             Request::Read { offset, flags } => {
+                let at = place(offset, open.position, seeks)?;
                 if !readable {
                     return Err(Errno::EBADF.into());
                 }
-                let at = place(offset, open.position, seeks)?;
                 let data = manager.read(call, open, at, wait(flags, open))?;
                 out.then = match (seeks, offset) {
                     (true, AT_POSITION) if !data.is_empty() => {
@@ -1002,14 +1002,11 @@ impl<M: ResourceManager> Server<M> {
                 out.lend(Reply::ok([data.len() as u64, 0, 0, 0]), data)
             }
             Request::Write { offset, flags } => {
+                let at = place(offset, open.position, seeks)?;
                 if !writable {
                     return Err(Errno::EBADF.into());
                 }
-                let at = if open.flags & open_flags::APPEND != 0 && seeks {
-                    manager.size(open)
-                } else {
-                    place(offset, open.position, seeks)?
-                };
+                let at = if open.flags & open_flags::APPEND != 0 && seeks { manager.size(open) } else { at };
                 if seeks && call.sent > 0 && at >= i64::MAX as u64 {
                     return Err(Errno::EFBIG.into());
                 }
@@ -1114,11 +1111,19 @@ impl<M: ResourceManager> Server<M> {
                 manager.set_times_open(call, open, &times)
             }
             Request::Allocate { mode, offset, length } => {
+                const PUNCH_HOLE: u64 = 2;
+                if length == 0 || length > i64::MAX as u64 || offset > i64::MAX as u64 {
+                    return Err(Errno::EINVAL.into());
+                }
+                // A hole can only be punched with the size kept.
+                if mode > 3 || mode == PUNCH_HOLE {
+                    return Err(Errno::EOPNOTSUPP.into());
+                }
                 if !writable {
                     return Err(Errno::EBADF.into());
                 }
-                if length == 0 || offset > i64::MAX as u64 {
-                    return Err(Errno::EINVAL.into());
+                if !seeks {
+                    return Err(Errno::ESPIPE.into());
                 }
                 if offset.checked_add(length).is_none_or(|end| end > i64::MAX as u64) {
                     return Err(Errno::EFBIG.into());

@@ -62,11 +62,32 @@ impl<N: Copy> Place<'_, N> {
     }
 }
 
-/// Walk `path`. A final symbolic link is followed if `follow` is set or the path goes on with a slash.
+/// Walk `path` to what is there. A final symbolic link is followed if `follow` is set or the path goes on with a slash; with a slash it
+/// must be a directory.
 ///
 /// # Errors
 /// ENOENT, ENOTDIR, ENAMETOOLONG, or a redirection.
 pub fn resolve<'a, T: Walk>(tree: &T, path: &'a [u8], follow: bool) -> Result<Place<'a, T::Node>, Refusal> {
+    walk(tree, path, if follow { Last::Follow } else { Last::Keep })
+}
+
+/// Walk `path` to a directory entry that is to be made, removed or renamed: nothing is asked of what is there, which is never followed.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn resolve_entry<'a, T: Walk>(tree: &T, path: &'a [u8]) -> Result<Place<'a, T::Node>, Refusal> {
+    walk(tree, path, Last::Entry)
+}
+
+/// What to do at the path's end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Last {
+    Follow,
+    Keep,
+    Entry,
+}
+
+fn walk<'a, T: Walk>(tree: &T, path: &'a [u8], end_with: Last) -> Result<Place<'a, T::Node>, Refusal> {
     let mut directory = tree.root();
     let mut place = Place { directory, name: &path[..0], node: Some(directory), slash: true };
     let mut start = 0;
@@ -85,24 +106,30 @@ pub fn resolve<'a, T: Walk>(tree: &T, path: &'a [u8], follow: bool) -> Result<Pl
         if !tree.is_directory(directory) {
             return Err(Errno::ENOTDIR.into());
         }
+        let last = rest.split(|&byte| byte == b'/').all(|part| part.is_empty() || part == b".");
         if name == b".." {
+            if last && end_with == Last::Entry {
+                // No entry that could be made, removed or renamed: the caller looks at the name.
+                return Ok(Place { directory, name, node: Some(directory), slash: true });
+            }
             return Err(redirect(&path[..start], &path[start..], &[]));
         }
         if name.len() > NAME_MAXIMUM {
             return Err(Errno::ENAMETOOLONG.into());
         }
-        let last = rest.split(|&byte| byte == b'/').all(|part| part.is_empty() || part == b".");
         let slash = end < path.len();
         let node = tree.child(directory, name)?;
+        // A slash behind a link means what it leads to; but an entry is an entry.
+        let through = !last || slash && end_with != Last::Entry;
         if let Some(found) = node
-            && (!last || slash || follow)
+            && (through || end_with == Last::Follow)
             && let Step::Link(target) = tree.step(found)
         {
             return Err(redirect(&path[..start], &target, &path[end..]));
         }
         place = Place { directory, name, node, slash };
         match node {
-            Some(found) if !last || slash => {
+            Some(found) if through => {
                 if !tree.is_directory(found) {
                     return Err(Errno::ENOTDIR.into());
                 }
@@ -110,8 +137,7 @@ pub fn resolve<'a, T: Walk>(tree: &T, path: &'a [u8], follow: bool) -> Result<Pl
             }
             None if !last => return Err(Errno::ENOENT.into()),
             // Nothing more but slashes and dots.
-            None => return Ok(place),
-            Some(_) => {}
+            _ => return Ok(place),
         }
         start = end + 1;
     }
@@ -251,6 +277,20 @@ mod tests {
         assert_eq!((place.directory, place.name, place.node, place.slash), ("dir", &b"new"[..], None, true));
         let place = resolve(&Small, b"dir/.", false).unwrap();
         assert_eq!((place.name, place.node), (&b""[..], Some("dir")));
+    }
+
+    #[test]
+    fn entries_are_not_followed() {
+        let entry = |path: &'static str| {
+            resolve_entry(&Small, path.as_bytes()).map(|place| (place.directory, place.name, place.node, place.slash))
+        };
+        assert_eq!(entry("dir/up/"), Ok(("dir", &b"up"[..], Some("up"), true)));
+        assert_eq!(entry("dir/file/"), Ok(("dir", &b"file"[..], Some("file"), true)));
+        assert_eq!(entry("dir/new"), Ok(("dir", &b"new"[..], None, false)));
+        assert_eq!(entry("dir/up/x"), Err(Refusal::redirect(b"other/x".to_vec())));
+        assert_eq!(entry("dir/file/x"), Err(Errno::ENOTDIR.into()));
+        assert_eq!(entry("dir/sub/.."), Ok(("sub", &b".."[..], Some("sub"), true)));
+        assert_eq!(entry("dir/../x"), Err(Refusal::redirect(b"x".to_vec())));
     }
 
     #[test]

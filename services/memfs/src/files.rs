@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use abi::Handle;
 use protocol::Errno;
 use protocol::file::{Lock, Status, Times, features};
-use protocol::resource_manager::resolve::{Place, redirect, resolve};
+use protocol::resource_manager::resolve::{Place, redirect, resolve, resolve_entry};
 use protocol::resource_manager::{
     Call, Data, Done, Figures, LockOperation, Mapped, Open, OpenFile, Opened, Records, Refusal, ResourceManager,
     TIME_NOW, TIME_OMIT, lock_kind, mode, open_flags,
@@ -67,6 +67,11 @@ impl Files {
 
     fn walk<'p>(&self, path: &'p [u8], follow: bool) -> Result<Place<'p, NodeId>, Refusal> {
         resolve(&self.tree, path, follow)
+    }
+
+    /// A place for an entry that is to be made, removed or renamed.
+    fn entry<'p>(&self, path: &'p [u8]) -> Result<Place<'p, NodeId>, Refusal> {
+        resolve_entry(&self.tree, path)
     }
 
     /// An existing node.
@@ -324,6 +329,11 @@ impl Files {
     }
 }
 
+/// Whether a path ended in no entry but in a directory itself: `.`, `..`, or nothing.
+fn is_dots(name: &[u8]) -> bool {
+    name.is_empty() || name == b".."
+}
+
 /// The node of an open file.
 const fn node_of(file: &OpenNode) -> NodeId {
     file.file
@@ -339,6 +349,11 @@ impl ResourceManager for Files {
     fn open(&mut self, _call: &Call<'_>, path: &[u8], open: &Open) -> Result<Opened<NodeId>, Refusal> {
         let create = open.has(open_flags::CREATE) && !open.has(open_flags::PATH);
         let exclusive = create && open.has(open_flags::EXCLUSIVE);
+        if create && path.ends_with(b"/") {
+            // The way there must exist all the same.
+            self.entry(path)?;
+            return Err(Errno::EISDIR.into());
+        }
         let place = self.walk(path, !open.has(open_flags::NO_FOLLOW) && !exclusive)?;
         room()?;
         if open.has(open_flags::TEMPORARY) && open.has(open_flags::DIRECTORY) {
@@ -347,9 +362,6 @@ impl ResourceManager for Files {
         let Some(id) = place.node else {
             if !create {
                 return Err(Errno::ENOENT.into());
-            }
-            if place.slash {
-                return Err(Errno::EISDIR.into());
             }
             let id = self.make(&place, mode::FILE, open, Kind::File(Content::new()))?;
             return Ok(self.open_node(open, id));
@@ -385,15 +397,19 @@ impl ResourceManager for Files {
     }
 
     fn unlink(&mut self, _call: &Call<'_>, path: &[u8], directory: bool) -> Done {
-        let place = self.walk(path, false)?;
+        let place = self.entry(path)?;
         let node = place.existing()?;
-        if place.name.is_empty() {
-            return Err(match (directory, node == ROOT) {
-                (false, _) => Errno::EISDIR,
-                (true, true) => Errno::EBUSY,
-                (true, false) => Errno::EINVAL,
+        if is_dots(place.name) {
+            return Err(match (directory, place.name, node == ROOT) {
+                (false, ..) => Errno::EISDIR,
+                (true, b"..", _) => Errno::ENOTEMPTY,
+                (true, _, true) => Errno::EBUSY,
+                (true, ..) => Errno::EINVAL,
             }
             .into());
+        }
+        if place.slash && !directory {
+            return Err(if self.tree.node(node).is_directory() { Errno::EISDIR } else { Errno::ENOTDIR }.into());
         }
         room()?;
         let id = self.tree.unlink(place.directory, place.name, directory, now())?;
@@ -402,7 +418,7 @@ impl ResourceManager for Files {
     }
 
     fn make_directory(&mut self, _call: &Call<'_>, path: &[u8], open: &Open) -> Done {
-        let place = self.walk(path, false)?;
+        let place = self.entry(path)?;
         if place.node.is_some() {
             return Err(Errno::EEXIST.into());
         }
@@ -413,7 +429,7 @@ impl ResourceManager for Files {
     }
 
     fn make_node(&mut self, _call: &Call<'_>, path: &[u8], open: &Open, device: u64) -> Done {
-        let place = self.walk(path, false)?;
+        let place = self.entry(path)?;
         room()?;
         let (kind_mode, kind) = match open.mode & mode::TYPE {
             0 | mode::FILE => (mode::FILE, Kind::File(Content::new())),
@@ -426,7 +442,7 @@ impl ResourceManager for Files {
     }
 
     fn symbolic_link(&mut self, _call: &Call<'_>, path: &[u8], target: &[u8], open: &Open) -> Done {
-        let place = self.walk(path, false)?;
+        let place = self.entry(path)?;
         room()?;
         let mut copy = Vec::new();
         copy.try_reserve_exact(target.len()).map_err(|_| Errno::ENOSPC)?;
@@ -444,13 +460,30 @@ impl ResourceManager for Files {
     }
 
     fn rename(&mut self, _call: &Call<'_>, old: &[u8], new: &[u8], flags: u64) -> Done {
-        let from = self.walk(old, false)?;
-        let to = self.walk(new, false).map_err(Refusal::second)?;
-        if from.name.is_empty() || to.name.is_empty() {
+        use crate::tree::rename_flags::{EXCHANGE, NO_REPLACE};
+        if flags & !(NO_REPLACE | EXCHANGE) != 0 || flags == NO_REPLACE | EXCHANGE {
+            return Err(Errno::EINVAL.into());
+        }
+        let from = self.entry(old)?;
+        let to = self.entry(new).map_err(Refusal::second)?;
+        if is_dots(from.name) {
             return Err(Errno::EBUSY.into());
         }
+        if is_dots(to.name) {
+            return Err(if flags == NO_REPLACE { Errno::EEXIST } else { Errno::EBUSY }.into());
+        }
         let moved = from.existing()?;
-        if to.slash && !self.tree.node(moved).is_directory() {
+        // Trailing slashes are for directories only.
+        let is_directory = |id: NodeId| self.tree.node(id).is_directory();
+        let wrong = match to.node {
+            Some(_) if flags == NO_REPLACE => false,
+            None if flags == EXCHANGE => return Err(Errno::ENOENT.into()),
+            Some(target) if flags == EXCHANGE => {
+                to.slash && !is_directory(target) || from.slash && !is_directory(moved)
+            }
+            _ => (from.slash || to.slash) && !is_directory(moved),
+        };
+        if wrong {
             return Err(Errno::ENOTDIR.into());
         }
         room()?;
@@ -463,7 +496,7 @@ impl ResourceManager for Files {
 
     fn link(&mut self, _call: &Call<'_>, old: &[u8], new: &[u8], follow: bool) -> Done {
         let id = self.find(old, follow)?;
-        let place = self.walk(new, false).map_err(Refusal::second)?;
+        let place = self.entry(new).map_err(Refusal::second)?;
         if place.node.is_some() {
             return Err(Errno::EEXIST.into());
         }

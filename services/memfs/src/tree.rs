@@ -349,6 +349,13 @@ impl Tree {
         if self.node(moved).is_directory() && self.is_below(new_parent, moved) {
             return Err(Errno::EINVAL);
         }
+        if let Some(target) = target
+            && flags != EXCHANGE
+            && target != moved
+            && self.is_below(old_parent, target)
+        {
+            return Err(Errno::ENOTEMPTY);
+        }
         if flags == EXCHANGE {
             let target = target.ok_or(Errno::ENOENT)?;
             if self.node(target).is_directory() && self.is_below(old_parent, target) {
