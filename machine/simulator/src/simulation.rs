@@ -1,8 +1,9 @@
 //! A kernel on a simulated processor, run until its scenario has shown what it was to show.
 
+use std::cell::RefCell;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
+use std::sync::Once;
 
 use kernel::{Boot, Capacities, Kernel, Range};
 
@@ -125,8 +126,12 @@ impl Simulation {
         Report { hash: trace.hash(), events: trace.count(), steps: self.world.steps(), time_ns: self.world.time() }
     }
 
-    /// What every thread is doing, for people.
-    fn describe(&self) {
+    /// What happened last, and what every thread is doing, for people.
+    fn explain(&self, seed: u64, settings: &Settings) {
+        eprintln!("seed {seed}, {settings:?}, simulated time {} ns; the last events:", self.world.time());
+        if let Ok(trace) = self.world.trace().try_borrow() {
+            eprintln!("{trace}");
+        }
         eprintln!("programs:");
         for (name, base, finished) in self.world.program_names() {
             eprintln!("    {base:#x} {name}{}", if finished { " (finished)" } else { "" });
@@ -147,6 +152,43 @@ impl Simulation {
     }
 }
 
+thread_local! {
+    /// What runs in this thread, for whoever explains a panic.
+    static PRESENT: RefCell<Option<(Rc<Simulation>, u64, Settings)>> = const { RefCell::new(None) };
+}
+
+/// While it lives, a panic is explained by what the simulation was doing.
+struct Present;
+
+impl Present {
+    fn new(simulation: &Rc<Simulation>, seed: u64, settings: Settings) -> Self {
+        PRESENT.set(Some((Rc::clone(simulation), seed, settings)));
+        Self
+    }
+}
+
+impl Drop for Present {
+    fn drop(&mut self) {
+        PRESENT.take();
+    }
+}
+
+/// From now on a panic says what happened before it, and how to repeat it (also where panics abort).
+fn explain_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let earlier = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            earlier(panic);
+            PRESENT.with_borrow(|present| {
+                if let Some((simulation, seed, settings)) = present {
+                    simulation.explain(*seed, settings);
+                }
+            });
+        }));
+    });
+}
+
 /// Run `body` as init once, with everything decided by `seed`; on failure say what happened, and how to repeat it.
 pub fn run<F: Future<Output = ()> + 'static>(
     seed: u64,
@@ -159,17 +201,10 @@ pub fn run<F: Future<Output = ()> + 'static>(
         body(Root::new(user).await).await;
         world.finish();
     });
-    let simulation = Simulation::new(&world, entry);
-    let result = catch_unwind(AssertUnwindSafe(|| simulation.run()));
-    if let Err(panic) = result {
-        eprintln!(
-            "seed {seed}, {settings:?}, simulated time {} ns; the last events:\n{}",
-            world.time(),
-            world.trace().borrow()
-        );
-        simulation.describe();
-        resume_unwind(panic);
-    }
+    let simulation = Rc::new(Simulation::new(&world, entry));
+    explain_panics();
+    let _present = Present::new(&simulation, seed, settings);
+    simulation.run();
     let report = simulation.report();
     if settings.verbose {
         for ((operation, method, error), count) in world.coverage() {

@@ -670,3 +670,48 @@ fn a_request_says_who_asked_and_how_strongly() {
             .await;
     });
 }
+
+#[test]
+fn a_chain_of_more_than_sixteen_gates_is_refused_rather_than_searched() {
+    scenario(|root| async move {
+        let server = root.process().await;
+        let quota = abi::Quota { threads: 40, batons: 40, gates: 40, connections: 80, ..simulator::scenario::QUOTA };
+        let many = root.process_with(quota).await;
+        let log = Log::new();
+        let mut gate = root.gate(&server).await;
+        // Each forwards to the one before; the last, root, does not answer.
+        for _ in 0..18 {
+            let forward = root.give_connection(&many, gate, 1).await;
+            gate = root.gate(&many).await;
+            let receiving = root.give_gate(&many, gate).await;
+            let noted = log.clone();
+            let thread = root
+                .start(Plan::new(&many, "link").priority(20), |user| async move {
+                    let message = user.receive(receiving).ok().await;
+                    let answer = user.call(forward).await;
+                    if let Some(error) = answer.error() {
+                        noted.note(format!("{error:?}"));
+                    }
+                    user.reply(message.request).ok().await;
+                })
+                .await;
+            root.until_state(thread, State::Receive).await;
+        }
+        // All 18 links come to wait for each other: that is no search. The next caller at the far end is.
+        let first = root.give_connection(&many, gate, 2).await;
+        let caller = root
+            .start(Plan::new(&many, "caller").priority(10), |user| async move {
+                user.call(first).ok().await;
+            })
+            .await;
+        root.until_state(caller, State::Reply).await;
+        let second = root.give_connection(&many, gate, 3).await;
+        let noted = log.clone();
+        root.start(Plan::new(&many, "late").priority(10), |user| async move {
+            noted.note(format!("late: {:?}", user.call(second).await.error()));
+        })
+        .await;
+        root.until_noted(&log, 1).await;
+        log.assert(&["late: Some(ChainTooLong)"]);
+    });
+}
