@@ -91,8 +91,8 @@ const CONTROLLERS: u64 = 0xfec0_0000;
 /// What the early tables map.
 const EARLY_END: u64 = 1 << 32;
 /// The arena is this part of RAM, within these bounds.
-const ARENA_SHARE: u64 = 20;
-const ARENA_LEAST: u64 = 6 * MEBIBYTE;
+const ARENA_SHARE: u64 = 12;
+const ARENA_LEAST: u64 = 12 * MEBIBYTE;
 const ARENA_MOST: u64 = 1 << 30;
 
 unsafe extern "C" {
