@@ -38,6 +38,7 @@ static void fork_bomb(void) {
 }
 
 static void forks_until_failure(void) {
+    setpgid(0, 0);
     int count = 0;
     for (pid_t child; (child = fork()) >= 0; count++)
         if (child == 0) {

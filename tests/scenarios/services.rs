@@ -92,7 +92,7 @@ fn terminal_discipline(baton: &Baton) -> Outcome {
     terminal.line("sh -c 'trap \"\" INT; sleep 1; echo survived'")?;
     terminal.pause();
     terminal.press(Key::Control('C'))?;
-    terminal.wait_for("\nsurvived\n")?;
+    terminal.wait_for("^Csurvived\n")?;
     // Without echo, and byte by byte.
     terminal.wait_for_prompt()?;
     terminal.line("stty -echo; read x; stty echo; echo \"got $x\"")?;
