@@ -106,7 +106,12 @@ fn walk<'a, T: Walk>(tree: &T, path: &'a [u8], end_with: Last) -> Result<Place<'
         if !tree.is_directory(directory) {
             return Err(Errno::ENOTDIR.into());
         }
-        let last = rest.split(|&byte| byte == b'/').all(|part| part.is_empty() || part == b".");
+        // Nothing but slashes and dots follows: seldom worth a close look.
+        let last = match rest.first() {
+            None => true,
+            Some(b'/' | b'.') => rest.split(|&byte| byte == b'/').all(|part| part.is_empty() || part == b"."),
+            Some(_) => false,
+        };
         if name == b".." {
             if last && end_with == Last::Entry {
                 // No entry that could be made, removed or renamed: the caller looks at the name.

@@ -107,6 +107,7 @@ impl Files {
         if place.slash {
             return Err(Errno::ENOENT.into());
         }
+        room()?;
         let now = now();
         let (group, permissions) = self.inherited(place.directory, open, false);
         let id = self.tree.add(kind_mode | permissions, open.user, group, kind, now)?;
@@ -322,6 +323,7 @@ impl Files {
         if !open.writes() {
             return Err(Errno::EINVAL.into());
         }
+        room()?;
         let (group, permissions) = self.inherited(directory, open, false);
         let kind = Kind::File(Content::new());
         let id = self.tree.add(mode::FILE | permissions, open.user, group, kind, now())?;
@@ -355,7 +357,6 @@ impl ResourceManager for Files {
             return Err(Errno::EISDIR.into());
         }
         let place = self.walk(path, !open.has(open_flags::NO_FOLLOW) && !exclusive)?;
-        room()?;
         if open.has(open_flags::TEMPORARY) && open.has(open_flags::DIRECTORY) {
             return self.open_unnamed(&place, open);
         }
@@ -430,7 +431,6 @@ impl ResourceManager for Files {
 
     fn make_node(&mut self, _call: &Call<'_>, path: &[u8], open: &Open, device: u64) -> Done {
         let place = self.entry(path)?;
-        room()?;
         let (kind_mode, kind) = match open.mode & mode::TYPE {
             0 | mode::FILE => (mode::FILE, Kind::File(Content::new())),
             special @ (mode::FIFO | mode::SOCKET) => (special, Kind::Special { device: 0 }),
@@ -443,7 +443,6 @@ impl ResourceManager for Files {
 
     fn symbolic_link(&mut self, _call: &Call<'_>, path: &[u8], target: &[u8], open: &Open) -> Done {
         let place = self.entry(path)?;
-        room()?;
         let mut copy = Vec::new();
         copy.try_reserve_exact(target.len()).map_err(|_| Errno::ENOSPC)?;
         copy.extend_from_slice(target);
