@@ -147,7 +147,7 @@ fn job_control(baton: &Baton) -> Outcome {
     terminal.pause();
     terminal.press(Key::Control('C'))?;
     terminal.wait_for_prompt()?;
-    terminal.line("sh -c 'while :; do :; done'")?;
+    terminal.line("awk 'BEGIN { for (;;) x++ }'")?;
     terminal.pause();
     terminal.press(Key::Control('\\'))?;
     terminal.wait_for_prompt()?;
