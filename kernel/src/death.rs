@@ -271,7 +271,8 @@ impl<M: Machine> Kernel<M> {
     }
 
     fn teardown_memory(&self, root: u32) -> Result<(), Error> {
-        // Bound: PIECE parts or mappings. Parts go before what they are part of.
+        let mut pages = 0;
+        // Bound: PIECE parts or mappings, or a large page's worth of pages. Parts go before what they are part of.
         for _ in 0..PIECE {
             let mut index = root;
             // Bound: how often it was derived from.
@@ -285,7 +286,10 @@ impl<M: Machine> Kernel<M> {
             let memory = self.tables.memory(index);
             let mapping = memory.mappings.get();
             if mapping != 0 {
-                self.unmap_piece(mapping);
+                pages += self.unmap_piece(mapping);
+                if pages >= LARGE_PAGES {
+                    break;
+                }
                 continue;
             }
             let parent = memory.parent.replace(0);
@@ -308,8 +312,9 @@ impl<M: Machine> Kernel<M> {
         Err(Error::More)
     }
 
-    /// Unmap a part of a record, from its end, no more than a large page's worth; the record goes with its last page.
-    pub(crate) fn unmap_piece(&self, id: u32) {
+    /// Unmap a part of a record, from its end, no more than a large page's worth; the record goes with its last page. Says
+    /// how many pages.
+    pub(crate) fn unmap_piece(&self, id: u32) -> u64 {
         let record = self.tables.mapping(id);
         let process = self.tables.process(record.process.get());
         let (start, end) = (record.address(), record.address() + record.done.get() * PAGE_SIZE);
@@ -324,6 +329,7 @@ impl<M: Machine> Kernel<M> {
         if from == start {
             self.drop_mapping(id);
         }
+        (end - from) / PAGE_SIZE
     }
 
     /// Forget a record whose pages have no translations.
@@ -370,29 +376,28 @@ impl<M: Machine> Kernel<M> {
                 let end = self.pool(Kind::Thread).high_water();
                 let start = process.cursor.get();
                 let stop = end.min(start + SCAN);
-                if process.served.get() {
-                    // Bound: SCAN.
-                    for at in start..stop {
-                        let thread = self.tables.thread(at);
-                        if thread.code() == REPLY && thread.state.get() >> 16 == index {
-                            self.abandon(at);
-                        }
+                let (mut at, mut told) = (if process.served.get() { start } else { end }, 0);
+                // Bound: SCAN threads looked at, PIECE callers told.
+                while at < stop && told < PIECE {
+                    let thread = self.tables.thread(at);
+                    if thread.code() == REPLY && thread.state.get() >> 16 == index {
+                        self.abandon(at);
+                        told += 1;
                     }
+                    at += 1;
                 }
-                process.cursor.set(stop);
-                if stop >= end || !process.served.get() {
+                process.cursor.set(at);
+                if at >= end {
                     process.cursor.set(0);
                     process.teardown.set(Teardown::Handles);
                 }
             }
             Teardown::Handles => {
-                // Bound: four pages of 64 entries, from the last.
-                for _ in 0..4 {
-                    let pages = process.handle_pages.get();
-                    if pages == 0 {
-                        process.teardown.set(Teardown::Mappings);
-                        break;
-                    }
+                // Bound: a page of 64 entries, the last.
+                let pages = process.handle_pages.get();
+                if pages == 0 {
+                    process.teardown.set(Teardown::Mappings);
+                } else {
                     let base = (pages - 1) * crate::handle_table::PAGE_ENTRIES;
                     for position in 0..crate::handle_table::PAGE_ENTRIES {
                         let entry = self.tables.slot(process, u64::from(base + position));
@@ -407,14 +412,18 @@ impl<M: Machine> Kernel<M> {
                 }
             }
             Teardown::Mappings => {
-                // Bound: PIECE.
+                let mut pages = 0;
+                // Bound: PIECE records, or a large page's worth of pages.
                 for _ in 0..PIECE {
                     let first = process.mappings.get();
                     if first == 0 {
                         process.teardown.set(Teardown::PageTables);
                         break;
                     }
-                    self.unmap_piece(first);
+                    pages += self.unmap_piece(first);
+                    if pages >= LARGE_PAGES {
+                        break;
+                    }
                 }
             }
             Teardown::PageTables => {

@@ -34,8 +34,9 @@ pub(crate) struct Entry {
     pub(crate) object: Cell<u32>,
     /// Generation of the object.
     pub(crate) object_generation: Cell<u32>,
-    /// Next free slot.
+    /// Neighbours among the free slots.
     next: Cell<u32>,
+    previous: Cell<u32>,
     /// [`Kind`].
     pub(crate) kind: Cell<u8>,
     /// [`Rights`].
@@ -120,6 +121,29 @@ impl<M: Machine> Tables<M> {
         &self.handle_pages[page as usize & (HANDLE_PAGES - 1)].entries[0].next
     }
 
+    /// Put a slot in front of the free ones.
+    fn chain(&self, process: &Process<M>, entry: &Entry, index: u32) {
+        let first = process.free_handle.replace(index);
+        entry.next.set(first);
+        entry.previous.set(0);
+        if first != 0 {
+            self.slot(process, u64::from(first)).previous.set(index);
+        }
+    }
+
+    /// Take a slot out of the free ones.
+    fn unchain(&self, process: &Process<M>, entry: &Entry) {
+        let (next, previous) = (entry.next.get(), entry.previous.get());
+        if previous == 0 {
+            process.free_handle.set(next);
+        } else {
+            self.slot(process, u64::from(previous)).next.set(next);
+        }
+        if next != 0 {
+            self.slot(process, u64::from(next)).previous.set(previous);
+        }
+    }
+
     /// Add a page of free slots to the table. The caller has charged it.
     pub(crate) fn grow(&self, pool: &Pool, process: &Process<M>) -> Result<(), Error> {
         let count = process.handle_pages.get();
@@ -139,8 +163,7 @@ impl<M: Machine> Tables<M> {
             entry.generation.set(0);
             entry.kind.set(Kind::Free as u8);
             if index >= u32::from(Handle::FIRST_FREE_INDEX) {
-                entry.next.set(process.free_handle.get());
-                process.free_handle.set(index);
+                self.chain(process, entry, index);
             }
         }
         Ok(())
@@ -188,7 +211,7 @@ impl<M: Machine> Tables<M> {
             return Err(Error::TableFull);
         }
         let entry = self.slot(process, u64::from(index));
-        process.free_handle.set(entry.next.get());
+        self.unchain(process, entry);
         let handle = Handle::new(index as u16, entry.generation.get() + 1);
         entry.fill(handle.0, reference);
         Ok(handle)
@@ -209,16 +232,11 @@ impl<M: Machine> Tables<M> {
         if entry.key.get() != 0 {
             return Err(Error::Busy);
         }
-        // Take it out of the chain of free slots: at the head if slots are taken in order (as a fork does), else by a
-        // walk. Bound: the free slots before it.
-        let mut link = &process.free_handle;
-        while link.get() != index {
-            if link.get() == 0 {
-                return Err(Error::TableFull);
-            }
-            link = &self.slot(process, u64::from(link.get())).next;
+        if entry.generation.get() >= GENERATION_LIMIT {
+            // Retired: it is in no chain.
+            return Err(Error::TableFull);
         }
-        link.set(entry.next.get());
+        self.unchain(process, entry);
         entry.fill(handle.0, reference);
         Ok(())
     }
@@ -237,8 +255,7 @@ impl<M: Machine> Tables<M> {
         entry.receive.set(!u64::from(index));
         entry.kind.set(Kind::Free as u8);
         if entry.generation.get() < GENERATION_LIMIT && index >= Handle::FIRST_FREE_INDEX {
-            entry.next.set(process.free_handle.get());
-            process.free_handle.set(u32::from(index));
+            self.chain(process, entry, u32::from(index));
         }
     }
 }

@@ -44,6 +44,8 @@ pub(crate) struct Cpu {
     /// Heads of the circular ready queues, and which are not empty.
     heads: [Cell<u32>; 256],
     levels: [Cell<u64>; 4],
+    /// The strongest level with a ready baton, −1: none.
+    top: Cell<i32>,
     /// Alarms by time.
     pub(crate) alarms: Cell<u32>,
     /// What the machine was told.
@@ -64,6 +66,7 @@ impl Cpu {
             slice_end: Cell::new(u64::MAX),
             heads: [const { Cell::new(0) }; 256],
             levels: [const { Cell::new(0) }; 4],
+            top: Cell::new(-1),
             alarms: Cell::new(0),
             programmed: Cell::new(u64::MAX),
             idle: Cell::new(0),
@@ -77,16 +80,20 @@ impl Cpu {
 
     /// The strongest level with a ready baton.
     pub(crate) fn strongest_level(&self) -> Option<u8> {
+        u8::try_from(self.top.get()).ok()
+    }
+
+    fn find_top(&self) -> i32 {
         let mut word = self.levels.len();
         // Bound: 4 words.
         while word != 0 {
             word -= 1;
             let bits = self.levels[word & 3].get();
             if bits != 0 {
-                return Some((word * 64) as u8 + (63 - bits.leading_zeros()) as u8);
+                return (word * 64) as i32 + 63 - bits.leading_zeros() as i32;
             }
         }
-        None
+        -1
     }
 
     /// The first baton of a level, 0 if there is none.
@@ -96,7 +103,15 @@ impl Cpu {
 
     fn mark(&self, level: u8, filled: bool) {
         let (word, bit) = (&self.levels[usize::from(level >> 6)], 1 << (level & 63));
-        word.set(if filled { word.get() | bit } else { word.get() & !bit });
+        if filled {
+            word.set(word.get() | bit);
+            self.top.set(self.top.get().max(i32::from(level)));
+        } else {
+            word.set(word.get() & !bit);
+            if self.top.get() == i32::from(level) {
+                self.top.set(self.find_top());
+            }
+        }
     }
 }
 
@@ -507,7 +522,7 @@ impl<M: Machine> Kernel<M> {
         loop {
             let mut running = self.cpu.baton.get();
             if running != 0 {
-                let stronger = self.cpu.strongest_level().is_some_and(|level| i32::from(level) > self.running_level());
+                let stronger = self.cpu.top.get() > self.running_level();
                 let thread = self.resolve(running);
                 if thread != 0 && !stronger {
                     self.run_thread(thread);

@@ -254,19 +254,23 @@ impl<M: Machine> Kernel<M> {
     pub(super) fn unmap(&self, request: &Request<'_, M>) -> Answer {
         let (start, end) = user_range(request.words[0], request.words[1])?;
         let process = self.tables.process(request.object);
-        // Bound: RECORDS.
+        let mut pages = 0;
+        // Bound: RECORDS, or a large page's worth of pages.
         for _ in 0..RECORDS {
             let id = self.isolate(process, start, end)?;
             if id == 0 {
                 return DONE;
             }
-            self.unmap_split(id)?;
+            pages += self.unmap_split(id)?;
+            if pages >= LARGE_PAGES {
+                break;
+            }
         }
         Err(Error::More)
     }
 
     /// Unmap a record's last part like `unmap_piece`; here a large page may have to be split, which can fail.
-    fn unmap_split(&self, id: u32) -> Result<(), Error> {
+    fn unmap_split(&self, id: u32) -> Result<u64, Error> {
         let record = self.tables.mapping(id);
         let process = self.tables.process(record.process.get());
         let (start, end) = (record.address(), record.end());
@@ -280,7 +284,7 @@ impl<M: Machine> Kernel<M> {
         if from == start {
             self.drop_mapping(id);
         }
-        Ok(())
+        Ok((end - from) / PAGE_SIZE)
     }
 
     fn device(&self, memory: u32) -> bool {

@@ -14,7 +14,7 @@ use abi::{Error, Handle, PAGE_SIZE, Quota, Rights};
 /// Handle-table pages added in one piece.
 const GROW_PIECE: u32 = 8;
 /// Entries copied in one piece.
-const COPY_PIECE: u64 = 128;
+const COPY_PIECE: u64 = 64;
 
 /// A quota as words: pairs of 32-bit numbers.
 fn quota_words(share: &Share) -> [u64; size_of::<Quota>() / 8] {
