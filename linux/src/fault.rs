@@ -1,10 +1,12 @@
 //! Faults: of the program they become signals, with a handler or without; of the library they are the end.
 
 use abi::notice::access;
+use abi::upcall::SavedPlace;
 use protocol::process::{self as service, SignalInformation};
 use runtime::Buffers;
 
 use crate::entry::Block;
+use crate::memory;
 use crate::message::{PROMPT, ask};
 use crate::numbers::signals;
 use crate::signal::{self, bit};
@@ -17,20 +19,31 @@ const NOT_MAPPED: i32 = 1;
 /// SEGV_ACCERR.
 const NOT_PERMITTED: i32 = 2;
 
-/// Whether an address lies in an area, whose pages may not be there yet.
-fn is_mapped(task: &Task, address: u64) -> bool {
+/// What a page fault means whose page is not there: an area that forbids it, what lies beyond a file's end, or nothing.
+fn absent(task: &Task, address: u64) -> (u32, i32) {
+    const BEYOND_END: i32 = 2;
     let mut area = [0_u64; 4];
     let pid = u64::from(task.process.pid);
     let found = ask(Buffers::new().receive(bytes_of_mut(&mut area)), |buffers| {
         service::areas(task.connection(), pid, address, buffers, PROMPT)
     });
-    found.is_ok_and(|answer| answer.count > 0) && (area[0]..area[1]).contains(&address)
+    let [start, end, kind, _] = area;
+    if !found.is_ok_and(|answer| answer.count > 0) || !(start..end).contains(&address) {
+        (signals::SEGV, NOT_MAPPED)
+    } else if kind == memory::BEYOND_FILE << 8 {
+        (signals::BUS, BEYOND_END)
+    } else {
+        (signals::SEGV, NOT_PERMITTED)
+    }
 }
 
 /// The signal, its code and its address for an exception.
-const fn translate(vector: u64, code: u64, address: u64, rip: u64) -> (u32, i32, u64) {
+const fn translate(place: &SavedPlace) -> (u32, i32, u64) {
     const BY_KERNEL: i32 = 0x80;
+    let SavedPlace { vector, code, address, rip, rsp, .. } = *place;
     match vector {
+        // A stack pointer that is no address is exception 12; the emulator says 13.
+        13 if (rsp as i64) << 16 >> 16 != rsp as i64 => (signals::BUS, BY_KERNEL, 0),
         0 => (signals::FPE, 1, rip),
         1 => (signals::TRAP, 2, rip),
         3 => (signals::TRAP, BY_KERNEL, 0),
@@ -63,7 +76,10 @@ pub(crate) unsafe extern "C" fn program_fault(task: *mut Task) {
     // SAFETY: the block lives as long as its task.
     unsafe { (*upcall).fault_active = 0 };
     let is_page_fault = place.vector == 14;
-    let (number, mut code, address) = translate(place.vector, place.code, place.address, place.rip);
+    let (mut number, mut code, address) = translate(&place);
+    if is_page_fault && code == NOT_MAPPED {
+        (number, code) = absent(task, address);
+    }
     let fault = Fault {
         error: if is_page_fault { error_code(place.code) } else { place.code },
         vector: place.vector,
@@ -72,9 +88,6 @@ pub(crate) unsafe extern "C" fn program_fault(task: *mut Task) {
     let action = task.actions.lock().get(number);
     if action.handler <= 1 || task.mask & bit(number) != 0 {
         crate::process::end_by_signal(task, number);
-    }
-    if is_page_fault && code == NOT_MAPPED && is_mapped(task, address) {
-        code = NOT_PERMITTED;
     }
     let signal = SignalInformation { signal: number, code, value: address, ..SignalInformation::default() };
     signal::handle(task, &signal, &fault);

@@ -112,13 +112,17 @@ fn can_be_read(opened: &OpenFile) -> bool {
     opened.is_regular() || opened.path == b"/dev/zero"
 }
 
+/// Flags of areas, without access, that lie beyond the end of a mapped file: touching them is SIGBUS.
+pub(crate) const BEYOND_FILE: u64 = map_flags::SHARED | map_flags::NO_RESERVE;
+
 /// Map what a file shows; what lies beyond its end is reserved without access.
 fn map_shown(task: &Task, shown: &Shown, [address, length, access, flags]: [u64; 4]) -> Outcome {
     let present = shown.length.next_multiple_of(PAGE_SIZE).min(length);
     let mut place = address;
     let mut flags = flags;
     if present < length {
-        place = anonymous(task, address, length, 0, flags & !map_flags::SHARED | map_flags::NO_RESERVE)?;
+        let place_only = flags & (map_flags::FIXED | map_flags::NO_REPLACE);
+        place = anonymous(task, address, length, 0, place_only | BEYOND_FILE)?;
         flags = flags & !map_flags::NO_REPLACE | map_flags::FIXED;
         if present == 0 {
             return Ok(place);

@@ -10,6 +10,7 @@ use runtime::{Buffers, Options};
 
 use crate::descriptor;
 use crate::entry;
+use crate::futex;
 use crate::heap;
 use crate::message::{PROMPT, WAIT, ask, errno, insist};
 use crate::numbers::{Outcome, RESTART, int};
@@ -21,10 +22,19 @@ use crate::vector;
 /// End the process with a status.
 pub(crate) fn exit_group(task: &mut Task, [status, ..]: [u64; 6]) -> Outcome {
     descriptor::let_all_go(task);
+    abandon_futexes(task);
     loop {
         // There is no answer: this thread is destroyed meanwhile.
         let _ = service::exit(task.connection(), status & 0xff, &mut Buffers::new(), PROMPT);
         runtime::object::thread::yield_now();
+    }
+}
+
+/// No thread of this process will unlock what it holds.
+fn abandon_futexes(task: &Task) {
+    let threads = task::robust_lists(&task.process);
+    for (tid, head) in threads {
+        futex::abandon(task, tid, head);
     }
 }
 
@@ -100,6 +110,7 @@ pub(crate) unsafe extern "C" fn begin_child(task: *mut Task) {
         program: parent.program.clone(),
         program_break: crate::locks::Lock::new(*parent.program_break.lock()),
         mounts: Default::default(),
+        reported_numbers: Default::default(),
         reported: core::array::from_fn(|index| parent.reported[index].load(Ordering::Relaxed).into()),
         record_locks: AtomicBool::new(false),
         personality: parent.personality.load(Ordering::Relaxed).into(),

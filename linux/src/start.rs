@@ -43,6 +43,7 @@ fn begin(start: Start) {
         program: start.program,
         program_break: Lock::new((start.program_break, start.program_break)),
         mounts: Default::default(),
+        reported_numbers: Default::default(),
         reported: Default::default(),
         record_locks: AtomicBool::new(false),
         personality: AtomicU32::new(0),

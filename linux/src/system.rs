@@ -130,14 +130,26 @@ pub(crate) fn log_bytes(line: &[u8]) {
 
 /// Name a call that is not there in the log, once per program.
 pub(crate) fn report(task: &Task, number: u64) {
-    let reported = &task.process.reported;
-    let Some(word) = reported.get((number / 64) as usize) else { return };
-    let bit = 1 << (number % 64);
-    if word.fetch_or(bit, Ordering::Relaxed) & bit == 0 {
+    if is_news(task, number) {
         let program = core::str::from_utf8(&task.process.program).unwrap_or("?");
         let pid = task.process.pid;
         log(format_args!("{program} [{pid}]: system call {number} ({}) is not there", names::missing(number)));
     }
+}
+
+fn is_news(task: &Task, number: u64) -> bool {
+    /// Most numbers without a meaning that are named.
+    const ROOM: usize = 16;
+    if let Some(word) = task.process.reported.get((number / 64) as usize) {
+        let bit = 1 << (number % 64);
+        return word.fetch_or(bit, Ordering::Relaxed) & bit == 0;
+    }
+    let mut numbers = task.process.reported_numbers.lock();
+    let news = numbers.len() < ROOM && !numbers.contains(&number);
+    if news {
+        numbers.push(number);
+    }
+    news
 }
 
 /// `syslog`.

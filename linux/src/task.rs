@@ -40,8 +40,9 @@ pub(crate) struct Process {
     pub(crate) mounts: Lock<Mounts>,
     /// Where `brk` starts, and where it is.
     pub(crate) program_break: Lock<(u64, u64)>,
-    /// Calls named in the log already.
+    /// Calls named in the log already: a bit each, and numbers that no call has.
     pub(crate) reported: [AtomicU64; 8],
+    pub(crate) reported_numbers: Lock<Vec<u64>>,
     /// Whether it ever locked a record: then closing a file drops locks.
     pub(crate) record_locks: AtomicBool,
     /// Personality as `personality(2)` sets it.
@@ -223,6 +224,17 @@ pub(crate) fn forget(task: *mut Task) {
     TASKS.lock().retain(|other| other.0 != task);
     // SAFETY: made by `settle`; it is in no list any more, and its thread does not use it any more.
     drop(unsafe { Box::from_raw(task) });
+}
+
+/// Ids and robust lists of a process's threads, of those that have one.
+pub(crate) fn robust_lists(process: &Arc<Process>) -> Vec<(u32, u64)> {
+    let tasks = TASKS.lock();
+    // SAFETY: tasks in the list exist; the numbers are read while their threads may write them, and any value will do.
+    let tasks = tasks.iter().map(|task| unsafe { &*task.0 });
+    tasks
+        .filter(|task| Arc::ptr_eq(&task.process, process) && task.robust_list != 0)
+        .map(|task| (task.tid, task.robust_list))
+        .collect()
 }
 
 /// A room whose thread is gone, or was never made, can be used again. (A thread that ends says so itself, with its last instruction.)

@@ -270,6 +270,7 @@ fn child_process(task: &Task, pid: u32, connection: &OwnedHandle) -> Process {
         program: own.program.clone(),
         program_break: Lock::new(*own.program_break.lock()),
         mounts: Default::default(),
+        reported_numbers: Default::default(),
         reported: core::array::from_fn(|index| own.reported[index].load(Relaxed).into()),
         record_locks: false.into(),
         personality: own.personality.load(Relaxed).into(),
