@@ -118,6 +118,19 @@ impl<'a> Inbox<'a> {
         reply_and_receive(request, message, &mut self.buffers(), gate, options)
     }
 
+    /// Answer with a copy of a handle, and wait for the next message.
+    fn give_and_receive(
+        &mut self,
+        request: u64,
+        message: Message,
+        (handle, rights): (Handle, Rights),
+        gate: Handle,
+        options: Options,
+    ) -> Result<Received, Error> {
+        self.reserve();
+        reply_and_receive(request, message, &mut self.buffers().give(handle, rights), gate, options)
+    }
+
     /// Hand what arrived to `handler`.
     pub fn deliver<T>(&mut self, received: Received, handler: impl FnOnce(&mut Delivery<'_>) -> T) -> T {
         let arrived = received.status.handles().min(GIFTS);
@@ -161,8 +174,17 @@ pub fn serve_until(
                 // which receiving tells.
                 Err(_) => inbox.receive(gate, options),
             },
-            Reaction::Give { message, handle, rights, keep } => {
-                give(received.request, message, handle, rights, keep);
+            Reaction::Give { message, handle, rights, keep: true } => {
+                match inbox.give_and_receive(received.request, message, (handle, rights), gate, options) {
+                    result @ (Ok(_) | Err(Error::TimedOut | Error::Interrupted)) => result,
+                    Err(error) => {
+                        not_given(received.request, error);
+                        inbox.receive(gate, options)
+                    }
+                }
+            }
+            Reaction::Give { message, handle, rights, keep: false } => {
+                give(received.request, message, handle, rights, false);
                 inbox.receive(gate, options)
             }
         };
@@ -171,13 +193,19 @@ pub fn serve_until(
 
 /// Answer with a copy of a handle; see [`Reaction::Give`].
 pub fn give(request: u64, message: Message, handle: Handle, rights: Rights, keep: bool) {
-    let given = reply(request, message, &Buffers::new().give(handle, rights));
-    if given.is_err_and(|error| error != Error::Gone) {
-        // It reserved no slot. If it left meanwhile, nobody needs the answer.
-        let _ = reply(request, Message::new(NO_ROOM, [0; 4]), &Buffers::new());
+    if let Err(error) = reply(request, message, &Buffers::new().give(handle, rights)) {
+        not_given(request, error);
     }
     if !keep {
         handle::close(handle);
+    }
+}
+
+/// An answer with a handle failed.
+fn not_given(request: u64, error: Error) {
+    if error != Error::Gone {
+        // It reserved no slot. If it left meanwhile, nobody needs the answer.
+        let _ = reply(request, Message::new(NO_ROOM, [0; 4]), &Buffers::new());
     }
 }
 
