@@ -3,7 +3,8 @@
 //!
 //! * [`processor`] implements the kernel's `Machine` trait over simulated [`memory`], [`space`]s and a [`context`];
 //! * [`program`] lets user code be written as `async` blocks whose every `await` is one action of a thread;
-//! * [`simulation`] runs a kernel on it, with a [`scenario`]'s body as init, or the random programs of [`fuzz`];
+//! * [`simulation`] runs a kernel on it, with a [`scenario`]'s body as init, or the random programs of [`fuzz`] and
+//!   [`services`];
 //! * [`trace`] keeps what happened, with a hash that is equal for equal seeds.
 //!
 //! What must hold: no wall clock, no host randomness, no order that depends on addresses.
@@ -17,6 +18,7 @@ pub mod processor;
 pub mod program;
 pub mod random;
 pub mod scenario;
+pub mod services;
 pub mod simulation;
 pub mod space;
 pub mod trace;
@@ -45,13 +47,21 @@ pub fn scenario_with<F: Future<Output = ()> + 'static>(
 /// Run random programs for so many steps of user code.
 #[must_use]
 pub fn simulate(seed: u64, steps: u64) -> simulation::Report {
-    simulation::run(seed, fuzz_settings(seed), move |root| fuzz::run(root, steps))
+    simulate_with(seed, steps, fuzz_settings(seed))
 }
 
 /// The same, and say how often which exchange ended how.
 #[must_use]
 pub fn simulate_verbosely(seed: u64, steps: u64) -> simulation::Report {
-    simulation::run(seed, Settings { verbose: true, ..fuzz_settings(seed) }, move |root| fuzz::run(root, steps))
+    simulate_with(seed, steps, Settings { verbose: true, ..fuzz_settings(seed) })
+}
+
+fn simulate_with(seed: u64, steps: u64, settings: Settings) -> simulation::Report {
+    if seed % 3 == 2 {
+        simulation::run(seed, settings, move |root| services::run(root, steps))
+    } else {
+        simulation::run(seed, settings, move |root| fuzz::run(root, steps))
+    }
 }
 
 fn fuzz_settings(seed: u64) -> Settings {

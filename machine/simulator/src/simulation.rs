@@ -196,6 +196,9 @@ pub fn run<F: Future<Output = ()> + 'static>(
     body: impl FnOnce(Root) -> F + 'static,
 ) -> Report {
     let world = World::new(seed, settings);
+    if settings.verbose {
+        world.trace().borrow_mut().keep_all();
+    }
     let entry = world.program("root", |user| async move {
         let world = Rc::clone(user.world());
         body(Root::new(user).await).await;

@@ -6,7 +6,7 @@ use std::hash::{Hash, Hasher};
 
 use kernel::machine::Trap;
 
-/// Events that are kept for printing.
+/// Events that are kept for printing, unless all are.
 const KEPT: usize = 200;
 
 /// One thing that happened.
@@ -72,15 +72,21 @@ pub struct Trace {
     hash: Fnv,
     count: u64,
     last: VecDeque<(u64, Event)>,
+    kept: usize,
 }
 
 impl Default for Trace {
     fn default() -> Self {
-        Self { hash: Fnv(0xcbf2_9ce4_8422_2325), count: 0, last: VecDeque::new() }
+        Self { hash: Fnv(0xcbf2_9ce4_8422_2325), count: 0, last: VecDeque::new(), kept: KEPT }
     }
 }
 
 impl Trace {
+    /// Keep all events for printing.
+    pub const fn keep_all(&mut self) {
+        self.kept = usize::MAX;
+    }
+
     /// Note that `event` happened at time `now`.
     pub fn record(&mut self, now: u64, event: Event) {
         let numbers: [u64; 6] = match event {
@@ -103,7 +109,7 @@ impl Trace {
         };
         (now, numbers).hash(&mut self.hash);
         self.count += 1;
-        if self.last.len() == KEPT {
+        if self.last.len() == self.kept {
             self.last.pop_front();
         }
         self.last.push_back((now, event));
