@@ -20,6 +20,7 @@ pub mod program;
 pub mod qemu;
 pub mod setup;
 pub mod shell;
+pub mod simulate;
 pub mod terminal;
 
 use std::path::Path;

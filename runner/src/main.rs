@@ -21,6 +21,9 @@ fn run() -> Result<u8> {
         print!("{}", options::HELP);
         return Ok(0);
     }
+    if let Action::Simulate(simulate) = &action {
+        return runner::simulate::run(simulate);
+    }
     options.check()?;
     if let Action::Exec(exec) = &action {
         runner::exec::check(&options, exec)?;
@@ -36,6 +39,6 @@ fn run() -> Result<u8> {
             }
             Ok(0)
         }
-        Action::Shell | Action::Help => runner::shell::run(&ready, &options),
+        Action::Shell | Action::Simulate(_) | Action::Help => runner::shell::run(&ready, &options),
     }
 }

@@ -22,6 +22,9 @@ commands:
                      has a '/', a program of Baton's, such as sh, if not; with our standard
                      input, output and error, and its status
   bench [--json]     measure what Baton promises to be fast, in guest instructions
+  simulate [--seed N] [--steps N] [--runs N]
+                     run the kernel on an imaginary processor, with random programs; the
+                     seed decides all that happens
   build              make everything ready to boot, and say where it is
 
 options, before or after the command:
@@ -53,6 +56,8 @@ pub enum Action {
         /// Print it for programs.
         json: bool,
     },
+    /// Simulate the kernel.
+    Simulate(Simulate),
     /// Make everything ready.
     Build,
     /// Print [`HELP`].
@@ -70,6 +75,23 @@ pub struct Exec {
     pub copies: Vec<(PathBuf, OsString)>,
     /// Variables, `K=V`.
     pub environment: Vec<OsString>,
+}
+
+/// What to simulate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Simulate {
+    /// The first seed; `None`: any.
+    pub seed: Option<u64>,
+    /// How long each run is: steps of programs.
+    pub steps: u64,
+    /// How many runs; each has the next seed.
+    pub runs: u64,
+}
+
+impl Default for Simulate {
+    fn default() -> Self {
+        Self { seed: None, steps: 1_000_000, runs: 1 }
+    }
 }
 
 /// The machine, and where to find things.
@@ -137,6 +159,17 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<(Options, 
                 }
             }
             Long("json") if matches!(action, Action::Bench { .. }) => action = Action::Bench { json: true },
+            Long(option @ ("seed" | "steps" | "runs")) if matches!(action, Action::Simulate(_)) => {
+                let option = format!("--{option}");
+                let value = number(&parser.value().map_err(usage)?, &option)?;
+                if let Action::Simulate(simulate) = &mut action {
+                    match option.as_str() {
+                        "--seed" => simulate.seed = Some(value),
+                        "--steps" => simulate.steps = value,
+                        _ => simulate.runs = value,
+                    }
+                }
+            }
             Value(word) => match &mut action {
                 Action::Shell => action = command(&word)?,
                 Action::Exec(exec) => {
@@ -144,7 +177,9 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<(Options, 
                     exec.arguments = parser.raw_args().map_err(usage)?.collect();
                     return Ok((options, action));
                 }
-                Action::Bench { .. } | Action::Build | Action::Help => return Err(usage(Value(word).unexpected())),
+                Action::Bench { .. } | Action::Simulate(_) | Action::Build | Action::Help => {
+                    return Err(usage(Value(word).unexpected()));
+                }
             },
             other => return Err(usage(other.unexpected())),
         }
@@ -159,6 +194,7 @@ fn command(word: &OsStr) -> Result<Action> {
     match word.to_str() {
         Some("exec") => Ok(Action::Exec(Exec::default())),
         Some("bench") => Ok(Action::Bench { json: false }),
+        Some("simulate") => Ok(Action::Simulate(Simulate::default())),
         Some("build") => Ok(Action::Build),
         _ => Err(Error::new(format!("there is no command '{}' (cargo run -- --help lists them)", word.display()))),
     }
@@ -276,6 +312,12 @@ mod tests {
     }
 
     #[test]
+    fn simulations_have_a_seed_a_length_and_a_number() {
+        let action = read("simulate --seed 7 --steps 1000").expect("valid").1;
+        assert_eq!(action, Action::Simulate(Simulate { seed: Some(7), steps: 1000, runs: 1 }));
+    }
+
+    #[test]
     fn exec_passes_a_double_dash_after_the_program_on() {
         let Action::Exec(exec) = read("exec sh -- x").expect("valid").1 else { panic!("not exec") };
         assert_eq!(exec.arguments, ["--", "x"]);
@@ -288,6 +330,8 @@ mod tests {
         assert!(refused("exec").contains("PROGRAM"));
         assert!(refused("--cpus 4").contains("--cpus 4"));
         assert!(refused("--arch arm").contains("arm"));
+        assert!(refused("simulate --seed x").contains("--seed"));
+        assert!(refused("--seed 1").contains("--seed"));
         assert!(refused("--memory 3").contains("64"));
         assert!(refused("--memory lots").contains("lots"));
         assert!(refused("exec --copy nocolon sh").contains("HOST:GUEST"));
