@@ -18,6 +18,8 @@ use crate::task::Task;
 /// An open file.
 pub(crate) struct OpenFile {
     handle: OwnedHandle,
+    /// Of a pair of sockets, which is two pipes: the end that is written to.
+    writer: Option<OwnedHandle>,
     /// Absolute, without links; empty if it has no place in the tree.
     pub(crate) path: Vec<u8>,
     /// st_mode.
@@ -34,7 +36,24 @@ pub(crate) type Files = Numbered<Arc<OpenFile>>;
 impl OpenFile {
     /// Take charge of a connection.
     pub(crate) const fn new(handle: OwnedHandle, path: Vec<u8>, mode: u32, features: u64, flags: u64) -> Self {
-        Self { handle, path, mode, features, flags: AtomicU64::new(flags) }
+        Self { handle, writer: None, path, mode, features, flags: AtomicU64::new(flags) }
+    }
+
+    /// One of a pair of sockets.
+    pub(crate) const fn socket(reader: OwnedHandle, writer: OwnedHandle, flags: u64) -> Self {
+        let mode = mode::SOCKET | 0o777;
+        let features = file::features::WAITS;
+        Self { handle: reader, writer: Some(writer), path: Vec::new(), mode, features, flags: AtomicU64::new(flags) }
+    }
+
+    /// The connection that is written to.
+    pub(crate) fn writer(&self) -> Handle {
+        self.writer.as_ref().unwrap_or(&self.handle).handle()
+    }
+
+    /// Whether it is one of a pair of sockets.
+    pub(crate) const fn is_socket(&self) -> bool {
+        self.writer.is_some()
     }
 
     /// The connection.
@@ -77,7 +96,7 @@ pub(crate) fn install(task: &Task, file: OpenFile, close_on_exec: bool) -> Outco
 
 /// The handles of all open files, each once: what a forked child has, too.
 pub(crate) fn handles(files: &Files) -> Vec<u8> {
-    let mut handles: Vec<u64> = files.iter().map(|(_, entry)| entry.value.handle().0).collect();
+    let mut handles: Vec<u64> = files.iter().flat_map(|(_, entry)| [entry.value.handle().0, entry.value.writer().0]).collect();
     handles.sort_unstable();
     handles.dedup();
     handles.into_iter().flat_map(u64::to_le_bytes).collect()
@@ -222,13 +241,18 @@ fn flags(file: &OpenFile) -> Outcome {
         return Ok(opened & KEPT);
     }
     let answer = ask(Buffers::new(), |buffers| file::flags(file.handle(), buffers, PROMPT))?;
-    Ok(answer.flags & !(open::CREATE | open::EXCLUSIVE | open::TRUNCATE | open::CLOSE_ON_EXEC) | opened & KEPT | 0o10_0000)
+    let access = if file.is_socket() { 2 } else { answer.flags & open::ACCESS };
+    let answered = answer.flags & !open::ACCESS | access;
+    Ok(answered & !(open::CREATE | open::EXCLUSIVE | open::TRUNCATE | open::CLOSE_ON_EXEC) | opened & KEPT | 0o10_0000)
 }
 
 /// F_SETFL, and FIONBIO by way of it.
 pub(crate) fn set_flags(file: &OpenFile, flags: u64) -> Outcome {
     let changeable = flags & (open::APPEND | open::NONBLOCK);
     ask(Buffers::new(), |buffers| file::set_flags(file.handle(), changeable, buffers, PROMPT))?;
+    if file.is_socket() {
+        ask(Buffers::new(), |buffers| file::set_flags(file.writer(), changeable, buffers, PROMPT))?;
+    }
     Ok(0)
 }
 

@@ -131,6 +131,7 @@ fn descriptors(task: &Task) -> Vec<Descriptor> {
             share: first.map_or(number, |(first, _)| first),
             mode: entry.value.mode,
             handle: entry.value.handle().0,
+            writer: if entry.value.is_socket() { entry.value.writer().0 } else { 0 },
             features: entry.value.features,
             open_flags: entry.value.opened(),
             path: entry.value.path.clone(),

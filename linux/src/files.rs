@@ -125,7 +125,7 @@ fn waiting(task: &mut Task, opened: &OpenFile, mut send: impl FnMut(u64, Options
 }
 
 /// Read into buffers of the program's.
-fn read_segments(task: &mut Task, opened: &OpenFile, segments: &[[u64; 2]], offset: u64) -> Outcome {
+pub(crate) fn read_segments(task: &mut Task, opened: &OpenFile, segments: &[[u64; 2]], offset: u64) -> Outcome {
     waiting(task, opened, |flags, options| {
         let buffers =
             segments.iter().fold(Buffers::new(), |buffers, [address, length]| buffers.receive_raw(*address, *length));
@@ -133,21 +133,26 @@ fn read_segments(task: &mut Task, opened: &OpenFile, segments: &[[u64; 2]], offs
     })
 }
 
-/// Write buffers of the program's.
+/// Write buffers of the program's; EPIPE comes with its signal.
 fn write_segments(task: &mut Task, opened: &OpenFile, segments: &[[u64; 2]], offset: u64) -> Outcome {
-    let written = waiting(task, opened, |flags, options| {
-        let buffers =
-            segments.iter().fold(Buffers::new(), |buffers, [address, length]| buffers.send_raw(*address, *length));
-        ask(buffers, |buffers| file::write(opened.handle(), offset, flags, buffers, options)).map(|answer| answer.count)
-    });
+    let written = write_quietly(task, opened, segments, offset);
     if written == Err(Errno::EPIPE) {
         signal::send_to_self(task, crate::numbers::signals::PIPE);
     }
     written
 }
 
+/// Write buffers of the program's; EPIPE comes without its signal.
+pub(crate) fn write_quietly(task: &mut Task, opened: &OpenFile, segments: &[[u64; 2]], offset: u64) -> Outcome {
+    waiting(task, opened, |flags, options| {
+        let buffers =
+            segments.iter().fold(Buffers::new(), |buffers, [address, length]| buffers.send_raw(*address, *length));
+        ask(buffers, |buffers| file::write(opened.writer(), offset, flags, buffers, options)).map(|answer| answer.count)
+    })
+}
+
 /// One buffer, checked and cut to what a message carries.
-fn segment(address: u64, length: u64) -> Result<[u64; 2], Errno> {
+pub(crate) fn segment(address: u64, length: u64) -> Result<[u64; 2], Errno> {
     if length > i64::MAX as u64 {
         return Err(Errno::EINVAL);
     }
@@ -203,7 +208,7 @@ pub(crate) fn pwrite64(task: &mut Task, [number, address, length, offset, ..]: [
 }
 
 /// The buffers of `readv` and `writev`.
-fn vector(address: u64, count: u64) -> Result<Vec<[u64; 2]>, Errno> {
+pub(crate) fn vector(address: u64, count: u64) -> Result<Vec<[u64; 2]>, Errno> {
     if count > VECTOR_MAXIMUM {
         return Err(Errno::EINVAL);
     }

@@ -209,6 +209,9 @@ pub(crate) fn stat_open(opened: &OpenFile) -> Result<Status, Errno> {
     let mut status = Status::default();
     let bytes = user_memory::bytes_of_mut(&mut status);
     ask(Buffers::new().receive(bytes), |buffers| file::stat_open(opened.handle(), buffers, PROMPT))?;
+    if opened.is_socket() {
+        status.mode = opened.mode;
+    }
     Ok(status)
 }
 

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use protocol::file::{self, features};
 use protocol::{Errno, pipe as service};
-use runtime::Buffers;
+use runtime::{Buffers, OwnedHandle};
 
 use crate::descriptor::{self, OpenFile};
 use crate::files;
@@ -28,6 +28,40 @@ pub(crate) fn pipe(task: &mut Task, [address, ..]: [u64; 6]) -> Outcome {
     pipe2(task, [address, 0, 0, 0, 0, 0])
 }
 
+/// A pipe: its read end, its write end, its mode.
+pub(crate) fn make(task: &Task, status: u64) -> Result<(OwnedHandle, OwnedHandle, u32), Errno> {
+    let (first, second) = (slot(task.connection())?, slot(task.connection())?);
+    let (answer, _) = path::walk(task, place(service::PIPE), Follow::Yes, |mount, rest, room| {
+        files::charged(task, || {
+            let buffers = Buffers::new().send(rest).receive(room).take(first.handle()).take(second.handle());
+            insist(buffers, |buffers| file::open(mount, status, 0, 0, buffers, files::CHARGED))
+        })
+    })?;
+    if answer.handles == 2 { Ok((first, second, answer.mode as u32)) } else { Err(Errno::EIO) }
+}
+
+/// Give two new files numbers, both or none, and write these to the program.
+pub(crate) fn install_two(
+    task: &Task,
+    one: OpenFile,
+    two: OpenFile,
+    close_on_exec: bool,
+    address: u64,
+) -> Outcome {
+    let mut files = task.files.lock();
+    let first = files.insert(0, Arc::new(one), close_on_exec)?;
+    let second = match files.insert(0, Arc::new(two), close_on_exec) {
+        Ok(second) => second,
+        Err(error) => {
+            files.remove(first)?;
+            return Err(error);
+        }
+    };
+    drop(files);
+    user_memory::write(address, &[first, second])?;
+    Ok(0)
+}
+
 /// `pipe2`.
 pub(crate) fn pipe2(task: &mut Task, [address, flags, ..]: [u64; 6]) -> Outcome {
     const DIRECT: u64 = 0o4_0000;
@@ -38,32 +72,10 @@ pub(crate) fn pipe2(task: &mut Task, [address, flags, ..]: [u64; 6]) -> Outcome 
     user_memory::check(address, 8)?;
     user_memory::touch_write(address, 8)?;
     let status = flags & open::NONBLOCK;
-    let (first, second) = (slot(task.connection())?, slot(task.connection())?);
-    let (answer, _) = path::walk(task, place(service::PIPE), Follow::Yes, |mount, rest, room| {
-        files::charged(task, || {
-            let buffers = Buffers::new().send(rest).receive(room).take(first.handle()).take(second.handle());
-            insist(buffers, |buffers| file::open(mount, status, 0, 0, buffers, files::CHARGED))
-        })
-    })?;
-    if answer.handles != 2 {
-        return Err(Errno::EIO);
-    }
-    let close_on_exec = flags & open::CLOSE_ON_EXEC != 0;
-    let mode = answer.mode as u32;
+    let (first, second, mode) = make(task, status)?;
     let reader = OpenFile::new(first, Vec::new(), mode, features::WAITS, status);
     let writer = OpenFile::new(second, Vec::new(), mode, features::WAITS, status | open::WRITE_ONLY);
-    let mut files = task.files.lock();
-    let one = files.insert(0, Arc::new(reader), close_on_exec)?;
-    let two = match files.insert(0, Arc::new(writer), close_on_exec) {
-        Ok(two) => two,
-        Err(error) => {
-            files.remove(one)?;
-            return Err(error);
-        }
-    };
-    drop(files);
-    user_memory::write(address, &[one, two])?;
-    Ok(0)
+    install_two(task, reader, writer, flags & open::CLOSE_ON_EXEC != 0, address)
 }
 
 /// `eventfd`.

@@ -39,12 +39,22 @@ unsafe impl Plain for Wish {}
 
 /// What is ready on a file; if nothing is, and there is a pulse, it will be raised.
 fn ask_one(opened: &OpenFile, events: u16, pulse: Option<Handle>) -> Result<u16, Errno> {
+    if !opened.is_socket() {
+        return ask_server(opened.handle(), events, pulse);
+    }
+    // Two pipes: the end of one for reading, of the other for writing. A reader that is gone is an error only to writers.
+    let read = ask_server(opened.handle(), events & !WRITABLE, pulse)?;
+    let write = if events & WRITABLE & !ERR == 0 { 0 } else { ask_server(opened.writer(), events & WRITABLE, pulse)? };
+    Ok(read | write)
+}
+
+fn ask_server(connection: Handle, events: u16, pulse: Option<Handle>) -> Result<u16, Errno> {
     let events = u64::from(events | ERR | HUP);
     let buffers = match pulse {
         Some(pulse) => Buffers::new().give(pulse, Rights::SEND),
         None => Buffers::new(),
     };
-    match ask(buffers, |buffers| file::poll(opened.handle(), events, buffers, PROMPT)) {
+    match ask(buffers, |buffers| file::poll(connection, events, buffers, PROMPT)) {
         Ok(answer) => Ok(answer.ready as u16),
         // What cannot be waited for is always ready, as on Linux; what is gone is an error.
         Err(Errno::ENOSYS | Errno::EPERM) => Ok(events as u16 & (IN | OUT | 0x40 | 0x100)),

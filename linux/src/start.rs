@@ -87,7 +87,12 @@ fn open(files: &mut Files, descriptors: Vec<protocol::image::Descriptor>) {
             None => {
                 let handle = OwnedHandle::new(Handle(descriptor.handle));
                 let (mode, features) = (descriptor.mode, descriptor.features);
-                let file = Arc::new(OpenFile::new(handle, descriptor.path, mode, features, descriptor.open_flags));
+                let file = if descriptor.writer == 0 {
+                    OpenFile::new(handle, descriptor.path, mode, features, descriptor.open_flags)
+                } else {
+                    OpenFile::socket(handle, OwnedHandle::new(Handle(descriptor.writer)), descriptor.open_flags)
+                };
+                let file = Arc::new(file);
                 shared.push((descriptor.share, Arc::clone(&file)));
                 file
             }

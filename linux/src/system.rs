@@ -405,15 +405,9 @@ pub(crate) fn not_permitted(_: &mut Task, _: [u64; 6]) -> Outcome {
     Err(Errno::EPERM)
 }
 
-/// `socket`, `socketpair`: no family is supported yet.
+/// `socket`: no family is supported yet.
 pub(crate) fn no_family(_: &mut Task, _: [u64; 6]) -> Outcome {
     Err(Errno::EAFNOSUPPORT)
-}
-
-/// `connect` and all that wants a socket: no descriptor is one.
-pub(crate) fn no_socket(task: &mut Task, [number, ..]: [u64; 6]) -> Outcome {
-    descriptor::get(task, number)?;
-    Err(Errno::ENOTSOCK)
 }
 
 /// `splice` and the like: not for these files.

@@ -221,6 +221,8 @@ pub struct Descriptor {
     pub mode: u32,
     /// The connection.
     pub handle: u64,
+    /// Of a pair of sockets: the connection that is written to; else 0.
+    pub writer: u64,
     /// [`file::features`] bits.
     pub features: u64,
     /// The O_* flags it was opened with.
@@ -326,7 +328,7 @@ impl Start {
             for value in [descriptor.number, descriptor.flags, descriptor.share, descriptor.mode] {
                 put(&mut out, u64::from(value));
             }
-            for value in [descriptor.handle, descriptor.features, descriptor.open_flags] {
+            for value in [descriptor.handle, descriptor.writer, descriptor.features, descriptor.open_flags] {
                 put(&mut out, value);
             }
             put_bytes(&mut out, &descriptor.path);
@@ -370,6 +372,7 @@ impl Start {
                 share: reader.small()?,
                 mode: reader.small()?,
                 handle: reader.number()?,
+                writer: reader.number()?,
                 features: reader.number()?,
                 open_flags: reader.number()?,
                 path: reader.bytes()?,
@@ -639,7 +642,8 @@ fn build(
     map_zeroed(connection, TASK_ADDRESS, TASK_LENGTH, 3, map_flags::LIBRARY | map_flags::NO_RESERVE)?;
     (start.entry, start.stack, start.program_break) = (image.entry, pointer, image.end);
     write(connection, BLOB_ADDRESS, &start.encode())?;
-    let mut kept: Vec<u64> = start.descriptors.iter().map(|descriptor| descriptor.handle).collect();
+    let mut kept: Vec<u64> = start.descriptors.iter().flat_map(|descriptor| [descriptor.handle, descriptor.writer]).collect();
+    kept.retain(|handle| *handle != 0);
     kept.sort_unstable();
     kept.dedup();
     for part in kept.chunks(512) {

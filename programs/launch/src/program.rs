@@ -165,6 +165,7 @@ pub(crate) fn begin(spawned: &OwnedHandle, program: &Program, streams: &[File]) 
             share: share as u32,
             mode: stream.mode,
             handle: stream.handle.handle().0,
+            writer: 0,
             features: stream.features,
             open_flags: stream.flags,
             path: stream.path.clone(),
