@@ -586,8 +586,9 @@ enum Then {
         count: usize,
         lazily: bool,
     },
-    /// Our copies of given handles are closed, so that the last close is seen.
-    CloseGifts,
+    /// Our copies of given handles are closed, so that the last close is seen: at once, as others may wait for it, or before the
+    /// next message, where nobody can tell the difference: without a message to us, a file's last close changes nothing.
+    CloseGifts { lazily: bool },
 }
 
 impl Outcome {
@@ -711,6 +712,9 @@ impl<M: ResourceManager> Server<M> {
                 Ok(received) => received,
                 Err(error) if request != 0 => {
                     refuse(request, error);
+                    if matches!(outcome.then, Then::CloseGifts { .. }) {
+                        outcome.close_gifts();
+                    }
                     continue;
                 }
                 // A sender whose buffer is missing must not end the server.
@@ -718,7 +722,7 @@ impl<M: ResourceManager> Server<M> {
                 Err(error) => return error,
             };
             if request != 0 {
-                self.answered(outcome.then);
+                self.answered(&outcome);
             }
             let passed =
                 if received.status.handles() > 0 { core::mem::replace(&mut slot, Handle::NONE) } else { Handle::NONE };
@@ -734,9 +738,10 @@ impl<M: ResourceManager> Server<M> {
         }
     }
 
-    fn answered(&mut self, then: Then) {
-        match then {
-            Then::Nothing | Then::CloseGifts => {}
+    fn answered(&mut self, outcome: &Outcome) {
+        match outcome.then {
+            Then::Nothing => {}
+            Then::CloseGifts { .. } => outcome.close_gifts(),
             Then::Advance { badge, position } => {
                 if let Some(file) = self.files.find(badge) {
                     file.position = position;
@@ -822,7 +827,7 @@ impl<M: ResourceManager> Server<M> {
             }
         }
         match outcome.then {
-            Then::CloseGifts => self.answer_with_gifts(request, outcome),
+            Then::CloseGifts { lazily: false } => self.answer_with_gifts(request, outcome),
             Then::Deliver { lazily: false, .. } => self.answer_now(request, outcome),
             _ => return true,
         }
@@ -832,7 +837,7 @@ impl<M: ResourceManager> Server<M> {
     /// Answer before receiving, as somebody may wait for what follows.
     fn answer_now(&mut self, request: u64, outcome: &Outcome) {
         match runtime::reply(request, outcome.message(), &outcome.fill(Buffers::new())) {
-            Ok(_) => self.answered(outcome.then),
+            Ok(_) => self.answered(outcome),
             Err(error) => refuse(request, error),
         }
     }
@@ -864,7 +869,8 @@ impl<M: ResourceManager> Server<M> {
     fn install(&mut self, request: u64, opened: Opened<M::File>, outcome: &mut Outcome) -> Result<(), Errno> {
         outcome.reply =
             file::answer::Open { mode: u64::from(opened.mode), features: opened.features, ..Default::default() }.into();
-        outcome.then = Then::CloseGifts;
+        let lazily = opened.features & (features::SEEK | features::WAITS) == features::SEEK && opened.second.is_none();
+        outcome.then = Then::CloseGifts { lazily };
         let mut refused = None;
         let both = [Some((opened.file, opened.flags)), opened.second];
         for (gift, (file, flags)) in outcome.gifts.iter_mut().zip(both.into_iter().flatten()) {
