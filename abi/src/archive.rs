@@ -51,15 +51,11 @@ const _: () = assert!(size_of::<ArchiveHeader>() == 32 && size_of::<ArchiveEntry
 pub const COMMAND_MAGIC: u64 = u64::from_le_bytes(*b"BatonCmd");
 
 fn read_u64(bytes: &[u8], offset: usize) -> Option<u64> {
-    Some(u64::from_le_bytes(
-        bytes.get(offset..offset.checked_add(8)?)?.try_into().ok()?,
-    ))
+    Some(u64::from_le_bytes(bytes.get(offset..offset.checked_add(8)?)?.try_into().ok()?))
 }
 
 fn read_u32(bytes: &[u8], offset: usize) -> Option<u32> {
-    Some(u32::from_le_bytes(
-        bytes.get(offset..offset.checked_add(4)?)?.try_into().ok()?,
-    ))
+    Some(u32::from_le_bytes(bytes.get(offset..offset.checked_add(4)?)?.try_into().ok()?))
 }
 
 /// A view of an archive in memory. Bad data gives `None`, never a panic.
@@ -92,9 +88,7 @@ impl<'a> Archive<'a> {
             return None;
         }
         let count = usize::try_from(read_u64(bytes, 8)?).ok()?;
-        let end = count
-            .checked_mul(size_of::<ArchiveEntry>())?
-            .checked_add(size_of::<ArchiveHeader>())?;
+        let end = count.checked_mul(size_of::<ArchiveEntry>())?.checked_add(size_of::<ArchiveHeader>())?;
         (end <= bytes.len()).then_some(Self { bytes, count })
     }
 
@@ -125,15 +119,11 @@ impl<'a> Archive<'a> {
         let at = size_of::<ArchiveHeader>() + index * size_of::<ArchiveEntry>();
         let run = |offset: u64, length: u64| {
             let start = usize::try_from(offset).ok()?;
-            self.bytes
-                .get(start..start.checked_add(usize::try_from(length).ok()?)?)
+            self.bytes.get(start..start.checked_add(usize::try_from(length).ok()?)?)
         };
         let data_offset = read_u64(self.bytes, at + 16)?;
         Some(File {
-            path: run(
-                read_u64(self.bytes, at)?,
-                u64::from(read_u32(self.bytes, at + 8)?),
-            )?,
+            path: run(read_u64(self.bytes, at)?, u64::from(read_u32(self.bytes, at + 8)?))?,
             mode: read_u32(self.bytes, at + 12)?,
             data: run(data_offset, read_u64(self.bytes, at + 24)?)?,
             data_offset,

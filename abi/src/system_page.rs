@@ -22,10 +22,6 @@ impl SystemPage {
     #[must_use]
     pub const fn monotonic_ns(&self, tsc: u64) -> u64 {
         let ticks = tsc.wrapping_sub(self.tsc_base) as u128;
-        if self.tsc_hz == 0 {
-            0
-        } else {
-            (ticks * 1_000_000_000 / self.tsc_hz as u128) as u64
-        }
+        if self.tsc_hz == 0 { 0 } else { (ticks * 1_000_000_000 / self.tsc_hz as u128) as u64 }
     }
 }

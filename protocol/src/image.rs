@@ -642,7 +642,8 @@ fn build(
     map_zeroed(connection, TASK_ADDRESS, TASK_LENGTH, 3, map_flags::LIBRARY | map_flags::NO_RESERVE)?;
     (start.entry, start.stack, start.program_break) = (image.entry, pointer, image.end);
     write(connection, BLOB_ADDRESS, &start.encode())?;
-    let mut kept: Vec<u64> = start.descriptors.iter().flat_map(|descriptor| [descriptor.handle, descriptor.writer]).collect();
+    let mut kept: Vec<u64> =
+        start.descriptors.iter().flat_map(|descriptor| [descriptor.handle, descriptor.writer]).collect();
     kept.retain(|handle| *handle != 0);
     kept.sort_unstable();
     kept.dedup();

@@ -588,7 +588,9 @@ enum Then {
     },
     /// Our copies of given handles are closed, so that the last close is seen: at once, as others may wait for it, or before the
     /// next message, where nobody can tell the difference: without a message to us, a file's last close changes nothing.
-    CloseGifts { lazily: bool },
+    CloseGifts {
+        lazily: bool,
+    },
 }
 
 impl Outcome {

@@ -99,8 +99,16 @@ mod tests {
 
     #[test]
     fn coded_decimal_and_twelve_hours() {
-        let reading =
-            Reading { second: 0x59, minute: 0x30, hour: 0x92, day: 0x29, month: 0x02, year: 0x24, century: 0x20, mode: 0 };
+        let reading = Reading {
+            second: 0x59,
+            minute: 0x30,
+            hour: 0x92,
+            day: 0x29,
+            month: 0x02,
+            year: 0x24,
+            century: 0x20,
+            mode: 0,
+        };
         let date = reading.date_time();
         assert_eq!(date, Some(DateTime { year: 2024, month: 2, day: 29, hour: 12, minute: 30, second: 59 }));
         let midnight = Reading { hour: 0x12, ..reading }.date_time();

@@ -123,7 +123,8 @@ fn react(spaces: &mut Spaces, gate: Handle, delivery: &mut Delivery<'_>) -> Resu
             let alone = space.alone(text) as u64;
             let (mount, consumed, more) = space.resolve(text, skip).ok_or(Errno::ENOENT)?;
             let (consumed, more) = (consumed as u64, u64::from(more));
-            let reply: Reply = answer::Resolve { consumed, mount: mount.number, more, alone, ..Default::default() }.into();
+            let reply: Reply =
+                answer::Resolve { consumed, mount: mount.number, more, alone, ..Default::default() }.into();
             Ok(Reaction::Give {
                 message: Message::new(reply.label, reply.words),
                 handle: mount.owner.handle(),
