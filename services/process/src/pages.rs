@@ -10,6 +10,7 @@ const PAGES: u64 = 64;
 #[derive(Clone)]
 struct Chunk {
     present: u64,
+    written: u64,
     frames: [u32; PAGES as usize],
 }
 
@@ -51,7 +52,7 @@ impl Pages {
         let chunk = self
             .chunks
             .entry(page / PAGES)
-            .or_insert_with(|| Box::new(Chunk { present: 0, frames: [0; PAGES as usize] }));
+            .or_insert_with(|| Box::new(Chunk { present: 0, written: 0, frames: [0; PAGES as usize] }));
         let at = page % PAGES;
         let old = (chunk.present >> at & 1 != 0).then(|| Frame(chunk.frames[at as usize]));
         chunk.present |= 1 << at;
@@ -68,12 +69,40 @@ impl Pages {
             return None;
         }
         chunk.present &= !(1 << at);
+        chunk.written &= !(1 << at);
         let frame = Frame(chunk.frames[at as usize]);
         if chunk.present == 0 {
             self.chunks.remove(&(page / PAGES));
         }
         self.count -= 1;
         Some(frame)
+    }
+
+    /// Remember that a page is being written, or forget it.
+    pub(crate) fn set_written(&mut self, page: u64, written: bool) {
+        if let Some(chunk) = self.chunks.get_mut(&(page / PAGES)) {
+            let bit = 1 << (page % PAGES);
+            chunk.written = if written { chunk.written | bit } else { chunk.written & !bit };
+        }
+    }
+
+    /// Whether a page is being written.
+    #[must_use]
+    pub(crate) fn is_written(&self, page: u64) -> bool {
+        self.chunks.get(&(page / PAGES)).is_some_and(|chunk| chunk.written >> (page % PAGES) & 1 != 0)
+    }
+
+    /// How many pages are being written.
+    #[must_use]
+    pub(crate) fn written(&self) -> u32 {
+        self.chunks.values().map(|chunk| chunk.written.count_ones()).sum()
+    }
+
+    /// No page is being written.
+    pub(crate) fn forget_written(&mut self) {
+        for chunk in self.chunks.values_mut() {
+            chunk.written = 0;
+        }
     }
 
     /// The first page from `page` on that has a frame, before `end`.

@@ -78,6 +78,14 @@ impl Ram {
         Some((frame, count))
     }
 
+    /// Up to `count` (a power of two) frames in a row, content undefined, already charged by the caller.
+    pub(crate) fn run(&mut self, count: u32) -> Option<(Frame, u32)> {
+        if self.frames.free() < count + self.reserve / 4 {
+            return None;
+        }
+        self.frames.allocate_up_to(count)
+    }
+
     /// A frame, content undefined, already charged by the caller.
     pub(crate) fn frame(&mut self) -> Option<Frame> {
         if self.frames.free() < 1 + self.reserve / 4 {

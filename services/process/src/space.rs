@@ -21,6 +21,8 @@ use crate::window;
 const AREAS: usize = 65_530;
 /// Below a growing stack this much stays free.
 const STACK_GAP: u64 = 1 << 20;
+/// Pages that a fork copies at most.
+const COPIES: u32 = 32;
 /// Where the search for a free place begins, downwards: in the same GiB as the stack, which saves a page table.
 const MAP_TOP: u64 = NATIVE_BASE - (256 << 20);
 
@@ -38,6 +40,8 @@ pub(crate) struct Space {
     pub(crate) peak: u64,
     /// POSIX processes in it (tasks share one).
     pub(crate) users: u32,
+    /// How often it was forked.
+    forks: u32,
 }
 
 /// What became of a page fault.
@@ -87,7 +91,7 @@ pub(crate) fn check_range(address: u64, length: u64) -> Result<(u64, u64), Errno
 impl Space {
     /// An empty space around a kernel process.
     pub(crate) fn new(process: Handle, quota: Quota) -> Self {
-        Self { process, areas: Areas::default(), pages: Pages::default(), quota, peak: 0, users: 1 }
+        Self { process, areas: Areas::default(), pages: Pages::default(), quota, peak: 0, users: 1, forks: 0 }
     }
 
     /// Do what may need more kernel objects than the process has; give it more if that is why it fails.
@@ -454,10 +458,19 @@ impl Space {
     /// # Errors
     /// ENOMEM when the kernel has no more objects for it.
     pub(crate) fn show_shared(&mut self, ram: &mut Ram, area: &Area, frames: &[Option<Frame>]) -> Result<(), Errno> {
+        // A few are surely written: copied now they cost no fault.
+        let few = frames.iter().flatten().count() <= 2;
         for (at, frame) in frames.iter().enumerate() {
-            if let Some(frame) = *frame {
-                ram.frames.share(frame);
-                self.pages.insert(page_of(area.start) + at as u64, frame);
+            let Some(frame) = *frame else { continue };
+            let page = page_of(area.start) + at as u64;
+            match if few { ram.copy(frame) } else { None } {
+                Some(copy) => {
+                    self.pages.insert(page, copy);
+                }
+                None => {
+                    ram.frames.share(frame);
+                    self.pages.insert(page, frame);
+                }
             }
         }
         self.show_frames(ram, area).map_err(|_| Errno::ENOMEM)
@@ -634,6 +647,9 @@ impl Space {
                 Err(_) => Fault::Exhausted,
             };
         self.peak = self.peak.max(self.pages.count());
+        if needed == WRITE && result == Fault::Resolved {
+            self.pages.set_written(page_of(address), true);
+        }
         result
     }
 
@@ -716,19 +732,7 @@ impl Space {
                     return Ok(Fault::Refused);
                 }
                 if write && !area.kind.is_shared() {
-                    if !area.kind.charged && ram.charge(1).is_err() {
-                        return Ok(Fault::Exhausted);
-                    }
-                    let copied = copy_from(ram, memory, at);
-                    let result = match copied {
-                        Ok(Some(frame)) => self.replace(ram, area, page, frame).map(|()| Fault::Resolved),
-                        Ok(None) => Ok(Fault::Exhausted),
-                        Err(_) => Ok(Fault::Refused),
-                    };
-                    if result != Ok(Fault::Resolved) && self.pages.find(page).is_none() && !area.kind.charged {
-                        ram.release(1);
-                    }
-                    return result;
+                    return self.fill_copies(ram, area, memory, page);
                 }
                 if present {
                     // It is there, with what the area allows: nothing can be given.
@@ -747,6 +751,47 @@ impl Space {
                 }
             }
         }
+    }
+
+    /// Private copies of a Memory's page that is written, and of its neighbours in an aligned run of four if all are untouched:
+    /// data that a program changes lies together.
+    fn fill_copies(&mut self, ram: &mut Ram, area: &Area, memory: &PassedMemory, page: u64) -> Result<Fault, Error> {
+        const BLOCK: u64 = 4;
+        let Backing::Memory(_, offset) = &area.kind.backing else { return Ok(Fault::Refused) };
+        let place = |page: u64| offset + (page - page_of(area.start)) * PAGE_SIZE;
+        let first = page & !(BLOCK - 1);
+        let whole = first >= page_of(area.start)
+            && first + BLOCK <= page_of(area.end)
+            && place(first + BLOCK) <= memory.length
+            && self.pages.next(first, first + BLOCK).is_none()
+            && (area.kind.charged || ram.charge(BLOCK).is_ok());
+        let (first, wanted) = if whole { (first, BLOCK as u32) } else { (page, 1) };
+        if !whole && !area.kind.charged && ram.charge(1).is_err() {
+            return Ok(Fault::Exhausted);
+        }
+        let taken = ram.run(wanted);
+        let count = taken.map_or(0, |(_, count)| count);
+        if !area.kind.charged {
+            ram.release(u64::from(wanted - count));
+        }
+        let Some((frame, count)) = taken else { return Ok(Fault::Exhausted) };
+        // Of a shorter run the part that ends with the page.
+        let first = if page < first + u64::from(count) { first } else { page + 1 - u64::from(count) };
+        let (start, end) = (first * PAGE_SIZE, (first + u64::from(count)) * PAGE_SIZE);
+        let done = copy_from(ram, memory, place(first), frame, count).and_then(|()| self.unshow(start, end));
+        if let Err(error) = done {
+            ram.frames.free_run(frame, count);
+            if !area.kind.charged {
+                ram.release(count.into());
+            }
+            return if error == Error::QuotaExceeded { Err(error) } else { Ok(Fault::Refused) };
+        }
+        for at in 0..u64::from(count) {
+            self.pages.insert(first + at, Frame(frame.0 + at as u32));
+        }
+        // If this fails the pages are mapped at the next touch.
+        self.show(ram, Run { page: first, frame, count: count.into() }, area.kind.access)?;
+        Ok(Fault::Resolved)
     }
 
     /// Zeros for a page, and for some around it: the more, the longer the filled run before it.
@@ -947,26 +992,33 @@ impl Space {
         let mut own = alloc::vec::Vec::new();
         let mut failed = false;
         let mut run: Option<(u64, u64, bool)> = None;
+        let mut copies = self.copies(ram);
         for (start, end, kind) in self.areas.from(0) {
             if kind.own {
                 own.push((start, end));
                 continue;
             }
-            for (page, frame) in self.pages.range(page_of(start), page_of(end)) {
-                ram.frames.share(frame);
-                child.pages.insert(page, frame);
+            let mut from = start;
+            let mut at = page_of(start);
+            while let Some((page, frame)) = self.pages.next(at, page_of(end)) {
+                let copied = copies && !kind.is_shared() && kind.access & WRITE != 0;
+                let count = if copied { self.written_run(ram, page, page_of(end)) } else { 0 };
+                if count == 0 {
+                    ram.frames.share(frame);
+                    child.pages.insert(page, frame);
+                    at = page + 1;
+                    continue;
+                }
+                if let Some(copied) = self.copy_run(ram, child, kind.access, page, count) {
+                    // What is before it goes as it is; the copied pages stay the parent's own.
+                    run = self.share_next(child, run, (from, page * PAGE_SIZE, false), &mut failed);
+                    at = page + copied;
+                    from = at * PAGE_SIZE;
+                } else {
+                    copies = false;
+                }
             }
-            // Neighbouring areas go in one call.
-            run = match run {
-                Some((first, stop, shared)) if stop == start && shared == kind.is_shared() => {
-                    Some((first, end, shared))
-                }
-                Some(done) => {
-                    failed |= child.share_from(self.process, done).is_err();
-                    Some((start, end, kind.is_shared()))
-                }
-                None => Some((start, end, kind.is_shared())),
-            };
+            run = self.share_next(child, run, (from, end, kind.is_shared()), &mut failed);
         }
         if let Some(done) = run {
             failed |= child.share_from(self.process, done).is_err();
@@ -977,6 +1029,65 @@ impl Space {
         child.peak = child.pages.count();
         // The charge is the child's now: `clear` gives it back.
         if failed { Err(Errno::ENOMEM) } else { Ok(()) }
+    }
+
+    /// Add a range to the one that is to be shared next: neighbours go in one call.
+    fn share_next(
+        &self,
+        child: &mut Self,
+        run: Option<(u64, u64, bool)>,
+        next: (u64, u64, bool),
+        failed: &mut bool,
+    ) -> Option<(u64, u64, bool)> {
+        match run {
+            _ if next.0 >= next.1 => run,
+            Some((first, stop, shared)) if stop == next.0 && shared == next.2 => Some((first, next.1, shared)),
+            Some(done) => {
+                *failed |= child.share_from(self.process, done).is_err();
+                Some(next)
+            }
+            None => Some(next),
+        }
+    }
+
+    /// Whether a fork copies pages at once: those written since the last one, which both will write again; two faults cost
+    /// more than a copy. Not the first time, when all are, and now and then not, to learn anew which.
+    fn copies(&mut self, ram: &Ram) -> bool {
+        self.forks += 1;
+        let copies = self.forks % 16 != 1 && self.pages.written() <= COPIES && !ram.is_scarce();
+        if !copies {
+            self.pages.forget_written();
+        }
+        copies
+    }
+
+    /// Pages from one on that were written since the last fork, and that nobody else uses.
+    fn written_run(&self, ram: &Ram, page: u64, end: u64) -> u64 {
+        let mut count = 0;
+        while page + count < end
+            && self.pages.is_written(page + count)
+            && self.pages.find(page + count).is_some_and(|frame| ram.frames.uses(frame) == 1)
+        {
+            count += 1;
+        }
+        count
+    }
+
+    /// Copy pages for a child; how many were, `None` for want of memory.
+    fn copy_run(&self, ram: &mut Ram, child: &mut Self, access: u8, page: u64, count: u64) -> Option<u64> {
+        let most = 1 << count.min(16).ilog2();
+        let (frame, count) = ram.run(most)?;
+        for at in 0..u64::from(count) {
+            let to = Frame(frame.0 + at as u32);
+            if let Some(from) = self.pages.find(page + at) {
+                window::copy_page(ram.frames.physical(from), ram.frames.physical(to));
+            }
+            child.pages.insert(page + at, to);
+            child.pages.set_written(page + at, true);
+        }
+        // What cannot be mapped now is mapped when it is touched.
+        let _ = child.show(ram, Run { page, frame, count: count.into() }, access);
+        Some(count.into())
     }
 
     fn share_from(&mut self, source: Handle, (start, end, shared): (u64, u64, bool)) -> Result<(), Error> {
@@ -1019,46 +1130,42 @@ pub(crate) fn next_id() -> u64 {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-/// Run `act` while a page of a Memory is mapped in the scratch window.
+/// Run `act` while pages of a Memory are mapped in the scratch window.
 #[cfg(target_os = "none")]
-fn with_scratch<T>(memory: &PassedMemory, offset: u64, write: bool, act: impl FnOnce() -> T) -> Result<T, Error> {
+fn with_scratch<T>(memory: &PassedMemory, offset: u64, pages: u64, write: bool, act: impl FnOnce() -> T) -> Result<T, Error> {
     let access = kernel_access(if write { READ | WRITE } else { READ });
-    kernel::map(Handle::SELF_PROCESS, memory.handle, window::SCRATCH, access, offset & !(PAGE_SIZE - 1), PAGE_SIZE)?;
+    let (offset, length) = (offset & !(PAGE_SIZE - 1), pages * PAGE_SIZE);
+    kernel::map(Handle::SELF_PROCESS, memory.handle, window::SCRATCH, access, offset, length)?;
     let result = act();
-    kernel::unmap(Handle::SELF_PROCESS, window::SCRATCH, PAGE_SIZE)?;
+    kernel::unmap(Handle::SELF_PROCESS, window::SCRATCH, length)?;
     Ok(result)
 }
 
-/// A frame with the content of a Memory's page.
+/// Fill frames with the content of a Memory's pages.
 #[cfg(target_os = "none")]
-fn copy_from(ram: &mut Ram, memory: &PassedMemory, offset: u64) -> Result<Option<Frame>, Error> {
-    let Some(frame) = ram.frame() else { return Ok(None) };
+fn copy_from(ram: &Ram, memory: &PassedMemory, offset: u64, frame: Frame, count: u32) -> Result<(), Error> {
     let physical = ram.frames.physical(frame);
-    match with_scratch(memory, offset, false, || window::copy_scratch(physical)) {
-        Ok(()) => Ok(Some(frame)),
-        Err(error) => {
-            ram.frames.release(frame);
-            Err(error)
-        }
-    }
+    with_scratch(memory, offset, count.into(), false, || window::copy_scratch(physical, u64::from(count) * PAGE_SIZE))
 }
 
 #[cfg(target_os = "none")]
 fn read_memory(memory: &PassedMemory, offset: u64, within: u64, bytes: &mut [u8]) -> Result<(), Error> {
-    with_scratch(memory, offset, false, || window::read_scratch(within, bytes))
+    with_scratch(memory, offset, 1, false, || window::read_scratch(within, bytes))
 }
 
 #[cfg(target_os = "none")]
 fn write_memory(memory: &PassedMemory, offset: u64, within: u64, bytes: &[u8]) -> Result<(), Error> {
-    with_scratch(memory, offset, true, || window::write_scratch(within, bytes))
+    with_scratch(memory, offset, 1, true, || window::write_scratch(within, bytes))
 }
 
 /// In tests a Memory's page is filled with its page number.
 #[cfg(not(target_os = "none"))]
-fn copy_from(ram: &mut Ram, _memory: &PassedMemory, offset: u64) -> Result<Option<Frame>, Error> {
-    let Some(frame) = ram.frame() else { return Ok(None) };
-    window::write(ram.frames.physical(frame), &[(offset / PAGE_SIZE) as u8; PAGE_SIZE as usize]);
-    Ok(Some(frame))
+fn copy_from(ram: &Ram, _memory: &PassedMemory, offset: u64, frame: Frame, count: u32) -> Result<(), Error> {
+    for at in 0..u64::from(count) {
+        let byte = (offset / PAGE_SIZE + at) as u8;
+        window::write(ram.frames.physical(frame) + at * PAGE_SIZE, &[byte; PAGE_SIZE as usize]);
+    }
+    Ok(())
 }
 
 #[cfg(not(target_os = "none"))]

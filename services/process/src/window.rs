@@ -52,11 +52,11 @@ pub(crate) fn address(physical: u64) -> u64 {
     place(physical) as u64
 }
 
-/// Copy a page of the scratch window (just mapped by the caller) to a frame.
+/// Copy from the scratch window (just mapped by the caller) to frames.
 #[cfg(target_os = "none")]
-pub(crate) fn copy_scratch(to: u64) {
-    // SAFETY: the caller mapped a page at SCRATCH readable; the destination is a frame of the service's RAM.
-    unsafe { core::ptr::copy_nonoverlapping(SCRATCH as *const u8, place(to), PAGE_SIZE as usize) }
+pub(crate) fn copy_scratch(to: u64, length: u64) {
+    // SAFETY: the caller mapped so much at SCRATCH readable; the destination is a run of frames of the service's RAM.
+    unsafe { core::ptr::copy_nonoverlapping(SCRATCH as *const u8, place(to), length as usize) }
 }
 
 /// Copy between the scratch window and bytes of the service.
