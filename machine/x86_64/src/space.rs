@@ -259,7 +259,9 @@ impl Spaces {
             return false;
         }
         let end = address + pages * PAGE;
-        if !self.split_at(space, address, supply) || !self.split_at(space, end, supply) {
+        // Both ends within one large page's reach: the second look would find what the first left.
+        let together = !address.is_multiple_of(LARGE) && (address ^ end) < LARGE;
+        if !self.split_at(space, address, supply) || !together && !self.split_at(space, end, supply) {
             return false;
         }
         let loaded = LOADED.load(Ordering::Relaxed) == space.0;
