@@ -38,7 +38,7 @@ const FRAMES_BACK: u64 = 64;
 pub const fn capacities() -> Capacities {
     Capacities {
         threads: 512,
-        handle_pages: 512,
+        handle_pages: 1024,
         processes: 128,
         batons: 1024,
         gates: 256,

@@ -324,3 +324,76 @@ fn methods_need_their_rights() {
         assert_eq!(mapped.error(), Some(Error::NoRight));
     });
 }
+
+#[test]
+fn a_table_holds_sixteen_thousand_handles_and_a_fork_copies_them_in_pieces() {
+    const MANY: u64 = 16_384;
+    let only_once = simulator::Settings::default();
+    simulator::simulation::run(1, only_once, |root| async move {
+        let quota = abi::Quota { pages: 400, connections: 4, ..simulator::scenario::QUOTA };
+        let (parent, child) = (root.process_with(quota).await, root.process_with(quota).await);
+        let user = root.user.clone();
+        for process in [&parent, &child] {
+            user.method(process.handle, process::GROW_HANDLES, [MANY, 0, 0, 0]).ok().await;
+            user.method(process.handle, process::GROW_HANDLES, [MANY + 1, 0, 0, 0]).fails(Error::BadArgument).await;
+        }
+        let gate = root.gate(&parent).await;
+        let connection = root.connect(gate, 5).await;
+        let mut handles = Vec::new();
+        loop {
+            let words = [connection.0, u64::from(Rights::SEND.0), 0, 0];
+            let given = user.method(parent.handle, process::GIVE, words).await;
+            if let Some(error) = given.error() {
+                assert_eq!(error, Error::TableFull);
+                break;
+            }
+            if handles.len() % 7 == 0 {
+                user.method(parent.handle, process::SET_INHERIT, [given.words[0], 1, 0, 0]).ok().await;
+            }
+            handles.push(given.handle());
+        }
+        assert_eq!(handles.len() as u64, MANY - u64::from(Handle::FIRST_FREE_INDEX));
+        let (mut from, mut pieces) = (0, 0);
+        loop {
+            let answer = user.method(child.handle, process::COPY_TABLE, [parent.handle.0, from, 0, 0]).await;
+            match answer.error() {
+                None => break,
+                Some(Error::More) => from = answer.words[0],
+                Some(error) => panic!("{error:?}"),
+            }
+            pieces += 1;
+        }
+        assert!(pieces > 10, "{pieces}");
+        let inherited = handles.len().div_ceil(7) as u64;
+        let first = user.method(gate, gate_method::NEXT_CONNECTION, [0; 4]).option(1).ok().await;
+        assert_eq!(first.words[..2], [5, 1 + handles.len() as u64 + inherited]);
+        root.destroy(parent.handle).await;
+        // The gate went with its process; the child's handles are only closed.
+        root.destroy(child.handle).await;
+        assert_eq!(user.call(connection).await.error(), Some(Error::Gone));
+    });
+}
+
+#[test]
+fn a_message_refused_for_want_of_slots_moves_no_byte() {
+    scenario(|root| async move {
+        let pair = Pair::new(&root).await;
+        let extra = root.give_connection(&pair.client, pair.gate, 5).await;
+        let connection = pair.sending;
+        let log = Log::new();
+        let noted = log.clone();
+        root.start(Plan::new(&pair.client, "client").priority(10), |user| async move {
+            user.store(simulator::scenario::DATA, &[9; 64]).await.unwrap();
+            let call = user.call(connection).send(simulator::scenario::DATA, 64).give(extra, Rights::SEND);
+            noted.note(format!("{:?}", call.await.error()));
+        })
+        .await;
+        let buffer = abi::boot::STACK_TOP - 8000;
+        let deadline = root.user.now() + 300_000;
+        let message =
+            root.user.receive(pair.gate).room(buffer, 64).deadline(deadline, abi::call::flags::DEADLINE_RECEIVE);
+        assert_eq!(message.await.error(), Some(Error::TimedOut));
+        assert_eq!(root.user.load(buffer, 64).await.unwrap(), [0; 64]);
+        log.assert(&["Some(NoSlot)"]);
+    });
+}

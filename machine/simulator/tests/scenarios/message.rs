@@ -715,3 +715,43 @@ fn a_chain_of_more_than_sixteen_gates_is_refused_rather_than_searched() {
         log.assert(&["late: Some(ChainTooLong)"]);
     });
 }
+
+#[test]
+fn memory_that_is_taken_away_during_a_copy_ends_it_with_the_count_moved() {
+    scenario(|root| async move {
+        let pair = Pair::new(&root).await;
+        let pages = 4096;
+        let length = pages * abi::PAGE_SIZE;
+        let place = 0x50_0000_0000;
+        for process in [&pair.client, &pair.server] {
+            let memory = root.memory(pages).await;
+            assert_eq!(
+                root.map(process.handle, memory, place, access::READ | access::WRITE, pages).await.error(),
+                None
+            );
+        }
+        let log = Log::new();
+        let (gate, connection) = (pair.receiving, pair.sending);
+        let noted = log.clone();
+        root.start(Plan::new(&pair.server, "server").priority(30), |user| async move {
+            let message = user.receive(gate).ok().await;
+            noted.note("reads");
+            let read = user.read_request(message.request, 0, place, length).await;
+            assert_eq!((read.error(), read.moved), (Some(Error::LenderFault), length / 2));
+            noted.note("told");
+            user.reply(message.request).ok().await;
+        })
+        .await;
+        let noted = log.clone();
+        root.start(Plan::new(&pair.client, "client").priority(10), |user| async move {
+            user.call(connection).send(place, length).ok().await;
+            noted.note("answered");
+        })
+        .await;
+        root.until_noted(&log, 1).await;
+        root.sleep(100_000).await;
+        let words = [place + length / 2, length / 2, 0, 0];
+        root.user.method(pair.client.handle, process::UNMAP, words).ok().await;
+        root.until_noted(&log, 3).await;
+    });
+}

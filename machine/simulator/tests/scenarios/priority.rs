@@ -452,3 +452,37 @@ fn a_stuck_server_is_freed_by_the_next_caller() {
         log.assert(&["first", "helped", "second"]);
     });
 }
+
+#[test]
+fn of_several_busy_receivers_the_one_that_received_earliest_is_helped() {
+    scenario(|root| async move {
+        let pair = Pair::new(&root).await;
+        let log = Log::new();
+        for _ in 0..2 {
+            let gate = pair.receiving;
+            let noted = log.clone();
+            let thread = root
+                .start(Plan::new(&pair.server, "server").priority(60), |user| async move {
+                    let mut message = user.receive(gate).ok().await;
+                    loop {
+                        let _ = user.compute(400_000).await;
+                        noted.note(format!("served {}", message.badge));
+                        message = user.reply_and_receive(message.request, gate).ok().await;
+                    }
+                })
+                .await;
+            root.until_state(thread, State::Receive).await;
+        }
+        // Two weak callers keep both busy, the later one is the stronger; then a strong one comes.
+        for (badge, priority) in [(1, 10), (2, 11), (3, 30)] {
+            let connection = root.give_connection(&pair.client, pair.gate, badge).await;
+            root.start(Plan::new(&pair.client, "caller").priority(priority), |user| async move {
+                user.call(connection).ok().await;
+            })
+            .await;
+            root.sleep(50_000).await;
+        }
+        root.until_noted(&log, 3).await;
+        log.assert(&["served 1", "served 3", "served 2"]);
+    });
+}
