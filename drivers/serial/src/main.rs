@@ -4,40 +4,20 @@
 //! `process`, `log`; number: `line`.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
-#[cfg(target_os = "none")]
 extern crate alloc;
 
-#[cfg(target_os = "none")]
 mod port;
-#[cfg(target_os = "none")]
 mod uart;
 
-#[cfg(target_os = "none")]
-runtime::main!(main);
-#[cfg(target_os = "none")]
+use abi::{Error, Handle};
+use protocol::resource_manager::Server;
+use runtime::object::{process, pulse};
+use runtime::start;
+
+runtime::main!(run);
 runtime::heap!();
 
-#[cfg(target_os = "none")]
-fn main() {
-    use abi::{Error, Handle};
-    use protocol::resource_manager::Server;
-    use runtime::object::{process, pulse};
-    use runtime::start;
-
-    fn start_port(gate: Handle) -> Result<port::Port, Error> {
-        let uart = uart::Uart::new(start::handle("ports"))?;
-        let interrupt = process::create_pulse(
-            Handle::SELF_PROCESS,
-            gate,
-            port::INTERRUPT_BADGE,
-            process::Accumulate::Or,
-            start::number("priority") as u8,
-            Handle::NONE,
-        )?;
-        pulse::bind_interrupt(interrupt, start::handle("interrupts"), start::number("line"), 0, pulse::Trigger::Edge)?;
-        Ok(port::Port::new(uart, interrupt))
-    }
-
+fn run() {
     let gate = start::handle("gate");
     match start_port(gate) {
         Ok(port) => {
@@ -48,5 +28,16 @@ fn main() {
     }
 }
 
-#[cfg(not(target_os = "none"))]
-fn main() {}
+fn start_port(gate: Handle) -> Result<port::Port, Error> {
+    let uart = uart::Uart::new(start::handle("ports"))?;
+    let interrupt = process::create_pulse(
+        Handle::SELF_PROCESS,
+        gate,
+        port::INTERRUPT_BADGE,
+        process::Accumulate::Or,
+        start::number("priority") as u8,
+        Handle::NONE,
+    )?;
+    pulse::bind_interrupt(interrupt, start::handle("interrupts"), start::number("line"), 0, pulse::Trigger::Edge)?;
+    Ok(port::Port::new(uart, interrupt))
+}
