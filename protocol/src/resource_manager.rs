@@ -617,17 +617,16 @@ impl Outcome {
     }
 
     /// What goes with the answer, added to what else is in `buffers`.
-    #[inline(always)]
-    fn fill<'a>(&self, mut buffers: Buffers<'a>) -> Buffers<'a> {
+    #[inline]
+    fn fill(&self, buffers: &mut Buffers<'_>) {
         for segment in self.data.segments() {
-            buffers = buffers.send_raw(segment.address, segment.length);
+            buffers.add_send(segment.address, segment.length);
         }
         for (handle, rights) in self.gifts {
             if !handle.is_none() {
-                buffers = buffers.give(handle, rights);
+                buffers.add_give(handle, rights);
             }
         }
-        buffers
     }
 
     fn message(&self) -> Message {
@@ -700,13 +699,13 @@ impl<M: ResourceManager> Server<M> {
             }
             let mut buffers = Buffers::new().receive(&mut bytes);
             if !slot.is_none() {
-                buffers = buffers.take(slot);
+                buffers.add_take(slot);
             }
             let request = core::mem::replace(&mut answering, 0);
             let received = if request == 0 {
                 runtime::receive(self.gate, &mut buffers, Options::NONE)
             } else {
-                buffers = outcome.fill(buffers);
+                outcome.fill(&mut buffers);
                 let message = outcome.message();
                 runtime::reply_and_receive(request, message, &mut buffers, self.gate, Options::NONE)
             };
@@ -838,7 +837,9 @@ impl<M: ResourceManager> Server<M> {
 
     /// Answer before receiving, as somebody may wait for what follows.
     fn answer_now(&mut self, request: u64, outcome: &Outcome) {
-        match runtime::reply(request, outcome.message(), &outcome.fill(Buffers::new())) {
+        let mut buffers = Buffers::new();
+        outcome.fill(&mut buffers);
+        match runtime::reply(request, outcome.message(), &buffers) {
             Ok(_) => self.answered(outcome),
             Err(error) => refuse(request, error),
         }
@@ -846,7 +847,9 @@ impl<M: ResourceManager> Server<M> {
 
     /// Answer before receiving: as long as we hold a handle to a connection too, its last close cannot be seen.
     fn answer_with_gifts(&mut self, request: u64, outcome: &Outcome) {
-        if let Err(error) = runtime::reply(request, outcome.message(), &outcome.fill(Buffers::new())) {
+        let mut buffers = Buffers::new();
+        outcome.fill(&mut buffers);
+        if let Err(error) = runtime::reply(request, outcome.message(), &buffers) {
             refuse(request, error);
         }
         // If nobody took the connection, closing our handle brings the notice that closes the file.

@@ -199,10 +199,7 @@ impl<'a> Buffers<'a> {
     #[must_use]
     #[inline]
     pub fn send_raw(mut self, address: u64, length: u64) -> Self {
-        if let Some(segment) = self.envelope.send.get_mut(usize::from(self.envelope.send_count)) {
-            *segment = Segment { address, length };
-        }
-        self.envelope.send_count = self.envelope.send_count.saturating_add(1);
+        self.add_send(address, length);
         self
     }
 
@@ -211,10 +208,7 @@ impl<'a> Buffers<'a> {
     #[must_use]
     #[inline]
     pub fn receive_raw(mut self, address: u64, length: u64) -> Self {
-        if let Some(segment) = self.envelope.receive.get_mut(usize::from(self.envelope.receive_count)) {
-            *segment = Segment { address, length };
-        }
-        self.envelope.receive_count = self.envelope.receive_count.saturating_add(1);
+        self.add_receive(address, length);
         self
     }
 
@@ -222,10 +216,7 @@ impl<'a> Buffers<'a> {
     #[must_use]
     #[inline]
     pub fn give(mut self, handle: Handle, rights: Rights) -> Self {
-        if let Some(gift) = self.envelope.give.get_mut(usize::from(self.envelope.give_count)) {
-            *gift = Gift { handle, rights, reserved: 0 };
-        }
-        self.envelope.give_count = self.envelope.give_count.saturating_add(1);
+        self.add_give(handle, rights);
         self
     }
 
@@ -233,11 +224,44 @@ impl<'a> Buffers<'a> {
     #[must_use]
     #[inline]
     pub fn take(mut self, slot: Handle) -> Self {
+        self.add_take(slot);
+        self
+    }
+
+    /// As [`Buffers::send_raw`], in place: for those who count instructions.
+    #[inline]
+    pub fn add_send(&mut self, address: u64, length: u64) {
+        if let Some(segment) = self.envelope.send.get_mut(usize::from(self.envelope.send_count)) {
+            *segment = Segment { address, length };
+        }
+        self.envelope.send_count = self.envelope.send_count.saturating_add(1);
+    }
+
+    /// As [`Buffers::receive_raw`], in place.
+    #[inline]
+    pub fn add_receive(&mut self, address: u64, length: u64) {
+        if let Some(segment) = self.envelope.receive.get_mut(usize::from(self.envelope.receive_count)) {
+            *segment = Segment { address, length };
+        }
+        self.envelope.receive_count = self.envelope.receive_count.saturating_add(1);
+    }
+
+    /// As [`Buffers::give`], in place.
+    #[inline]
+    pub fn add_give(&mut self, handle: Handle, rights: Rights) {
+        if let Some(gift) = self.envelope.give.get_mut(usize::from(self.envelope.give_count)) {
+            *gift = Gift { handle, rights, reserved: 0 };
+        }
+        self.envelope.give_count = self.envelope.give_count.saturating_add(1);
+    }
+
+    /// As [`Buffers::take`], in place.
+    #[inline]
+    pub fn add_take(&mut self, slot: Handle) {
         if let Some(place) = self.envelope.take.get_mut(usize::from(self.envelope.take_count)) {
             *place = slot;
         }
         self.envelope.take_count = self.envelope.take_count.saturating_add(1);
-        self
     }
 
     /// The slots named by [`Buffers::take`], in order.

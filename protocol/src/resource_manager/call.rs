@@ -216,6 +216,7 @@ impl Data {
 
     /// The pieces.
     #[must_use]
+    #[inline]
     pub fn segments(&self) -> &[Segment] {
         &self.segments[..self.count]
     }
@@ -227,7 +228,7 @@ impl Data {
 pub fn complete(request: u64, reply: Reply, data: &Data) -> bool {
     let mut buffers = runtime::Buffers::new();
     for segment in data.segments() {
-        buffers = buffers.send_raw(segment.address, segment.length);
+        buffers.add_send(segment.address, segment.length);
     }
     let message = runtime::Message::new(reply.label, reply.words);
     match runtime::reply(request, message, &buffers) {

@@ -226,7 +226,7 @@ impl Files {
                     break;
                 }
                 if let Piece::Data { address, length } = content.piece(at + wanted, room - wanted) {
-                    buffers = buffers.receive_raw(address, length);
+                    buffers.add_receive(address, length);
                     wanted += length;
                 }
             }
@@ -567,7 +567,7 @@ impl ResourceManager for Files {
                 // More pieces than a reply takes: these go ahead.
                 let mut buffers = Buffers::new();
                 for segment in data.segments() {
-                    buffers = buffers.send_raw(segment.address, segment.length);
+                    buffers.add_send(segment.address, segment.length);
                 }
                 match runtime::exchange::write_request_from(call.request, sent, &buffers) {
                     Ok(moved) => sent += moved,
@@ -599,7 +599,7 @@ impl ResourceManager for Files {
         // A reply's bytes go to the start of the caller's buffers: the rest, too, has to be moved now.
         let mut buffers = Buffers::new();
         for segment in data.segments() {
-            buffers = buffers.send_raw(segment.address, segment.length);
+            buffers.add_send(segment.address, segment.length);
         }
         let moved = match runtime::exchange::write_request_from(call.request, sent, &buffers) {
             Ok(moved) | Err((_, moved)) => moved,
