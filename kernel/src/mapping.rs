@@ -4,7 +4,7 @@
 
 use crate::machine::Machine;
 use crate::process::Process;
-use crate::tables::Tables;
+use crate::tables::{MAPPINGS, Tables};
 use crate::tree::{self, Forest, Node};
 use abi::PAGE_SIZE;
 use core::cell::Cell;
@@ -47,7 +47,7 @@ struct Space<'a, M: Machine>(&'a Tables<M>);
 
 impl<M: Machine> Forest for Space<'_, M> {
     fn node(&self, id: u32) -> &Node {
-        &self.0.mapping(id).node
+        &self.0.mappings[id as usize & (MAPPINGS - 1)].node
     }
 }
 

@@ -176,7 +176,7 @@ impl<M: Machine> Tables<M> {
         &self.memories[index as usize & (OBJECTS - 1)]
     }
 
-    #[inline(never)]
+    #[inline(always)]
     pub(crate) fn mapping(&self, index: u32) -> &Mapping {
         &self.mappings[index as usize & (MAPPINGS - 1)]
     }
