@@ -107,7 +107,7 @@ fn let_go(task: &Task, file: &OpenFile) {
     if task.process.record_locks.load(Ordering::Relaxed) && file.is_regular() {
         let owner = u64::from(task.process.pid);
         // A server that is gone holds no locks.
-        let _ = ask(Buffers::new(), |buffers| file::unlock(file.handle(), owner, buffers, PROMPT));
+        let _ = ask(&mut Buffers::new(), |buffers| file::unlock(file.handle(), owner, buffers, PROMPT));
     }
 }
 
@@ -226,7 +226,7 @@ pub(crate) fn fcntl(task: &mut Task, [number, code, argument, ..]: [u64; 6]) -> 
         command::SET_OWNER | command::OWNER => Ok(0),
         code @ (command::PIPE_SIZE | command::SET_PIPE_SIZE) if file.mode & mode::TYPE == 0o1_0000 => {
             let code = code as u64;
-            ask(Buffers::new(), |buffers| file::control(file.handle(), code, argument, buffers, PROMPT)).map(|answer| answer.result)
+            ask(&mut Buffers::new(), |buffers| file::control(file.handle(), code, argument, buffers, PROMPT)).map(|answer| answer.result)
         }
         command::PIPE_SIZE | command::SET_PIPE_SIZE => Err(Errno::EBADF),
         _ => Err(Errno::EINVAL),
@@ -240,7 +240,7 @@ fn flags(file: &OpenFile) -> Outcome {
     if opened & open::PATH != 0 {
         return Ok(opened & KEPT);
     }
-    let answer = ask(Buffers::new(), |buffers| file::flags(file.handle(), buffers, PROMPT))?;
+    let answer = ask(&mut Buffers::new(), |buffers| file::flags(file.handle(), buffers, PROMPT))?;
     let access = if file.is_socket() { 2 } else { answer.flags & open::ACCESS };
     let answered = answer.flags & !open::ACCESS | access;
     Ok(answered & !(open::CREATE | open::EXCLUSIVE | open::TRUNCATE | open::CLOSE_ON_EXEC) | opened & KEPT | 0o10_0000)
@@ -249,9 +249,9 @@ fn flags(file: &OpenFile) -> Outcome {
 /// F_SETFL, and FIONBIO by way of it.
 pub(crate) fn set_flags(file: &OpenFile, flags: u64) -> Outcome {
     let changeable = flags & (open::APPEND | open::NONBLOCK);
-    ask(Buffers::new(), |buffers| file::set_flags(file.handle(), changeable, buffers, PROMPT))?;
+    ask(&mut Buffers::new(), |buffers| file::set_flags(file.handle(), changeable, buffers, PROMPT))?;
     if file.is_socket() {
-        ask(Buffers::new(), |buffers| file::set_flags(file.writer(), changeable, buffers, PROMPT))?;
+        ask(&mut Buffers::new(), |buffers| file::set_flags(file.writer(), changeable, buffers, PROMPT))?;
     }
     Ok(0)
 }

@@ -24,7 +24,7 @@ fn absent(task: &Task, address: u64) -> (u32, i32) {
     const BEYOND_END: i32 = 2;
     let mut area = [0_u64; 4];
     let pid = u64::from(task.process.pid);
-    let found = ask(Buffers::new().receive(bytes_of_mut(&mut area)), |buffers| {
+    let found = ask(&mut Buffers::new().receive(bytes_of_mut(&mut area)), |buffers| {
         service::areas(task.connection(), pid, address, buffers, PROMPT)
     });
     let [start, end, kind, _] = area;

@@ -72,7 +72,7 @@ pub(crate) fn open_path(task: &Task, whole: Vec<u8>, flags: u64, mode: u64) -> R
     };
     let (answer, place) = path::walk(task, whole, follow, |mount, rest, room| {
         charged(task, || {
-            insist(Buffers::new().send(rest).receive(room).take(slot.handle()), |buffers| {
+            insist(&mut Buffers::new().send(rest).receive(room).take(slot.handle()), |buffers| {
                 let options = if rest.starts_with(FIFO) { CHARGED_WAIT } else { CHARGED };
                 file::open(mount, flags, mode, owner, buffers, options)
             })
@@ -127,9 +127,9 @@ fn waiting(task: &mut Task, opened: &OpenFile, mut send: impl FnMut(u64, Options
 /// Read into buffers of the program's.
 pub(crate) fn read_segments(task: &mut Task, opened: &OpenFile, segments: &[[u64; 2]], offset: u64) -> Outcome {
     waiting(task, opened, |flags, options| {
-        let buffers =
+        let mut buffers =
             segments.iter().fold(Buffers::new(), |buffers, [address, length]| buffers.receive_raw(*address, *length));
-        ask(buffers, |buffers| file::read(opened.handle(), offset, flags, buffers, options)).map(|answer| answer.count)
+        ask(&mut buffers, |buffers| file::read(opened.handle(), offset, flags, buffers, options)).map(|answer| answer.count)
     })
 }
 
@@ -145,9 +145,9 @@ fn write_segments(task: &mut Task, opened: &OpenFile, segments: &[[u64; 2]], off
 /// Write buffers of the program's; EPIPE comes without its signal.
 pub(crate) fn write_quietly(task: &mut Task, opened: &OpenFile, segments: &[[u64; 2]], offset: u64) -> Outcome {
     waiting(task, opened, |flags, options| {
-        let buffers =
+        let mut buffers =
             segments.iter().fold(Buffers::new(), |buffers, [address, length]| buffers.send_raw(*address, *length));
-        ask(buffers, |buffers| file::write(opened.writer(), offset, flags, buffers, options)).map(|answer| answer.count)
+        ask(&mut buffers, |buffers| file::write(opened.writer(), offset, flags, buffers, options)).map(|answer| answer.count)
     })
 }
 
@@ -290,7 +290,7 @@ pub(crate) fn lseek(task: &mut Task, [number, offset, whence, ..]: [u64; 6]) -> 
     if whence > 4 {
         return Err(Errno::EINVAL);
     }
-    ask(Buffers::new(), |buffers| file::seek(opened.handle(), offset, whence, buffers, PROMPT))
+    ask(&mut Buffers::new(), |buffers| file::seek(opened.handle(), offset, whence, buffers, PROMPT))
         .map(|answer| answer.position)
 }
 
@@ -301,7 +301,7 @@ pub(crate) fn getdents64(task: &mut Task, [number, address, length, ..]: [u64; 6
         return Err(Errno::ENOTDIR);
     }
     let [address, length] = segment(address, length & 0xffff_ffff)?;
-    ask(Buffers::new().receive_raw(address, length), |buffers| file::read_directory(opened.handle(), buffers, PROMPT))
+    ask(&mut Buffers::new().receive_raw(address, length), |buffers| file::read_directory(opened.handle(), buffers, PROMPT))
         .map(|answer| answer.count)
 }
 
@@ -317,7 +317,7 @@ pub(crate) fn fdatasync(task: &mut Task, [number, ..]: [u64; 6]) -> Outcome {
 
 fn sync_file(task: &Task, number: u64, data_only: u64) -> Outcome {
     let opened = descriptor::get(task, number)?;
-    ask(Buffers::new(), |buffers| file::sync(opened.handle(), data_only, buffers, PROMPT)).map(|_| 0)
+    ask(&mut Buffers::new(), |buffers| file::sync(opened.handle(), data_only, buffers, PROMPT)).map(|_| 0)
 }
 
 /// `sync`, and `syncfs` of a good descriptor: our file systems hold nothing back.
@@ -340,7 +340,7 @@ pub(crate) fn ftruncate(task: &mut Task, [number, length, ..]: [u64; 6]) -> Outc
     if length > i64::MAX as u64 || opened.opened() & open::ACCESS == 0 {
         return Err(Errno::EINVAL);
     }
-    ask(Buffers::new(), |buffers| file::truncate_open(opened.handle(), length, buffers, PROMPT)).map(|_| 0)
+    ask(&mut Buffers::new(), |buffers| file::truncate_open(opened.handle(), length, buffers, PROMPT)).map(|_| 0)
 }
 
 /// `fallocate`.
@@ -349,7 +349,7 @@ pub(crate) fn fallocate(task: &mut Task, [number, how, offset, length, ..]: [u64
     if offset > i64::MAX as u64 || length == 0 || length > i64::MAX as u64 {
         return Err(Errno::EINVAL);
     }
-    ask(Buffers::new(), |buffers| file::allocate(opened.handle(), how, offset, length, buffers, PROMPT)).map(|_| 0)
+    ask(&mut Buffers::new(), |buffers| file::allocate(opened.handle(), how, offset, length, buffers, PROMPT)).map(|_| 0)
 }
 
 /// `fadvise64`, `readahead`: advice is heard and not needed.
@@ -420,7 +420,7 @@ fn pump(
         } else if moved < got {
             // What was read and not written goes back.
             let back = (got - moved).wrapping_neg();
-            let _ = ask(Buffers::new(), |buffers| file::seek(source.handle(), back, 1, buffers, PROMPT));
+            let _ = ask(&mut Buffers::new(), |buffers| file::seek(source.handle(), back, 1, buffers, PROMPT));
         }
         if let Some(at) = write_at.as_deref_mut() {
             *at += moved;
@@ -508,7 +508,7 @@ pub(crate) fn symlinkat(task: &mut Task, [target, directory, path, ..]: [u64; 6]
     let whole = path::from_user(task, int(directory), path)?;
     let owner = owner(task);
     path::walk(task, whole, Follow::No, |mount, rest, room| {
-        insist(Buffers::new().send(rest).send(&target).receive(room), |buffers| {
+        insist(&mut Buffers::new().send(rest).send(&target).receive(room), |buffers| {
             file::symbolic_link(mount, rest.len() as u64, owner, buffers, PROMPT)
         })
     })?;
@@ -537,7 +537,7 @@ pub(crate) fn readlinkat(task: &mut Task, [directory, path, address, length, ..]
 
 fn read_link(task: &Task, whole: Vec<u8>) -> Result<Vec<u8>, Errno> {
     let (target, _) = path::walk(task, whole, Follow::No, |mount, rest, room| {
-        let answer = insist(Buffers::new().send(rest).receive(room), |buffers| file::read_link(mount, buffers, PROMPT))?;
+        let answer = insist(&mut Buffers::new().send(rest).receive(room), |buffers| file::read_link(mount, buffers, PROMPT))?;
         let length = room.len().min(answer.length as usize);
         Ok(room[..length].to_vec())
     })?;
@@ -590,7 +590,7 @@ pub(crate) fn renameat2(task: &mut Task, [from, old, to, new, flags, _]: [u64; 6
     }
     let (first, second) = (path::from(task, int(from), &old)?, path::from(task, int(to), &new)?);
     path::walk_two(task, first, second, |mount, one, two, room| {
-        insist(Buffers::new().send(one).send(two).receive(room), |buffers| {
+        insist(&mut Buffers::new().send(one).send(two).receive(room), |buffers| {
             file::rename(mount, one.len() as u64, flags, buffers, PROMPT).map(drop)
         })
     })
@@ -610,7 +610,7 @@ pub(crate) fn linkat(task: &mut Task, [from, old, to, new, flags, _]: [u64; 6]) 
     let first = path::from_user(task, int(from), old)?;
     let second = path::from_user(task, int(to), new)?;
     path::walk_two(task, first, second, |mount, one, two, room| {
-        insist(Buffers::new().send(one).send(two).receive(room), |buffers| {
+        insist(&mut Buffers::new().send(one).send(two).receive(room), |buffers| {
             file::link(mount, one.len() as u64, follow, buffers, PROMPT).map(drop)
         })
     })
@@ -667,8 +667,8 @@ fn control(opened: &OpenFile, code: u64, argument: u64) -> Outcome {
     let mut sent = [0; 64];
     let mut back = [0; 64];
     user_memory::read_bytes(argument, &mut sent[..taken]).or_else(|error| if taken == 0 { Ok(()) } else { Err(error) })?;
-    let buffers = Buffers::new().send(&sent[..taken]).receive(&mut back[..given]);
-    let result = ask(buffers, |buffers| file::control(opened.handle(), code, argument, buffers, PROMPT))?.result;
+    let mut buffers = Buffers::new().send(&sent[..taken]).receive(&mut back[..given]);
+    let result = ask(&mut buffers, |buffers| file::control(opened.handle(), code, argument, buffers, PROMPT))?.result;
     if given > 0 {
         user_memory::write_bytes(argument, &back[..given])?;
     }

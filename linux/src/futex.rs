@@ -58,7 +58,7 @@ fn wait(task: &mut Task, address: u64, expected: u64, bitset: u64, deadline: u64
     }
     loop {
         user_memory::touch_read(address, 4)?;
-        let waited = ask(Buffers::new(), |buffers| {
+        let waited = ask(&mut Buffers::new(), |buffers| {
             service::futex_wait(task.connection(), address, expected & ANY | bitset << 32, deadline, shared, buffers, WAIT)
         });
         match waited {
@@ -77,7 +77,7 @@ fn wake(task: &Task, address: u64, count: u64, bitset: u64, shared: u64) -> Outc
     }
     user_memory::touch_read(address, 4)?;
     let count = int(count).max(1) as u64;
-    ask(Buffers::new(), |buffers| service::futex_wake(task.connection(), address, count, bitset, shared, buffers, PROMPT))
+    ask(&mut Buffers::new(), |buffers| service::futex_wake(task.connection(), address, count, bitset, shared, buffers, PROMPT))
         .map(|answer| answer.woken)
 }
 
@@ -89,7 +89,7 @@ fn requeue(task: &Task, address: u64, wake: u64, moved: u64, target: u64, expect
     user_memory::touch_read(address, 4)?;
     user_memory::touch_read(target, 4)?;
     let count = wake & ANY | (moved & ANY) << 32;
-    ask(Buffers::new(), |buffers| service::futex_requeue(task.connection(), address, count, target, expected, buffers, PROMPT))
+    ask(&mut Buffers::new(), |buffers| service::futex_requeue(task.connection(), address, count, target, expected, buffers, PROMPT))
         .map(|answer| answer.woken)
 }
 

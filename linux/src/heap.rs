@@ -13,10 +13,13 @@ use talc::TalcLock;
 use talc::base::{Talc, binning::Binning};
 use talc::source::Source;
 
-/// What of the first task's room is not its block and stack.
-const FIRST_ADDRESS: u64 = TASK_ADDRESS + FIRST_TASK_LENGTH;
-/// Bytes of the first task's block and stack.
+/// The heap begins in the same page as the first task's block, since all of this is copied, page by page, after a fork.
+const FIRST_ADDRESS: u64 = TASK_ADDRESS + 1024;
+const FIRST_END: u64 = TASK_ADDRESS + (12 << 10);
+/// Where the first task's stack ends, which begins where the first part of the heap ends.
 pub(crate) const FIRST_TASK_LENGTH: u64 = 96 << 10;
+/// The rest of the room that is mapped from the beginning.
+const SECOND_ADDRESS: u64 = TASK_ADDRESS + FIRST_TASK_LENGTH;
 /// Where further memory is mapped.
 const FURTHER_ADDRESS: u64 = TASK_ADDRESS + TASK_LENGTH;
 /// Where it ends.
@@ -67,11 +70,11 @@ struct Areas {
     end: AtomicU64,
 }
 
-fn first<B: Binning>(talc: &mut Talc<Areas, B>) -> Result<(), ()> {
-    talc.source.end.store(FURTHER_ADDRESS, Ordering::Relaxed);
-    let length = (TASK_ADDRESS + TASK_LENGTH - FIRST_ADDRESS) as usize;
-    // SAFETY: whoever made this image mapped the room (`protocol::image`), zeroed; only the heap uses this part.
-    unsafe { talc.claim(FIRST_ADDRESS as *mut u8, length) }.map(drop).ok_or(())
+/// Take a part of the room that is mapped from the beginning.
+fn claim<B: Binning>(talc: &mut Talc<Areas, B>, start: u64, end: u64, next: u64) -> Result<(), ()> {
+    talc.source.end.store(next, Ordering::Relaxed);
+    // SAFETY: whoever made this image mapped the room (`protocol::image`), zeroed; only the heap uses these parts.
+    unsafe { talc.claim(start as *mut u8, (end - start) as usize) }.map(drop).ok_or(())
 }
 
 // SAFETY: `acquire` only sends a message to the process service, which takes nothing from this heap.
@@ -79,7 +82,10 @@ unsafe impl Source for Areas {
     fn acquire<B: Binning>(talc: &mut Talc<Self, B>, layout: Layout) -> Result<(), ()> {
         let end = talc.source.end.load(Ordering::Relaxed);
         if end == 0 {
-            return first(talc);
+            return claim(talc, FIRST_ADDRESS, FIRST_END, SECOND_ADDRESS);
+        }
+        if end == SECOND_ADDRESS {
+            return claim(talc, SECOND_ADDRESS, FURTHER_ADDRESS, FURTHER_ADDRESS);
         }
         let wanted = (layout.size() as u64).checked_add(layout.align() as u64 + PAGE_SIZE).ok_or(())?;
         let length = wanted.max(GROWTH).next_multiple_of(PAGE_SIZE);

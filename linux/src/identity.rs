@@ -75,7 +75,7 @@ fn set(task: &Task, users: [u32; 3], groups: [u32; 3]) -> Outcome {
     drop(user);
     let pair = |ids: [u32; 3]| u64::from(ids[0]) | u64::from(ids[1]) << 32;
     let (users, groups) = (pair(next.user), pair(next.group));
-    ask(Buffers::new(), |buffers| service::set_user(task.connection(), users, groups, buffers, PROMPT)).map(|_| 0)
+    ask(&mut Buffers::new(), |buffers| service::set_user(task.connection(), users, groups, buffers, PROMPT)).map(|_| 0)
 }
 
 /// All three for user 0, else the effective one.

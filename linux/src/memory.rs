@@ -72,7 +72,7 @@ pub(crate) fn mmap(task: &mut Task, [address, length, access, flags, number, off
 }
 
 fn anonymous(task: &Task, address: u64, length: u64, access: u64, flags: u64) -> Outcome {
-    ask(Buffers::new(), |buffers| service::map(task.connection(), address, length, access, flags, buffers, PROMPT))
+    ask(&mut Buffers::new(), |buffers| service::map(task.connection(), address, length, access, flags, buffers, PROMPT))
         .map(|answer| answer.address)
 }
 
@@ -85,8 +85,8 @@ struct Shown {
 
 fn show(task: &Task, opened: &OpenFile, offset: u64, length: u64, write: bool) -> Result<Shown, Errno> {
     let memory = slot(task.connection())?;
-    let buffers = Buffers::new().take(memory.handle());
-    let answer = ask(buffers, |buffers| file::map(opened.handle(), offset, length, u64::from(write), buffers, PROMPT))?;
+    let mut buffers = Buffers::new().take(memory.handle());
+    let answer = ask(&mut buffers, |buffers| file::map(opened.handle(), offset, length, u64::from(write), buffers, PROMPT))?;
     if answer.handles == 0 {
         return Err(Errno::ENODEV);
     }
@@ -128,8 +128,8 @@ fn map_shown(task: &Task, shown: &Shown, [address, length, access, flags]: [u64;
             return Ok(place);
         }
     }
-    let buffers = Buffers::new().give(shown.memory.handle(), Rights::ALL);
-    ask(buffers, |buffers| {
+    let mut buffers = Buffers::new().give(shown.memory.handle(), Rights::ALL);
+    ask(&mut buffers, |buffers| {
         service::map(task.connection(), place, present, access, flags | shown.offset, buffers, PROMPT)
     })
     .map(|answer| answer.address)
@@ -140,8 +140,8 @@ fn copy(task: &Task, opened: &OpenFile, [address, length, access, flags]: [u64; 
     let place = anonymous(task, address, length, access | PROT_WRITE, flags & !map_flags::POPULATE)?;
     let mut done = 0;
     while opened.is_regular() && done < length {
-        let buffers = Buffers::new().receive_raw(place + done, (length - done).min(1 << 20));
-        let count = ask(buffers, |buffers| file::read(opened.handle(), offset + done, 0, buffers, PROMPT))?.count;
+        let mut buffers = Buffers::new().receive_raw(place + done, (length - done).min(1 << 20));
+        let count = ask(&mut buffers, |buffers| file::read(opened.handle(), offset + done, 0, buffers, PROMPT))?.count;
         if count == 0 {
             break;
         }
@@ -168,11 +168,11 @@ pub(crate) fn munmap(task: &mut Task, [address, length, ..]: [u64; 6]) -> Outcom
     if length == 0 {
         return Err(Errno::EINVAL);
     }
-    ask(Buffers::new(), |buffers| service::unmap(task.connection(), address, length, buffers, PROMPT)).map(|_| 0)
+    ask(&mut Buffers::new(), |buffers| service::unmap(task.connection(), address, length, buffers, PROMPT)).map(|_| 0)
 }
 
 fn protect(task: &Task, address: u64, length: u64, access: u64) -> Outcome {
-    ask(Buffers::new(), |buffers| service::protect(task.connection(), address, length, access, buffers, PROMPT))
+    ask(&mut Buffers::new(), |buffers| service::protect(task.connection(), address, length, access, buffers, PROMPT))
         .map(|_| 0)
 }
 
@@ -194,8 +194,8 @@ pub(crate) fn mremap(task: &mut Task, [address, old, new, flags, target, _]: [u6
     }
     let (old, new) = (range(address, old, Errno::EINVAL)?, whole_pages(new)?);
     let target = target.to_le_bytes();
-    let buffers = if flags & FIXED != 0 { Buffers::new().send(&target) } else { Buffers::new() };
-    ask(buffers, |buffers| service::remap(task.connection(), address, old, new, flags, buffers, PROMPT))
+    let mut buffers = if flags & FIXED != 0 { Buffers::new().send(&target) } else { Buffers::new() };
+    ask(&mut buffers, |buffers| service::remap(task.connection(), address, old, new, flags, buffers, PROMPT))
         .map(|answer| answer.address)
 }
 
@@ -205,7 +205,7 @@ pub(crate) fn madvise(task: &mut Task, [address, length, advice, ..]: [u64; 6]) 
     if length == 0 {
         return Ok(0);
     }
-    ask(Buffers::new(), |buffers| service::advise(task.connection(), address, length, advice & 0xffff_ffff, buffers, PROMPT))
+    ask(&mut Buffers::new(), |buffers| service::advise(task.connection(), address, length, advice & 0xffff_ffff, buffers, PROMPT))
         .map(|_| 0)
 }
 
@@ -214,7 +214,7 @@ pub(crate) fn mincore(task: &mut Task, [address, length, vector, ..]: [u64; 6]) 
     let length = range(address, length, Errno::ENOMEM)?;
     let pages = length / PAGE_SIZE;
     user_memory::check(vector, pages)?;
-    ask(Buffers::new().receive_raw(vector, pages), |buffers| {
+    ask(&mut Buffers::new().receive_raw(vector, pages), |buffers| {
         service::resident(task.connection(), address, length, buffers, PROMPT)
     })
     .map(|_| 0)
@@ -242,12 +242,12 @@ pub(crate) fn brk(task: &mut Task, [wanted, ..]: [u64; 6]) -> Outcome {
     }
     let (old, new) = (now.next_multiple_of(PAGE_SIZE), wanted.next_multiple_of(PAGE_SIZE));
     let moved: Result<(), Errno> = if new > old {
-        ask(Buffers::new(), |buffers| {
+        ask(&mut Buffers::new(), |buffers| {
             service::map(task.connection(), old, new - old, 3, map_flags::NO_REPLACE, buffers, PROMPT)
         })
         .map(drop)
     } else if new < old {
-        ask(Buffers::new(), |buffers| service::unmap(task.connection(), new, old - new, buffers, PROMPT)).map(drop)
+        ask(&mut Buffers::new(), |buffers| service::unmap(task.connection(), new, old - new, buffers, PROMPT)).map(drop)
     } else {
         Ok(())
     };

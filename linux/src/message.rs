@@ -20,11 +20,11 @@ const ATTEMPTS: usize = 1000;
 
 /// Send a message; when a buffer was missing (a fork in another thread may take one away at any moment), make all buffers present and repeat.
 pub(crate) fn insist<'a, T>(
-    mut buffers: Buffers<'a>,
+    buffers: &mut Buffers<'a>,
     mut send: impl FnMut(&mut Buffers<'a>) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     for _ in 0..ATTEMPTS {
-        match send(&mut buffers) {
+        match send(buffers) {
             Err(Failure::Retry | Failure::Kernel(Error::LenderFault | Error::BadAddress)) => {
                 user_memory::touch(buffers.envelope()).map_err(Failure::Service)?;
             }
@@ -36,7 +36,7 @@ pub(crate) fn insist<'a, T>(
 
 /// As [`insist`], with an error number.
 pub(crate) fn ask<'a, T>(
-    buffers: Buffers<'a>,
+    buffers: &mut Buffers<'a>,
     send: impl FnMut(&mut Buffers<'a>) -> Result<T, Failure>,
 ) -> Result<T, Errno> {
     insist(buffers, send).map_err(errno)

@@ -76,8 +76,8 @@ pub(crate) fn owner(task: &Task, path: &[u8], skip: u64) -> Result<Owner, Failur
         return Ok(Owner { consumed: owner.consumed.min(path.len()), ..owner });
     }
     let slot = slot(task.connection()).map_err(Failure::Service)?;
-    let buffers = Buffers::new().send(path).take(slot.handle());
-    let answer = insist(buffers, |buffers| path::resolve(NAME_SPACE, skip, buffers, PROMPT))?;
+    let mut buffers = Buffers::new().send(path).take(slot.handle());
+    let answer = insist(&mut buffers, |buffers| path::resolve(NAME_SPACE, skip, buffers, PROMPT))?;
     let consumed = path.len().min(answer.consumed as usize);
     let owner = Owner { mount: Arc::new(slot), consumed, number: answer.mount, more: answer.more != 0 };
     if let Some(alone @ [_, ..]) = path.get(..answer.alone as usize) {

@@ -196,7 +196,7 @@ pub(crate) fn stat(task: &Task, path: Vec<u8>, follow: Follow) -> Result<(Status
         return Ok((link, path));
     }
     walk(task, path, follow, |mount, rest, room| {
-        insist(Buffers::new().send(rest).receive(room), |buffers| file::stat(mount, follow.word(), buffers, PROMPT))?;
+        insist(&mut Buffers::new().send(rest).receive(room), |buffers| file::stat(mount, follow.word(), buffers, PROMPT))?;
         let mut status = Status::default();
         let bytes = user_memory::bytes_of_mut(&mut status);
         bytes.copy_from_slice(&room[..bytes.len()]);
@@ -208,7 +208,7 @@ pub(crate) fn stat(task: &Task, path: Vec<u8>, follow: Follow) -> Result<(Status
 pub(crate) fn stat_open(opened: &OpenFile) -> Result<Status, Errno> {
     let mut status = Status::default();
     let bytes = user_memory::bytes_of_mut(&mut status);
-    ask(Buffers::new().receive(bytes), |buffers| file::stat_open(opened.handle(), buffers, PROMPT))?;
+    ask(&mut Buffers::new().receive(bytes), |buffers| file::stat_open(opened.handle(), buffers, PROMPT))?;
     if opened.is_socket() {
         status.mode = opened.mode;
     }
@@ -223,7 +223,7 @@ pub(crate) fn change(
     mut send: impl for<'a> FnMut(Handle, &mut Buffers<'a>) -> Result<(), Failure>,
 ) -> Outcome {
     walk(task, path, follow, |mount, rest, room| {
-        insist(Buffers::new().send(rest).receive(room), |buffers| send(mount, buffers))
+        insist(&mut Buffers::new().send(rest).receive(room), |buffers| send(mount, buffers))
     })?;
     Ok(0)
 }

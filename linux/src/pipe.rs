@@ -33,8 +33,8 @@ pub(crate) fn make(task: &Task, status: u64) -> Result<(OwnedHandle, OwnedHandle
     let (first, second) = (slot(task.connection())?, slot(task.connection())?);
     let (answer, _) = path::walk(task, place(service::PIPE), Follow::Yes, |mount, rest, room| {
         files::charged(task, || {
-            let buffers = Buffers::new().send(rest).receive(room).take(first.handle()).take(second.handle());
-            insist(buffers, |buffers| file::open(mount, status, 0, 0, buffers, files::CHARGED))
+            let mut buffers = Buffers::new().send(rest).receive(room).take(first.handle()).take(second.handle());
+            insist(&mut buffers, |buffers| file::open(mount, status, 0, 0, buffers, files::CHARGED))
         })
     })?;
     if answer.handles == 2 { Ok((first, second, answer.mode as u32)) } else { Err(Errno::EIO) }

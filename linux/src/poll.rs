@@ -50,11 +50,11 @@ fn ask_one(opened: &OpenFile, events: u16, pulse: Option<Handle>) -> Result<u16,
 
 fn ask_server(connection: Handle, events: u16, pulse: Option<Handle>) -> Result<u16, Errno> {
     let events = u64::from(events | ERR | HUP);
-    let buffers = match pulse {
+    let mut buffers = match pulse {
         Some(pulse) => Buffers::new().give(pulse, Rights::SEND),
         None => Buffers::new(),
     };
-    match ask(buffers, |buffers| file::poll(connection, events, buffers, PROMPT)) {
+    match ask(&mut buffers, |buffers| file::poll(connection, events, buffers, PROMPT)) {
         Ok(answer) => Ok(answer.ready as u16),
         // What cannot be waited for is always ready, as on Linux; what is gone is an error.
         Err(Errno::ENOSYS | Errno::EPERM) => Ok(events as u16 & (IN | OUT | 0x40 | 0x100)),

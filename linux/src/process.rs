@@ -1,6 +1,5 @@
 //! Processes: fork, exit, wait, groups and sessions, limits and names.
 
-use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -52,19 +51,23 @@ pub(crate) fn fork(task: &mut Task, _: [u64; 6]) -> Outcome {
     fork_with(task, 0, 0)
 }
 
+/// Between what a forked child finds on its parent's stack and its own stack.
+const STACK_GAP: u64 = 64;
+
 /// Fork a child that finds its tid at `child_tid` (if not 0) and whose program goes on at `stack` (if not 0).
 pub(crate) fn fork_with(task: &mut Task, child_tid: u64, stack: u64) -> Outcome {
-    let mut area = Box::new(vector::Area([0; vector::AREA_LENGTH]));
+    // On the stack, so that no page is touched, and then copied, for it alone.
+    let mut area = vector::Area([0; vector::AREA_LENGTH]);
     vector::save(&mut area);
-    task.vectors = Some(area);
+    task.vectors = &raw mut area;
+    // The child's stack starts below it.
+    let top = (&raw const area) as u64 - STACK_GAP;
     let before = task.frame().rsp;
     if stack != 0 {
         task.frame().rsp = stack;
     }
     task.child_tid = child_tid;
     let address = core::ptr::from_mut(task) as u64;
-    // SAFETY: the task's block lives as long as it.
-    let top = unsafe { (*task.block).stack };
     let result = {
         let files = Arc::clone(&task.files);
         let directory = Arc::clone(&task.directory);
@@ -83,14 +86,14 @@ pub(crate) fn fork_with(task: &mut Task, child_tid: u64, stack: u64) -> Outcome 
         let _mounts = process.mounts.lock();
         let (connection, block) = (task.connection(), task.block as u64);
         heap::lock();
-        let result = insist(Buffers::new().send(&handles), |buffers| {
+        let result = insist(&mut Buffers::new().send(&handles), |buffers| {
             service::fork(connection, entry::fork_child(), top, address, block, buffers, PROMPT)
         });
         heap::unlock();
         result
     };
     task.frame().rsp = before;
-    task.vectors = None;
+    task.vectors = core::ptr::null_mut();
     result.map(|answer| answer.pid).map_err(errno)
 }
 
@@ -183,8 +186,8 @@ type Waited = (u64, u64, Resources);
 
 fn wait_once(task: &Task, selector: i64, options: u64, how: Options) -> Result<Waited, Errno> {
     let mut used = Resources::default();
-    let buffers = Buffers::new().receive(user_memory::bytes_of_mut(&mut used));
-    let answer = insist(buffers, |buffers| service::wait(task.connection(), selector as u64, options, buffers, how));
+    let mut buffers = Buffers::new().receive(user_memory::bytes_of_mut(&mut used));
+    let answer = insist(&mut buffers, |buffers| service::wait(task.connection(), selector as u64, options, buffers, how));
     answer.map(|answer| (answer.pid, answer.status, used)).map_err(errno)
 }
 
@@ -268,7 +271,7 @@ fn identity(task: &Task, pid: u64) -> Result<service::answer::Identity, Errno> {
     if int(pid) < 0 {
         return Err(Errno::ESRCH);
     }
-    ask(Buffers::new(), |buffers| service::identity(task.connection(), pid & 0xffff_ffff, buffers, PROMPT))
+    ask(&mut Buffers::new(), |buffers| service::identity(task.connection(), pid & 0xffff_ffff, buffers, PROMPT))
 }
 
 /// `getppid`.
@@ -302,12 +305,12 @@ pub(crate) fn setpgid(task: &mut Task, [pid, group, ..]: [u64; 6]) -> Outcome {
     let own = u64::from(task.process.pid);
     let pid = if pid as u32 == 0 { own } else { pid & 0xffff_ffff };
     let group = if group as u32 == 0 { pid } else { group & 0xffff_ffff };
-    ask(Buffers::new(), |buffers| service::set_group(task.connection(), pid, group, buffers, PROMPT)).map(|_| 0)
+    ask(&mut Buffers::new(), |buffers| service::set_group(task.connection(), pid, group, buffers, PROMPT)).map(|_| 0)
 }
 
 /// `setsid`.
 pub(crate) fn setsid(task: &mut Task, _: [u64; 6]) -> Outcome {
-    ask(Buffers::new(), |buffers| service::set_session(task.connection(), buffers, PROMPT)).map(|answer| answer.session)
+    ask(&mut Buffers::new(), |buffers| service::set_session(task.connection(), buffers, PROMPT)).map(|answer| answer.session)
 }
 
 /// RLIMIT_NOFILE is kept here, too.
@@ -338,7 +341,7 @@ pub(crate) fn prlimit64(task: &mut Task, [pid, resource, new, old, ..]: [u64; 6]
     let own = pid as u32 == 0 || pid as u32 == task.process.pid;
     let named = if own { 0 } else { pid & 0xffff_ffff };
     let [soft, hard] = wanted.unwrap_or([LEAVE; 2]);
-    let answer = ask(Buffers::new(), |buffers| {
+    let answer = ask(&mut Buffers::new(), |buffers| {
         service::limit(task.connection(), named, resource, soft, hard, buffers, PROMPT)
     })?;
     if let (Some([soft, _]), true) = (wanted, own) {
@@ -351,8 +354,8 @@ pub(crate) fn prlimit64(task: &mut Task, [pid, resource, new, old, ..]: [u64; 6]
 /// What was used.
 pub(crate) fn used(task: &Task, who: u64) -> Result<Resources, Errno> {
     let mut used = Resources::default();
-    let buffers = Buffers::new().receive(user_memory::bytes_of_mut(&mut used));
-    ask(buffers, |buffers| service::usage(task.connection(), who, buffers, PROMPT))?;
+    let mut buffers = Buffers::new().receive(user_memory::bytes_of_mut(&mut used));
+    ask(&mut buffers, |buffers| service::usage(task.connection(), who, buffers, PROMPT))?;
     Ok(used)
 }
 

@@ -34,8 +34,8 @@ pub(crate) fn control(task: &mut Task, opened: &OpenFile, operation: u64, addres
     }
     let (sent, owner) = (lock, u64::from(task.process.pid));
     let mut attempt = |operation, options| {
-        let buffers = Buffers::new().send(user_memory::bytes_of(&sent)).receive(user_memory::bytes_of_mut(&mut lock));
-        ask(buffers, |buffers| file::lock(opened.handle(), operation, owner, buffers, options))
+        let mut buffers = Buffers::new().send(user_memory::bytes_of(&sent)).receive(user_memory::bytes_of_mut(&mut lock));
+        ask(&mut buffers, |buffers| file::lock(opened.handle(), operation, owner, buffers, options))
     };
     if operation == SET_AND_WAIT {
         until_locked(task, |waits| if waits { attempt(operation, WAIT) } else { attempt(SET, PROMPT) }.map(drop))?;
@@ -68,7 +68,7 @@ fn absolute(opened: &OpenFile, lock: &mut Lock) -> Result<(), Errno> {
     }
     let base = match lock.whence {
         0 => 0,
-        1 => ask(Buffers::new(), |buffers| file::seek(opened.handle(), 0, 1, buffers, PROMPT))?.position,
+        1 => ask(&mut Buffers::new(), |buffers| file::seek(opened.handle(), 0, 1, buffers, PROMPT))?.position,
         2 => path::stat_open(opened)?.size,
         _ => return Err(Errno::EINVAL),
     };
@@ -95,7 +95,7 @@ pub(crate) fn flock(task: &mut Task, [number, operation, ..]: [u64; 6]) -> Outco
     }
     let owner = u64::from(task.process.pid);
     let attempt = |operation, options| {
-        ask(Buffers::new(), |buffers| file::lock(opened.handle(), FLOCK + operation, owner, buffers, options)).map(drop)
+        ask(&mut Buffers::new(), |buffers| file::lock(opened.handle(), FLOCK + operation, owner, buffers, options)).map(drop)
     };
     if operation & NONBLOCK != 0 {
         attempt(operation, PROMPT)?;

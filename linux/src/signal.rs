@@ -110,7 +110,7 @@ fn set_action(task: &Task, signal: u32, action: Action) -> Result<(), Errno> {
     if before.handler.min(2) == disposition && before.flags == action.flags {
         return Ok(());
     }
-    ask(Buffers::new(), |buffers| {
+    ask(&mut Buffers::new(), |buffers| {
         service::set_action(task.connection(), u64::from(signal), disposition, action.flags, buffers, PROMPT)
     })?;
     Ok(())
@@ -130,7 +130,7 @@ pub(crate) fn set_mask(task: &mut Task, mask: u64) {
 pub(crate) fn announce_mask(task: &Task) {
     let mask = task.mask;
     // It fails only if the thread is unknown, and then it is about to be destroyed.
-    let _ = ask(Buffers::new(), |buffers| {
+    let _ = ask(&mut Buffers::new(), |buffers| {
         service::set_mask(task.connection(), u64::from(task.tid), mask, buffers, PROMPT)
     });
 }
@@ -157,7 +157,7 @@ pub(crate) fn rt_sigpending(task: &mut Task, [set, length, ..]: [u64; 6]) -> Out
     if length > SET_LENGTH {
         return Err(Errno::EINVAL);
     }
-    let answer = ask(Buffers::new(), |buffers| {
+    let answer = ask(&mut Buffers::new(), |buffers| {
         service::set_mask(task.connection(), u64::from(task.tid), task.mask, buffers, PROMPT)
     })?;
     user_memory::write_bytes(set, &(answer.pending & task.mask).to_le_bytes()[..length as usize])?;
@@ -191,8 +191,8 @@ pub(crate) fn rt_sigtimedwait(task: &mut Task, [set, address, timeout, length, .
     let deadline = time::deadline_after(timeout)?;
     loop {
         let mut signal = SignalInformation::default();
-        let buffers = Buffers::new().receive(user_memory::bytes_of_mut(&mut signal));
-        let taken = ask(buffers, |buffers| {
+        let mut buffers = Buffers::new().receive(user_memory::bytes_of_mut(&mut signal));
+        let taken = ask(&mut buffers, |buffers| {
             service::signal_wait(task.connection(), u64::from(task.tid), set, deadline, buffers, WAIT)
         });
         match taken {
@@ -243,7 +243,7 @@ fn send(task: &Task, pid: u64, signal: u64, code: u64, value: u64) -> Outcome {
         return Err(Errno::EINVAL);
     }
     let signal = signal & 0xff;
-    ask(Buffers::new(), |buffers| service::kill(task.connection(), pid, signal, code, value, buffers, PROMPT)).map(|_| 0)
+    ask(&mut Buffers::new(), |buffers| service::kill(task.connection(), pid, signal, code, value, buffers, PROMPT)).map(|_| 0)
 }
 
 /// `tkill`.
@@ -263,7 +263,7 @@ fn send_to_thread(task: &Task, pid: u64, tid: i32, signal: u64) -> Outcome {
     if tid <= 0 || int(signal) < 0 || int(signal) > signals::LAST as i32 {
         return Err(Errno::EINVAL);
     }
-    ask(Buffers::new(), |buffers| {
+    ask(&mut Buffers::new(), |buffers| {
         service::thread_kill(task.connection(), pid, tid as u64, signal & 0xff, buffers, PROMPT)
     })
     .map(|_| 0)
@@ -302,8 +302,8 @@ pub(crate) fn rt_sigreturn(task: &mut Task, _: [u64; 6]) -> Outcome {
 fn take(task: &Task) -> Option<SignalInformation> {
     task.set_pending(false);
     let mut signal = SignalInformation::default();
-    let buffers = Buffers::new().receive(user_memory::bytes_of_mut(&mut signal));
-    let answer = insist(buffers, |buffers| {
+    let mut buffers = Buffers::new().receive(user_memory::bytes_of_mut(&mut signal));
+    let answer = insist(&mut buffers, |buffers| {
         service::take_signal(task.connection(), u64::from(task.tid), buffers, Options::NONE)
     });
     let answer = answer.ok().filter(|answer| answer.signal != 0)?;

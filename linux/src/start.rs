@@ -72,7 +72,7 @@ fn begin(start: Start) {
         gate: None,
         child_tid: 0,
         room: Default::default(),
-        vectors: None,
+        vectors: core::ptr::null_mut(),
         last_words: alloc::vec::Vec::new(),
     });
 }

@@ -189,7 +189,7 @@ pub(crate) fn fchmodat2(task: &mut Task, [directory, path, mode, flags, ..]: [u6
 /// `fchmod`.
 pub(crate) fn fchmod(task: &mut Task, [number, mode, ..]: [u64; 6]) -> Outcome {
     let opened = descriptor::get(task, number)?;
-    ask(Buffers::new(), |buffers| file::change_mode_open(opened.handle(), mode & 0o7777, buffers, PROMPT)).map(|_| 0)
+    ask(&mut Buffers::new(), |buffers| file::change_mode_open(opened.handle(), mode & 0o7777, buffers, PROMPT)).map(|_| 0)
 }
 
 /// `chown`.
@@ -206,7 +206,7 @@ pub(crate) fn lchown(task: &mut Task, [path, user, group, ..]: [u64; 6]) -> Outc
 pub(crate) fn fchown(task: &mut Task, [number, user, group, ..]: [u64; 6]) -> Outcome {
     let opened = descriptor::get(task, number)?;
     let (user, group) = (user & 0xffff_ffff, group & 0xffff_ffff);
-    ask(Buffers::new(), |buffers| file::change_owner_open(opened.handle(), user, group, buffers, PROMPT)).map(|_| 0)
+    ask(&mut Buffers::new(), |buffers| file::change_owner_open(opened.handle(), user, group, buffers, PROMPT)).map(|_| 0)
 }
 
 /// `fchownat`.
@@ -252,14 +252,14 @@ pub(crate) fn utimensat(task: &mut Task, [directory, path, times, flags, ..]: [u
 
 fn set_times_open(task: &Task, number: u64, times: &Times) -> Outcome {
     let opened = descriptor::get_any(task, number)?;
-    let buffers = Buffers::new().send(user_memory::bytes_of(times));
-    ask(buffers, |buffers| file::set_times_open(opened.handle(), buffers, PROMPT)).map(|_| 0)
+    let mut buffers = Buffers::new().send(user_memory::bytes_of(times));
+    ask(&mut buffers, |buffers| file::set_times_open(opened.handle(), buffers, PROMPT)).map(|_| 0)
 }
 
 fn set_times(task: &Task, whole: Vec<u8>, follow: Follow, times: &Times) -> Outcome {
     path::walk(task, whole, follow, |mount, rest, room| {
-        let buffers = Buffers::new().send(user_memory::bytes_of(times)).send(rest).receive(room);
-        insist(buffers, |buffers| file::set_times(mount, follow.word(), buffers, PROMPT))
+        let mut buffers = Buffers::new().send(user_memory::bytes_of(times)).send(rest).receive(room);
+        insist(&mut buffers, |buffers| file::set_times(mount, follow.word(), buffers, PROMPT))
     })?;
     Ok(0)
 }
@@ -305,7 +305,7 @@ const STATFS_LENGTH: usize = 120;
 pub(crate) fn statfs(task: &mut Task, [path, address, ..]: [u64; 6]) -> Outcome {
     let whole = path::from_user(task, AT_FDCWD, path)?;
     let (figures, _) = path::walk(task, whole, Follow::Yes, |mount, rest, room| {
-        insist(Buffers::new().send(rest).receive(room), |buffers| file::file_system(mount, buffers, PROMPT))?;
+        insist(&mut Buffers::new().send(rest).receive(room), |buffers| file::file_system(mount, buffers, PROMPT))?;
         Ok(room[..STATFS_LENGTH].to_vec())
     })?;
     user_memory::write_bytes(address, &figures)?;
@@ -316,7 +316,7 @@ pub(crate) fn statfs(task: &mut Task, [path, address, ..]: [u64; 6]) -> Outcome 
 pub(crate) fn fstatfs(task: &mut Task, [number, address, ..]: [u64; 6]) -> Outcome {
     let opened = descriptor::get_any(task, number)?;
     let mut figures = [0; STATFS_LENGTH];
-    ask(Buffers::new().receive(&mut figures), |buffers| file::file_system_open(opened.handle(), buffers, PROMPT))?;
+    ask(&mut Buffers::new().receive(&mut figures), |buffers| file::file_system_open(opened.handle(), buffers, PROMPT))?;
     user_memory::write_bytes(address, &figures)?;
     Ok(0)
 }

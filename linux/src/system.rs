@@ -34,8 +34,8 @@ pub(crate) fn uname(_: &mut Task, [address, ..]: [u64; 6]) -> Outcome {
 
 fn figures(task: &Task) -> Result<SystemRecord, Errno> {
     let mut record = SystemRecord::default();
-    let buffers = Buffers::new().receive(user_memory::bytes_of_mut(&mut record));
-    ask(buffers, |buffers| service::system(task.connection(), buffers, PROMPT))?;
+    let mut buffers = Buffers::new().receive(user_memory::bytes_of_mut(&mut record));
+    ask(&mut buffers, |buffers| service::system(task.connection(), buffers, PROMPT))?;
     Ok(record)
 }
 
@@ -105,8 +105,8 @@ pub(crate) fn getrandom(task: &mut Task, [address, length, flags, ..]: [u64; 6])
 /// The mount connection of a service with a fixed place.
 fn service_at(connection: Handle, place: &[u8]) -> Result<runtime::OwnedHandle, Errno> {
     let slot = slot(connection)?;
-    let buffers = Buffers::new().send(place).take(slot.handle());
-    let answer = ask(buffers, |buffers| protocol::path::resolve(service::NAME_SPACE, 0, buffers, PROMPT))?;
+    let mut buffers = Buffers::new().send(place).take(slot.handle());
+    let answer = ask(&mut buffers, |buffers| protocol::path::resolve(service::NAME_SPACE, 0, buffers, PROMPT))?;
     if answer.consumed as usize >= place.len() { Ok(slot) } else { Err(Errno::ENOENT) }
 }
 
@@ -122,7 +122,7 @@ pub(crate) fn log(message: core::fmt::Arguments<'_>) {
 pub(crate) fn log_bytes(line: &[u8]) {
     const WARNING: u64 = 4;
     if let Ok(connection) = service_at(service::CONNECTION, LOG) {
-        let _ = insist(Buffers::new().send(line), |buffers| {
+        let _ = insist(&mut Buffers::new().send(line), |buffers| {
             log_service::append(connection.handle(), WARNING, buffers, PROMPT)
         });
     }
@@ -160,11 +160,11 @@ pub(crate) fn syslog(_: &mut Task, [action, address, length, ..]: [u64; 6]) -> O
         2..=4 => {
             let length = (length & 0x7fff_ffff).min(BUFFER);
             user_memory::check(address, length)?;
-            let buffers = Buffers::new().receive_raw(address, length);
-            let answer = ask(buffers, |buffers| log_service::read(connection.handle(), 0, buffers, PROMPT))?;
+            let mut buffers = Buffers::new().receive_raw(address, length);
+            let answer = ask(&mut buffers, |buffers| log_service::read(connection.handle(), 0, buffers, PROMPT))?;
             Ok(answer.length)
         }
-        5 => ask(Buffers::new(), |buffers| log_service::clear(connection.handle(), buffers, PROMPT)).map(|_| 0),
+        5 => ask(&mut Buffers::new(), |buffers| log_service::clear(connection.handle(), buffers, PROMPT)).map(|_| 0),
         0 | 1 | 6..=8 => Ok(0),
         9 => Ok(0),
         10 => Ok(BUFFER),
@@ -190,7 +190,7 @@ pub(crate) fn reboot(_: &mut Task, [first, second, command, ..]: [u64; 6]) -> Ou
     }
     let connection = service_at(service::CONNECTION, INIT).map_err(|_| Errno::EPERM)?;
     let restart = u64::from(command == RESTART);
-    ask(Buffers::new(), |buffers| init::power(connection.handle(), restart, buffers, PROMPT)).map(|_| 0)
+    ask(&mut Buffers::new(), |buffers| init::power(connection.handle(), restart, buffers, PROMPT)).map(|_| 0)
 }
 
 /// `prctl`.
@@ -203,7 +203,7 @@ pub(crate) fn prctl(task: &mut Task, [code, argument, ..]: [u64; 6]) -> Outcome 
     match code {
         SET_DEATH_SIGNAL if argument > 64 => Err(Errno::EINVAL),
         SET_DEATH_SIGNAL => {
-            ask(Buffers::new(), |buffers| service::set_death_signal(task.connection(), argument, buffers, PROMPT))
+            ask(&mut Buffers::new(), |buffers| service::set_death_signal(task.connection(), argument, buffers, PROMPT))
                 .map(|_| 0)
         }
         SET_NAME => set_name(task, argument),
@@ -232,13 +232,13 @@ fn set_name(task: &Task, address: u64) -> Outcome {
         }
     }
     let tid = u64::from(task.tid);
-    ask(Buffers::new().send(&name), |buffers| service::set_name(task.connection(), tid, buffers, PROMPT)).map(|_| 0)
+    ask(&mut Buffers::new().send(&name), |buffers| service::set_name(task.connection(), tid, buffers, PROMPT)).map(|_| 0)
 }
 
 fn name(task: &Task) -> Result<[u8; 16], Errno> {
     let mut record = [0_u8; size_of::<service::ThreadRecord>()];
     let (pid, before) = (u64::from(task.process.pid), u64::from(task.tid) - 1);
-    ask(Buffers::new().receive(&mut record), |buffers| {
+    ask(&mut Buffers::new().receive(&mut record), |buffers| {
         service::next_thread(task.connection(), pid, before, buffers, PROMPT)
     })?;
     let mut name = [0; 16];
@@ -336,7 +336,7 @@ fn nice(task: &Task, which: u64, who: u64, value: u64) -> Outcome {
     if which > 2 {
         return Err(Errno::EINVAL);
     }
-    ask(Buffers::new(), |buffers| service::nice(task.connection(), which, who & 0xffff_ffff, value, buffers, PROMPT))
+    ask(&mut Buffers::new(), |buffers| service::nice(task.connection(), which, who & 0xffff_ffff, value, buffers, PROMPT))
         .map(|answer| answer.nice)
 }
 
@@ -376,7 +376,7 @@ pub(crate) fn pidfd_open(task: &mut Task, [pid, flags, ..]: [u64; 6]) -> Outcome
         return Err(Errno::EINVAL);
     }
     let slot = slot(task.connection())?;
-    ask(Buffers::new().take(slot.handle()), |buffers| {
+    ask(&mut Buffers::new().take(slot.handle()), |buffers| {
         service::process_file(task.connection(), pid & 0xffff_ffff, buffers, PROMPT)
     })?;
     let mut name = PIDFD.to_vec();

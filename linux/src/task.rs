@@ -79,7 +79,7 @@ pub(crate) struct Task {
     /// Room for paths that come back.
     pub(crate) room: Cell<Vec<u8>>,
     /// Vector registers that a further task starts with.
-    pub(crate) vectors: Option<Box<vector::Area>>,
+    pub(crate) vectors: *mut vector::Area,
     /// What it says of its new image when it replaces the old one.
     pub(crate) last_words: alloc::vec::Vec<u8>,
 }
@@ -205,6 +205,13 @@ pub(crate) fn room() -> Result<*mut Block, Errno> {
     rooms.push(Shared(block));
     prepare(block);
     Ok(block)
+}
+
+/// Where in a room vector registers are handed over: behind the block, in its page.
+pub(crate) fn vectors_in(block: *mut Block) -> *mut vector::Area {
+    const OFFSET: usize = 1024;
+    const _: () = assert!(size_of::<Block>() <= OFFSET && OFFSET + size_of::<vector::Area>() <= 4096);
+    block.cast::<u8>().wrapping_add(OFFSET).cast()
 }
 
 fn vacancy<'a>(block: *mut Block) -> &'a AtomicU64 {

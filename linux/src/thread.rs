@@ -1,6 +1,5 @@
 //! Threads, and children that share memory: clone, the way a task begins and ends.
 
-use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::arch::asm;
 
@@ -130,8 +129,9 @@ fn tell_parent(task: &mut Task, wish: &Wish, pid: u64) -> Result<(), Errno> {
 /// A task like this one, in a room of its own, that goes on where this one is.
 fn sibling(task: &mut Task, wish: &Wish, block: *mut Block, process: Arc<Process>) -> Task {
     let shares = |bit: u64| wish.flags & bit != 0;
-    let mut vectors = Box::new(vector::Area([0; vector::AREA_LENGTH]));
-    vector::save(&mut vectors);
+    let vectors = task::vectors_in(block);
+    // SAFETY: the room is the new task's, and nobody uses it yet.
+    vector::save(unsafe { &mut *vectors });
     let frame = *task.frame();
     let mut child = Task {
         block,
@@ -163,7 +163,7 @@ fn sibling(task: &mut Task, wish: &Wish, block: *mut Block, process: Arc<Process
         gate: None,
         child_tid: if shares(flag::CHILD_SETTID) { wish.child_tid } else { 0 },
         room: Default::default(),
-        vectors: Some(vectors),
+        vectors,
         last_words: alloc::vec::Vec::new(),
     };
     *child.frame() = frame;
@@ -176,7 +176,7 @@ fn sibling(task: &mut Task, wish: &Wish, block: *mut Block, process: Arc<Process
 
 fn new_thread(task: &mut Task, wish: &Wish) -> Outcome {
     let block = task::room()?;
-    let prepared = ask(Buffers::new(), |buffers| {
+    let prepared = ask(&mut Buffers::new(), |buffers| {
         service::thread_prepare(task.connection(), block as u64, buffers, PROMPT)
     });
     let tid = match prepared {
@@ -194,7 +194,7 @@ fn new_thread(task: &mut Task, wish: &Wish) -> Outcome {
     let told = tell_parent(task, wish, tid);
     let started = told.and_then(|()| {
         let stack = block as u64 + task::ROOM_LENGTH as u64;
-        ask(Buffers::new(), |buffers| {
+        ask(&mut Buffers::new(), |buffers| {
             service::thread_start(task.connection(), tid, entry::thread_start(), stack, child as u64, buffers, PROMPT)
         })
     });
@@ -219,7 +219,7 @@ fn new_sharing_process(task: &mut Task, wish: &Wish) -> Outcome {
         }
     };
     let quiet = u64::from(wish.exit_signal == 0);
-    let prepared = ask(Buffers::new().take(connection.handle()), |buffers| {
+    let prepared = ask(&mut Buffers::new().take(connection.handle()), |buffers| {
         service::task_prepare(task.connection(), block as u64, quiet, buffers, PROMPT)
     });
     let pid = match prepared {
@@ -238,7 +238,7 @@ fn new_sharing_process(task: &mut Task, wish: &Wish) -> Outcome {
     }
     let child = task::settle(child);
     let stack = block as u64 + task::ROOM_LENGTH as u64;
-    let started = ask(Buffers::new(), |buffers| {
+    let started = ask(&mut Buffers::new(), |buffers| {
         service::task_start(task.connection(), pid, entry::thread_start(), stack, child as u64, buffers, PROMPT)
     });
     if let Err(error) = started {
@@ -253,7 +253,7 @@ fn new_sharing_process(task: &mut Task, wish: &Wish) -> Outcome {
         return Ok(pid);
     }
     // Not broken off by signals, as on Linux; it fails only when the child is gone.
-    let _ = ask(Buffers::new(), |buffers| service::task_wait(task.connection(), pid, buffers, PROMPT));
+    let _ = ask(&mut Buffers::new(), |buffers| service::task_wait(task.connection(), pid, buffers, PROMPT));
     task::forget(child);
     task::vacate(block);
     tell_parent(task, wish, pid)?;
@@ -292,8 +292,10 @@ pub(crate) unsafe extern "C" fn begin(task: *mut Task) {
 /// What only the running thread itself can load: bases and vector registers.
 pub(crate) fn load_state(task: &mut Task) {
     set_bases(task);
-    if let Some(vectors) = task.vectors.take() {
-        vector::restore(&vectors);
+    let vectors = core::mem::replace(&mut task.vectors, core::ptr::null_mut());
+    if !vectors.is_null() {
+        // SAFETY: whoever made the task saved them there, where nothing else is written.
+        vector::restore(unsafe { &*vectors });
     }
 }
 

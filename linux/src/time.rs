@@ -154,7 +154,7 @@ pub(crate) fn time(_: &mut Task, [address, ..]: [u64; 6]) -> Outcome {
 /// `alarm`.
 pub(crate) fn alarm(task: &mut Task, [seconds, ..]: [u64; 6]) -> Outcome {
     let value = (seconds & 0xffff_ffff) * SECOND_NS;
-    let answer = ask(Buffers::new(), |buffers| service::set_timer(task.connection(), 0, value, 0, buffers, PROMPT))?;
+    let answer = ask(&mut Buffers::new(), |buffers| service::set_timer(task.connection(), 0, value, 0, buffers, PROMPT))?;
     Ok(answer.value_ns.div_ceil(SECOND_NS))
 }
 
@@ -178,7 +178,7 @@ pub(crate) fn setitimer(task: &mut Task, [which, new, old, ..]: [u64; 6]) -> Out
     let wish = user_memory::read_optional::<[u64; 4]>(new)?.unwrap_or_default();
     let (interval, value) = (of_timeval([wish[0], wish[1]])?, of_timeval([wish[2], wish[3]])?);
     let answer =
-        ask(Buffers::new(), |buffers| service::set_timer(task.connection(), which, value, interval, buffers, PROMPT))?;
+        ask(&mut Buffers::new(), |buffers| service::set_timer(task.connection(), which, value, interval, buffers, PROMPT))?;
     user_memory::write_optional(old, &timer_record(answer.interval_ns, answer.value_ns))?;
     Ok(0)
 }
@@ -188,7 +188,7 @@ pub(crate) fn getitimer(task: &mut Task, [which, address, ..]: [u64; 6]) -> Outc
     if which > 2 {
         return Err(Errno::EINVAL);
     }
-    let answer = ask(Buffers::new(), |buffers| service::timer(task.connection(), which, buffers, PROMPT))?;
+    let answer = ask(&mut Buffers::new(), |buffers| service::timer(task.connection(), which, buffers, PROMPT))?;
     user_memory::write(address, &timer_record(answer.interval_ns, answer.value_ns))?;
     Ok(0)
 }

@@ -5,8 +5,8 @@ use core::arch::asm;
 use core::arch::x86_64::{__cpuid, __cpuid_count};
 use core::sync::atomic::{AtomicU64, Ordering};
 
-/// Most bytes of saved state that a processor may want here.
-pub(crate) const AREA_LENGTH: usize = 4096;
+/// Most bytes of saved state that a processor may want here: with AVX-512 and protection keys it is 2,696.
+pub(crate) const AREA_LENGTH: usize = 2816;
 /// Bytes of the oldest part, which every processor has.
 const LEGACY_LENGTH: usize = 512;
 /// After it: which parts are saved, how, and zeros.
