@@ -33,9 +33,6 @@ pub use pollers::Pollers;
 pub use records::Records;
 pub use table::{OPEN_FILE, OpenFile, Table};
 
-/// Bytes of a message that arrive with it. Small writes and nearly all paths fit; more is fetched where it is wanted, so
-/// that large data is copied once.
-const AT_ONCE: usize = 512;
 /// Most bytes of a path message: two paths, or a structure and a path.
 const PATHS_MAXIMUM: usize = 2 * PATH_MAXIMUM;
 /// Bytes collected for one `ReadDirectory`.
@@ -214,6 +211,10 @@ pub type Done = Result<(), Refusal>;
 pub trait ResourceManager {
     /// The manager's part of an open file.
     type File;
+
+    /// Bytes of a message that arrive with it. Small writes and nearly all paths fit; more is fetched where it is wanted, so
+    /// that large data is copied once.
+    const AT_ONCE: usize = 512;
 
     /// Open (perhaps create) what is at `path`.
     ///
@@ -687,7 +688,7 @@ impl<M: ResourceManager> Server<M> {
 
     /// Answer messages for ever, that is, until the gate is gone.
     pub fn serve(mut self) -> Error {
-        let mut bytes = [0; AT_ONCE];
+        let mut bytes = alloc::vec![0; M::AT_ONCE];
         let mut slot = Handle::NONE;
         let mut outcome = Outcome::NONE;
         // The request that `outcome` answers, together with the next receive; 0: none.
@@ -778,9 +779,9 @@ impl<M: ResourceManager> Server<M> {
     }
 
     /// Handle a request. Whether `outcome` is to be answered with the next receive.
-    fn request(&mut self, received: &Received, bytes: &[u8; AT_ONCE], passed: Handle, outcome: &mut Outcome) -> bool {
+    fn request(&mut self, received: &Received, bytes: &[u8], passed: Handle, outcome: &mut Outcome) -> bool {
         let sent = received.sent as usize;
-        let ready = (received.moved as usize).min(AT_ONCE);
+        let ready = (received.moved as usize).min(bytes.len());
         let mut call = Call {
             request: received.request,
             badge: received.badge,

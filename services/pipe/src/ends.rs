@@ -295,6 +295,9 @@ impl Ends {
 impl ResourceManager for Ends {
     type File = End;
 
+    /// An atomic write comes with its message, and goes straight to a reader who waits.
+    const AT_ONCE: usize = protocol::pipe::ATOMIC;
+
     fn open(&mut self, call: &Call<'_>, path: &[u8], open: &Open) -> Result<Opened<End>, Refusal> {
         if path == PIPE {
             return self.open_pipe(open);
