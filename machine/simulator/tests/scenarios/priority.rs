@@ -486,3 +486,55 @@ fn of_several_busy_receivers_the_one_that_received_earliest_is_helped() {
         log.assert(&["served 1", "served 3", "served 2"]);
     });
 }
+
+#[test]
+fn every_nanosecond_is_billed_to_somebody_or_idle() {
+    scenario(|root| async move {
+        let pair = Pair::with_gate(&root, 15, 0).await;
+        let gate = pair.receiving;
+        let server = root
+            .start(Plan::new(&pair.server, "server").priority(20), |user| async move {
+                let mut message = user.receive(gate).ok().await;
+                loop {
+                    let _ = user.compute(7_000).await;
+                    message = user.reply_and_receive(message.request, gate).ok().await;
+                }
+            })
+            .await;
+        root.until_state(server, State::Receive).await;
+        let own = root.gate(&pair.client).await;
+        let own = root.give_gate(&pair.client, own).await;
+        let mut threads = vec![server];
+        for number in 0..3 {
+            let connection = root.give_connection(&pair.client, pair.gate, number).await;
+            let plan = Plan::new(&pair.client, "client").round_robin(10 + number as u8, 50_000);
+            threads.push(
+                root.start(plan, |user| async move {
+                    loop {
+                        user.call(connection).ok().await;
+                        let until = user.now() + 30_000;
+                        let _ = user.receive(own).deadline(until, abi::call::flags::DEADLINE_RECEIVE).await;
+                    }
+                })
+                .await,
+            );
+        }
+        let billed = async || {
+            let itself = root.user.method(root.record().thread, abi::object::thread::STATE, [0; 4]).ok().await;
+            let mut sum = itself.words[2];
+            for thread in &threads {
+                sum += root.state(*thread).await.billed_ns;
+            }
+            let idle = root.user.method(Handle::SELF_PROCESS, abi::object::process::SYSTEM, [0; 4]).ok().await.words[3];
+            (sum + idle, idle, root.user.now())
+        };
+        let before = billed().await;
+        root.sleep(20_000_000).await;
+        let after = billed().await;
+        let (accounted, idle, elapsed) = (after.0 - before.0, after.1 - before.1, after.2 - before.2);
+        assert!(idle > 0 && accounted.abs_diff(elapsed) < elapsed / 200, "{accounted} of {elapsed} ns, {idle} idle");
+        // Clients pay for the server's work: it has a baton of its own and does not use it.
+        let server_billed = root.state(threads[0]).await.billed_ns;
+        assert!(server_billed < 100_000, "{server_billed}");
+    });
+}
