@@ -124,6 +124,38 @@ pub(crate) struct Areas {
     list: BTreeMap<u64, (u64, Kind)>,
 }
 
+/// More than these are not copied to one run of memory: how long it would be is the program's choice, and the service's heap could
+/// not grow by so much at once.
+const FEW: usize = 512;
+
+/// Areas that were taken out, in order.
+#[derive(Debug)]
+pub(crate) enum Carved {
+    Few(alloc::vec::IntoIter<Area>),
+    Many(alloc::collections::btree_map::IntoIter<u64, (u64, Kind)>),
+}
+
+impl Carved {
+    /// The last one.
+    pub(crate) fn pop(&mut self) -> Option<Area> {
+        match self {
+            Self::Few(areas) => areas.next_back(),
+            Self::Many(areas) => areas.next_back().map(|(start, (end, kind))| Area { start, end, kind }),
+        }
+    }
+}
+
+impl Iterator for Carved {
+    type Item = Area;
+
+    fn next(&mut self) -> Option<Area> {
+        match self {
+            Self::Few(areas) => areas.next(),
+            Self::Many(areas) => areas.next().map(|(start, (end, kind))| Area { start, end, kind }),
+        }
+    }
+}
+
 impl Areas {
     /// How many there are.
     #[must_use]
@@ -199,17 +231,22 @@ impl Areas {
     }
 
     /// Take out what lies in a range, cut at its ends.
-    pub(crate) fn carve(&mut self, start: u64, end: u64) -> Vec<Area> {
+    pub(crate) fn carve(&mut self, start: u64, end: u64) -> Carved {
         if start >= end {
-            return Vec::new();
+            return Carved::Few(Vec::new().into_iter());
         }
         self.split(start);
         self.split(end);
+        let count = self.list.range(start..end).take(FEW + 1).count();
+        if count > FEW {
+            let mut many = self.list.split_off(&start);
+            self.list.append(&mut many.split_off(&end));
+            return Carved::Many(many.into_iter());
+        }
         let starts: Vec<u64> = self.list.range(start..end).map(|(&at, _)| at).collect();
-        starts
-            .into_iter()
-            .filter_map(|at| self.list.remove(&at).map(|(end, kind)| Area { start: at, end, kind }))
-            .collect()
+        let areas =
+            starts.into_iter().filter_map(|at| self.list.remove(&at).map(|(end, kind)| Area { start: at, end, kind }));
+        Carved::Few(areas.collect::<Vec<Area>>().into_iter())
     }
 
     /// Change every area in a range, cut at its ends.
@@ -262,7 +299,7 @@ mod tests {
         assert!(areas.covers(10 * PAGE_SIZE, 40 * PAGE_SIZE) && !areas.covers(9 * PAGE_SIZE, 11 * PAGE_SIZE));
         areas.change(15 * PAGE_SIZE, 18 * PAGE_SIZE, |kind| kind.access = 3);
         assert_eq!(shape(&areas), [(10, 40, 3)]);
-        let out = areas.carve(0, 12 * PAGE_SIZE);
+        let out: Vec<Area> = areas.carve(0, 12 * PAGE_SIZE).collect();
         assert_eq!((out.len(), out[0].pages()), (1, 2));
         assert_eq!(shape(&areas), [(12, 40, 3)]);
         assert!(areas.find(11 * PAGE_SIZE).is_none() && areas.find(39 * PAGE_SIZE + 5).is_some());
@@ -296,5 +333,19 @@ mod tests {
         assert_eq!(areas.find_free(80 * PAGE_SIZE, bottom, top, 0), None);
         areas.insert(area(95 + 10, 120, 3));
         assert_eq!(areas.find_free(PAGE_SIZE, bottom, top, 0), Some(94 * PAGE_SIZE));
+    }
+
+    #[test]
+    fn many_areas_are_carved_as_few_are() {
+        for count in [10, FEW as u64 * 3] {
+            let mut areas = Areas::default();
+            for page in 0..count {
+                areas.insert(area(page * 2, page * 2 + 1, 3));
+            }
+            let mut carved = areas.carve(2 * PAGE_SIZE, (2 * count - 2) * PAGE_SIZE);
+            assert_eq!(carved.pop().map(|last| last.start), Some((2 * count - 4) * PAGE_SIZE));
+            assert_eq!((carved.count() as u64, areas.count()), (count - 3, 2));
+            assert!(areas.find(0).is_some() && areas.find((2 * count - 2) * PAGE_SIZE).is_some());
+        }
     }
 }

@@ -86,10 +86,27 @@ impl Pages {
         }
     }
 
-    /// Whether a page is being written.
-    #[must_use]
-    pub(crate) fn is_written(&self, page: u64) -> bool {
-        self.chunks.get(&(page / PAGES)).is_some_and(|chunk| chunk.written >> (page % PAGES) & 1 != 0)
+    /// Pages being written in a range, in order.
+    pub(crate) fn written_range(&self, start: u64, end: u64) -> impl Iterator<Item = (u64, Frame)> + '_ {
+        self.chunks
+            .range(start / PAGES..end.div_ceil(PAGES).max(start / PAGES))
+            .flat_map(move |(&number, chunk)| {
+                let written = (0..PAGES).filter(move |at| chunk.written != 0 && chunk.written >> at & 1 != 0);
+                written.map(move |at| (number * PAGES + at, Frame(chunk.frames[at as usize])))
+            })
+            .filter(move |(page, _)| (start..end).contains(page))
+    }
+
+    /// All frames.
+    pub(crate) fn frames(&self) -> impl Iterator<Item = Frame> + '_ {
+        self.chunks.values().flat_map(|chunk| {
+            let mut present = chunk.present;
+            core::iter::from_fn(move || {
+                let at = (present != 0).then(|| present.trailing_zeros())?;
+                present &= present - 1;
+                Some(Frame(chunk.frames[at as usize]))
+            })
+        })
     }
 
     /// How many pages are being written.

@@ -86,6 +86,14 @@ impl Ram {
         self.frames.allocate_up_to(count)
     }
 
+    /// So many frames in a row, content undefined, already charged by the caller.
+    pub(crate) fn exactly(&mut self, count: u32) -> Option<(Frame, u32)> {
+        if self.frames.free() < count + self.reserve / 4 {
+            return None;
+        }
+        self.frames.allocate(count).map(|frame| (frame, count))
+    }
+
     /// A frame, content undefined, already charged by the caller.
     pub(crate) fn frame(&mut self) -> Option<Frame> {
         if self.frames.free() < 1 + self.reserve / 4 {

@@ -335,9 +335,14 @@ impl Space {
 
     /// Everything goes: the kernel's process was destroyed.
     pub(crate) fn clear(&mut self, ram: &mut Ram) {
+        let pages = core::mem::take(&mut self.pages);
         for area in self.areas.carve(0, u64::MAX) {
-            let present = self.discard(ram, area.start, area.end);
+            let counted = !area.kind.charged && !area.kind.is_shared();
+            let present = if counted { pages.resident(page_of(area.start), page_of(area.end)) } else { 0 };
             self.drop_charge(ram, &area, present);
+        }
+        for frame in pages.frames() {
+            ram.frames.release(frame);
         }
     }
 
@@ -992,31 +997,32 @@ impl Space {
         let mut own = alloc::vec::Vec::new();
         let mut failed = false;
         let mut run: Option<(u64, u64, bool)> = None;
-        let mut copies = self.copies(ram);
+        let copies = self.copies(ram);
+        let mut copied = alloc::vec::Vec::new();
+        if copies {
+            for (start, end, kind) in self.areas.from(0) {
+                if !kind.own && !kind.is_shared() && kind.access & WRITE != 0 {
+                    self.written_runs(ram, page_of(start), page_of(end), &mut copied);
+                }
+            }
+        }
+        child.pages = self.pages.clone();
+        child.pages.forget_written();
+        for frame in self.pages.frames() {
+            ram.frames.share(frame);
+        }
+        let mut copied = copied.into_iter().peekable();
         for (start, end, kind) in self.areas.from(0) {
             if kind.own {
                 own.push((start, end));
                 continue;
             }
             let mut from = start;
-            let mut at = page_of(start);
-            while let Some((page, frame)) = self.pages.next(at, page_of(end)) {
-                let copied = copies && !kind.is_shared() && kind.access & WRITE != 0;
-                let count = if copied { self.written_run(ram, page, page_of(end)) } else { 0 };
-                if count == 0 {
-                    ram.frames.share(frame);
-                    child.pages.insert(page, frame);
-                    at = page + 1;
-                    continue;
-                }
-                if let Some(copied) = self.copy_run(ram, child, kind.access, page, count) {
-                    // What is before it goes as it is; the copied pages stay the parent's own.
-                    run = self.share_next(child, run, (from, page * PAGE_SIZE, false), &mut failed);
-                    at = page + copied;
-                    from = at * PAGE_SIZE;
-                } else {
-                    copies = false;
-                }
+            while let Some((page, count)) = copied.next_if(|(page, _)| *page < page_of(end)) {
+                let Some(count) = self.copy_run(ram, child, kind.access, page, count) else { continue };
+                // What is before it goes as it is; the copied pages stay the parent's own.
+                run = self.share_next(child, run, (from, page * PAGE_SIZE, false), &mut failed);
+                from = (page + count) * PAGE_SIZE;
             }
             run = self.share_next(child, run, (from, end, kind.is_shared()), &mut failed);
         }
@@ -1025,6 +1031,7 @@ impl Space {
         }
         for (start, end) in own {
             child.areas.carve(start, end);
+            child.discard(ram, start, end);
         }
         child.peak = child.pages.count();
         // The charge is the child's now: `clear` gives it back.
@@ -1061,28 +1068,28 @@ impl Space {
         copies
     }
 
-    /// Pages from one on that were written since the last fork, and that nobody else uses.
-    fn written_run(&self, ram: &Ram, page: u64, end: u64) -> u64 {
-        let mut count = 0;
-        while page + count < end
-            && self.pages.is_written(page + count)
-            && self.pages.find(page + count).is_some_and(|frame| ram.frames.uses(frame) == 1)
-        {
-            count += 1;
+    /// Runs of up to eight pages of a range that were written since the last fork and that nobody else uses.
+    fn written_runs(&self, ram: &Ram, start: u64, end: u64, runs: &mut alloc::vec::Vec<(u64, u64)>) {
+        for (page, frame) in self.pages.written_range(start, end) {
+            if ram.frames.uses(frame) > 1 {
+                continue;
+            }
+            match runs.last_mut() {
+                Some((first, count)) if *first + *count == page && *count < 8 && *first >= start => *count += 1,
+                _ => runs.push((page, 1)),
+            }
         }
-        count
     }
 
-    /// Copy pages for a child; how many were, `None` for want of memory.
+    /// Copy pages for a child, which has them like the parent so far; how many were, `None` for want of memory.
     fn copy_run(&self, ram: &mut Ram, child: &mut Self, access: u8, page: u64, count: u64) -> Option<u64> {
-        let most = 1 << count.min(16).ilog2();
-        let (frame, count) = ram.run(most)?;
+        let (frame, count) = ram.exactly(count as u32)?;
         for at in 0..u64::from(count) {
             let to = Frame(frame.0 + at as u32);
-            if let Some(from) = self.pages.find(page + at) {
+            if let Some(from) = child.pages.insert(page + at, to) {
                 window::copy_page(ram.frames.physical(from), ram.frames.physical(to));
+                ram.frames.release(from);
             }
-            child.pages.insert(page + at, to);
             child.pages.set_written(page + at, true);
         }
         // What cannot be mapped now is mapped when it is touched.
@@ -1132,7 +1139,13 @@ pub(crate) fn next_id() -> u64 {
 
 /// Run `act` while pages of a Memory are mapped in the scratch window.
 #[cfg(target_os = "none")]
-fn with_scratch<T>(memory: &PassedMemory, offset: u64, pages: u64, write: bool, act: impl FnOnce() -> T) -> Result<T, Error> {
+fn with_scratch<T>(
+    memory: &PassedMemory,
+    offset: u64,
+    pages: u64,
+    write: bool,
+    act: impl FnOnce() -> T,
+) -> Result<T, Error> {
     let access = kernel_access(if write { READ | WRITE } else { READ });
     let (offset, length) = (offset & !(PAGE_SIZE - 1), pages * PAGE_SIZE);
     kernel::map(Handle::SELF_PROCESS, memory.handle, window::SCRATCH, access, offset, length)?;
