@@ -58,7 +58,8 @@ impl Instant {
     }
 }
 
-/// Ticks a second of the time-stamp counter and of the APIC's timer, measured over `counts` of the interval timer.
+/// Ticks a second of the time-stamp counter and of the APIC's timer, measured over `counts` of the interval timer; 0 if it
+/// has to be done again.
 #[unsafe(link_section = ".boot.text")]
 fn measure(pic: &Pic, apic: &Apic, counts: u16) -> (u64, u64) {
     apic.start_silent_count();
@@ -73,6 +74,10 @@ fn measure(pic: &Pic, apic: &Apic, counts: u16) -> (u64, u64) {
     pic.take(PIT_LINE);
     let end = Instant::read(apic);
     let elapsed = u64::from(start.pit.wrapping_sub(end.pit));
+    if elapsed < u64::from(counts - counts / 8) {
+        // An interrupt that the firmware's timer had left behind.
+        return (0, 0);
+    }
     (
         ticks::frequency_hz(end.time_stamp - start.time_stamp, elapsed),
         ticks::frequency_hz(u64::from(start.apic.wrapping_sub(end.apic)), elapsed),
