@@ -27,11 +27,15 @@ runtime::heap!();
 /// A place for a name space.
 struct Place {
     generation: u32,
+    /// Identity of the process that derived it.
+    maker: u64,
     space: Option<Space<Rc<OwnedHandle>>>,
 }
 
 /// Generations of a place in one run of this program.
 const GENERATIONS: u32 = 1 << 20;
+/// Name spaces that one process may have derived: they cost memory of this service.
+const DERIVED_MOST: usize = 64;
 /// Runs told apart.
 const RUNS: u64 = 1 << 12;
 
@@ -50,7 +54,7 @@ const fn badge(index: usize, generation: u32) -> u64 {
 impl Spaces {
     fn new(run: u64) -> Self {
         let first = ((run % RUNS) as u32 * GENERATIONS) | 1;
-        Self { first, places: Vec::from([Place { generation: 0, space: Some(Space::new()) }]), next_mount: 1 }
+        Self { first, places: Vec::from([Place { generation: 0, maker: 0, space: Some(Space::new()) }]), next_mount: 1 }
     }
 
     fn place(&mut self, badge: u64) -> Option<&mut Place> {
@@ -62,19 +66,23 @@ impl Spaces {
         self.place(badge).and_then(|place| place.space.as_mut()).ok_or(Errno::EIO)
     }
 
-    /// Keep a space. Gives its badge.
-    fn add(&mut self, space: Space<Rc<OwnedHandle>>) -> Result<u64, Errno> {
+    /// Keep a space for who derived it. Gives its badge.
+    fn add(&mut self, maker: u64, space: Space<Rc<OwnedHandle>>) -> Result<u64, Errno> {
+        if self.places.iter().filter(|place| place.space.is_some() && place.maker == maker).count() >= DERIVED_MOST {
+            return Err(Errno::EMFILE);
+        }
         let usable = |place: &Place| place.space.is_none() && place.generation - self.first < GENERATIONS - 2;
         let index = match self.places.iter().position(usable) {
             Some(index) => index,
             // A place whose generation would be another run's is never used again.
             None if self.places.len() < 1 << 16 => {
-                self.places.push(Place { generation: self.first, space: None });
+                self.places.push(Place { generation: self.first, maker: 0, space: None });
                 self.places.len() - 1
             }
             None => return Err(Errno::ENOMEM),
         };
         self.places[index].space = Some(space);
+        self.places[index].maker = maker;
         Ok(badge(index, self.places[index].generation))
     }
 
@@ -158,7 +166,7 @@ fn react(spaces: &mut Spaces, gate: Handle, delivery: &mut Delivery<'_>) -> Resu
         Request::Derive {} => {
             let space = spaces.find(received.badge)?;
             let derived = if text.is_empty() { space.clone() } else { space.derive(&pairs(text)?)? };
-            let badge = spaces.add(derived)? | MAY_CHANGE;
+            let badge = spaces.add(received.identity, derived)? | MAY_CHANGE;
             let connection = handle::with_room(|| gate::connect(gate, badge, received.request)).map_err(|_| {
                 spaces.remove(badge);
                 Errno::ENOMEM
@@ -197,13 +205,23 @@ mod tests {
     #[test]
     fn a_badge_of_a_removed_space_names_nothing() {
         let mut spaces = Spaces::new(4095);
-        let first = spaces.add(Space::new()).expect("room") | MAY_CHANGE;
+        let first = spaces.add(7, Space::new()).expect("room") | MAY_CHANGE;
         spaces.remove(first);
-        let second = spaces.add(Space::new()).expect("room");
+        let second = spaces.add(7, Space::new()).expect("room");
         assert_ne!(first & !MAY_CHANGE, second);
         assert!(spaces.find(first).is_err() && spaces.find(second).is_ok());
         spaces.remove(0);
         assert!(spaces.find(0).is_ok() && spaces.find(MAY_CHANGE).is_ok());
+    }
+
+    #[test]
+    fn one_process_cannot_have_them_all() {
+        let mut spaces = Spaces::new(1);
+        let badges: Vec<u64> = (0..DERIVED_MOST).map(|_| spaces.add(7, Space::new()).expect("room")).collect();
+        assert_eq!(spaces.add(7, Space::new()), Err(Errno::EMFILE));
+        assert!(spaces.add(8, Space::new()).is_ok());
+        spaces.remove(badges[3]);
+        assert!(spaces.add(7, Space::new()).is_ok());
     }
 
     #[test]
