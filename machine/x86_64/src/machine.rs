@@ -265,6 +265,7 @@ mod control {
     /// Switch on every protection that the processor has; whether programs may change their segment bases.
     #[unsafe(link_section = ".boot.text")]
     pub(super) fn enable() -> bool {
+        const MACHINE_CHECKS: u64 = 1 << 6;
         const GLOBAL_PAGES: u64 = 1 << 7;
         const VECTORS: u64 = 1 << 9 | 1 << 10;
         const INSTRUCTION_PREVENTION: u64 = 1 << 11;
@@ -280,13 +281,13 @@ mod control {
         let features = processor::cpuid(7, 0);
         // The entry code with segment bases takes XSAVEOPT for granted; there is hardly a processor with one of them only.
         let optimised = vector::is_optimised();
-        let mut control = processor::control_4() | GLOBAL_PAGES | VECTORS;
+        let mut control = processor::control_4() | MACHINE_CHECKS | GLOBAL_PAGES | VECTORS;
         for (register, bit, switch) in FEATURES {
             if features[register & 3] & 1 << bit != 0 && (switch != SEGMENT_BASES || optimised) {
                 control |= switch;
             }
         }
-        // SAFETY: the first three exist wherever long mode does, the others were just asked for.
+        // SAFETY: the first ones exist wherever long mode does, the others were just asked for.
         unsafe { processor::set_control_4(control) };
         const MONITOR: u64 = 1 << 1;
         const EMULATE: u64 = 1 << 2;
