@@ -129,7 +129,6 @@ pub(crate) struct Areas {
 const FEW: usize = 512;
 
 /// Areas that were taken out, in order.
-#[derive(Debug)]
 pub(crate) enum Carved {
     Few(alloc::vec::IntoIter<Area>),
     Many(alloc::collections::btree_map::IntoIter<u64, (u64, Kind)>),
