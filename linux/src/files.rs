@@ -72,7 +72,11 @@ pub(crate) fn open_path(task: &Task, whole: Vec<u8>, flags: u64, mode: u64) -> R
     };
     let (answer, place) = path::walk(task, whole, follow, |mount, rest, room| {
         charged(task, || {
-            insist(&mut Buffers::new().send(rest).receive(room).take(slot.handle()), |buffers| {
+            let mut buffers = Buffers::new();
+            buffers.add_send(rest.as_ptr() as u64, rest.len() as u64);
+            buffers.add_receive(room.as_mut_ptr() as u64, room.len() as u64);
+            buffers.add_take(slot.handle());
+            insist(&mut buffers, |buffers| {
                 let options = if rest.starts_with(FIFO) { CHARGED_WAIT } else { CHARGED };
                 file::open(mount, flags, mode, owner, buffers, options)
             })
@@ -127,8 +131,9 @@ fn waiting(task: &mut Task, opened: &OpenFile, mut send: impl FnMut(u64, Options
 /// Read into buffers of the program's.
 pub(crate) fn read_segments(task: &mut Task, opened: &OpenFile, segments: &[[u64; 2]], offset: u64) -> Outcome {
     waiting(task, opened, |flags, options| {
-        let mut buffers =
-            segments.iter().fold(Buffers::new(), |buffers, [address, length]| buffers.receive_raw(*address, *length));
+        // Built in place: a copy of an envelope costs as much as the rest of this.
+        let mut buffers = Buffers::new();
+        segments.iter().for_each(|[address, length]| buffers.add_receive(*address, *length));
         ask(&mut buffers, |buffers| file::read(opened.handle(), offset, flags, buffers, options)).map(|answer| answer.count)
     })
 }
@@ -145,8 +150,8 @@ fn write_segments(task: &mut Task, opened: &OpenFile, segments: &[[u64; 2]], off
 /// Write buffers of the program's; EPIPE comes without its signal.
 pub(crate) fn write_quietly(task: &mut Task, opened: &OpenFile, segments: &[[u64; 2]], offset: u64) -> Outcome {
     waiting(task, opened, |flags, options| {
-        let mut buffers =
-            segments.iter().fold(Buffers::new(), |buffers, [address, length]| buffers.send_raw(*address, *length));
+        let mut buffers = Buffers::new();
+        segments.iter().for_each(|[address, length]| buffers.add_send(*address, *length));
         ask(&mut buffers, |buffers| file::write(opened.writer(), offset, flags, buffers, options)).map(|answer| answer.count)
     })
 }
