@@ -10,6 +10,7 @@ mod content;
 mod files;
 mod import;
 mod locks;
+mod names;
 mod store;
 mod tree;
 mod waiting;
@@ -36,7 +37,9 @@ fn run() {
     // The clock may not be set yet: nothing here is older than the archive.
     let now = Time::from_ns(runtime::clock::realtime_ns())
         .max(Time { seconds: archive.map_or(0, |archive| archive.built_seconds()), nanoseconds: 0 });
-    let mut tree = Tree::new(now);
+    // Nobody should know how names are spread.
+    let seed = runtime::clock::monotonic_ns() as u32 ^ runtime::clock::realtime_ns() as u32;
+    let mut tree = Tree::new(now, seed);
     if let Some(archive) = &archive {
         let failed = import::archive(&mut tree, archive, start::handle("archive"));
         if failed > 0 {

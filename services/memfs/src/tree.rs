@@ -6,8 +6,6 @@
 //! Reading a directory goes by *cookies*: an entry keeps the number it got when it was made, and numbers only grow, so
 //! entries that stay are seen exactly once, however much others come and go in between.
 
-use alloc::collections::BTreeMap;
-use alloc::rc::Rc;
 use alloc::vec::Vec;
 
 use protocol::Errno;
@@ -16,6 +14,7 @@ use protocol::resource_manager::resolve::{Step, Walk};
 
 use crate::content::Content;
 use crate::locks::Locks;
+use crate::names::Names;
 
 /// Position of a node in the tree's table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,27 +73,19 @@ impl Node {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    cookie: u64,
-    node: NodeId,
-}
-
 /// The entries of a directory.
 #[derive(Debug)]
 pub(crate) struct Directory {
     parent: NodeId,
-    by_name: BTreeMap<Rc<[u8]>, Entry>,
-    by_cookie: BTreeMap<u64, Rc<[u8]>>,
-    next: u64,
+    names: Names,
 }
 
 /// Cookies of `.` and `..` are 0 and 1.
 const FIRST_COOKIE: u64 = 2;
 
 impl Directory {
-    const fn new(parent: NodeId) -> Self {
-        Self { parent, by_name: BTreeMap::new(), by_cookie: BTreeMap::new(), next: FIRST_COOKIE }
+    const fn new(parent: NodeId, seed: u32) -> Self {
+        Self { parent, names: Names::new(FIRST_COOKIE, seed) }
     }
 
     /// Where `..` leads.
@@ -103,39 +94,17 @@ impl Directory {
     }
 
     /// How many entries.
-    pub(crate) fn len(&self) -> usize {
-        self.by_name.len()
+    pub(crate) const fn len(&self) -> usize {
+        self.names.len()
     }
 
     pub(crate) fn find(&self, name: &[u8]) -> Option<NodeId> {
-        self.by_name.get(name).map(|entry| entry.node)
+        self.names.find(name)
     }
 
-    fn insert(&mut self, name: &[u8], node: NodeId) {
-        let name: Rc<[u8]> = Rc::from(name);
-        let cookie = self.next;
-        self.next += 1;
-        self.by_cookie.insert(cookie, name.clone());
-        self.by_name.insert(name, Entry { cookie, node });
-    }
-
-    fn remove(&mut self, name: &[u8]) -> Option<NodeId> {
-        let entry = self.by_name.remove(name)?;
-        self.by_cookie.remove(&entry.cookie);
-        Some(entry.node)
-    }
-
-    fn replace(&mut self, name: &[u8], node: NodeId) {
-        if let Some(entry) = self.by_name.get_mut(name) {
-            entry.node = node;
-        }
-    }
-
-    /// The first entry whose cookie is at least `from`: its cookie, name and node.
+    /// Entries whose cookie is at least `from`, in order: cookie, name and node.
     pub(crate) fn entries_from(&self, from: u64) -> impl Iterator<Item = (u64, &[u8], NodeId)> {
-        self.by_cookie
-            .range(from.max(FIRST_COOKIE)..)
-            .filter_map(|(&cookie, name)| Some((cookie, &name[..], self.find(name)?)))
+        self.names.entries_from(from)
     }
 }
 
@@ -153,6 +122,7 @@ pub(crate) struct Tree {
     nodes: Vec<Option<Node>>,
     free: Vec<u32>,
     next_inode: u64,
+    seed: u32,
 }
 
 /// The root's place.
@@ -162,9 +132,9 @@ const LINKS_MAXIMUM: u32 = 65_000;
 
 impl Tree {
     /// A tree with nothing but a root directory.
-    pub(crate) fn new(now: Time) -> Self {
-        let mut tree = Self { nodes: Vec::new(), free: Vec::new(), next_inode: 1 };
-        if let Ok(root) = tree.add(mode::DIRECTORY | 0o755, 0, 0, Kind::Directory(Directory::new(ROOT)), now) {
+    pub(crate) fn new(now: Time, seed: u32) -> Self {
+        let mut tree = Self { nodes: Vec::new(), free: Vec::new(), next_inode: 1, seed };
+        if let Ok(root) = tree.add(mode::DIRECTORY | 0o755, 0, 0, Kind::Directory(Directory::new(ROOT, seed)), now) {
             tree.node_mut(root).links = 2;
         }
         tree
@@ -256,7 +226,7 @@ impl Tree {
         if self.directory(directory)?.find(name).is_some() {
             return Err(Errno::EEXIST);
         }
-        self.directory_mut(directory)?.insert(name, node);
+        self.directory_mut(directory)?.names.insert(name, node)?;
         self.node_mut(directory).touch(now);
         let node = self.node_mut(node);
         node.links += 1;
@@ -278,10 +248,14 @@ impl Tree {
         if self.directory(parent)?.find(name).is_some() {
             return Err(Errno::EEXIST);
         }
-        let kind = Kind::Directory(Directory::new(parent));
+        let kind = Kind::Directory(Directory::new(parent, self.seed));
         let id = self.add(mode::DIRECTORY | mode & mode::PERMISSIONS, user, group, kind, now)?;
         self.node_mut(id).links = 2;
-        self.directory_mut(parent)?.insert(name, id);
+        if let Err(errno) = self.directory_mut(parent)?.names.insert(name, id) {
+            self.node_mut(id).links = 0;
+            self.take_unused(id);
+            return Err(errno);
+        }
         let parent = self.node_mut(parent);
         parent.links += 1;
         parent.touch(now);
@@ -297,7 +271,7 @@ impl Tree {
             (Kind::Directory(_), true) | (_, false) => {}
             (_, true) => return Err(Errno::ENOTDIR),
         }
-        self.directory_mut(parent)?.remove(name);
+        self.directory_mut(parent)?.names.remove(name);
         self.node_mut(parent).touch(now);
         self.unnamed(parent, id, now);
         Ok(id)
@@ -361,8 +335,8 @@ impl Tree {
             if self.node(target).is_directory() && self.is_below(old_parent, target) {
                 return Err(Errno::EINVAL);
             }
-            self.directory_mut(old_parent)?.replace(old_name, target);
-            self.directory_mut(new_parent)?.replace(new_name, moved);
+            self.directory_mut(old_parent)?.names.replace(old_name, target);
+            self.directory_mut(new_parent)?.names.replace(new_name, moved);
             self.moved(moved, old_parent, new_parent, now)?;
             self.moved(target, new_parent, old_parent, now)?;
             return Ok(None);
@@ -378,12 +352,12 @@ impl Tree {
                 (Kind::Directory(_), true) | (_, false) => {}
                 (_, true) => return Err(Errno::ENOTDIR),
             }
-            self.directory_mut(new_parent)?.replace(new_name, moved);
+            self.directory_mut(new_parent)?.names.replace(new_name, moved);
             self.unnamed(new_parent, target, now);
         } else {
-            self.directory_mut(new_parent)?.insert(new_name, moved);
+            self.directory_mut(new_parent)?.names.insert(new_name, moved)?;
         }
-        self.directory_mut(old_parent)?.remove(old_name);
+        self.directory_mut(old_parent)?.names.remove(old_name);
         self.moved(moved, old_parent, new_parent, now)?;
         Ok(target)
     }
@@ -432,7 +406,7 @@ mod tests {
     const NOW: Time = Time { seconds: 5, nanoseconds: 0 };
 
     fn tree() -> Tree {
-        Tree::new(Time::default())
+        Tree::new(Time::default(), 0)
     }
 
     fn directory(tree: &mut Tree, parent: NodeId, name: &str) -> NodeId {
