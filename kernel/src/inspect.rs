@@ -57,6 +57,8 @@ pub struct ThreadView {
     pub stopped: bool,
     /// It is in a gate's queue.
     pub queued: bool,
+    /// The priority with which it waits there.
+    pub waits_with: u8,
     /// It has kernel work to finish.
     pub works: bool,
     /// Id of its present or last request.
@@ -94,6 +96,8 @@ pub struct BatonView {
     pub queued: bool,
     /// On the processor.
     pub running: bool,
+    /// Its priority.
+    pub priority: u8,
     /// The level it is queued or runs at.
     pub level: u8,
     /// Neighbours in the ready queue.
@@ -277,6 +281,7 @@ impl<M: Machine + 'static> Kernel<M> {
             leaving: thread.is(LEAVING),
             stopped: thread.is(STOPPED),
             queued: thread.queue.linked(),
+            waits_with: 255 - (thread.queue.key() >> 56) as u8,
             works: thread.work.get() != Work::None,
             request: thread.request.get(),
             serving: thread.serving.get(),
@@ -304,6 +309,7 @@ impl<M: Machine + 'static> Kernel<M> {
             holder: baton.holder.get(),
             queued: baton.place.get() == Place::Queued,
             running: baton.place.get() == Place::Running,
+            priority: baton.priority.get(),
             level: baton.level.get(),
             next: baton.next.get(),
             previous: baton.previous.get(),

@@ -85,8 +85,8 @@ impl<M: Machine> Kernel<M> {
             || thread.serving.get() != request
             || self.flagged(thread, flags::DEADLINE_RECEIVE)
             || thread.interrupted.get()
-            || thread.gifts() != 0
             || sent > PIECE
+            || self.check_gifts(index, caller_index).is_err()
         {
             return false;
         }
@@ -97,10 +97,12 @@ impl<M: Machine> Kernel<M> {
                 return false;
             }
         }
+        // Nothing can have changed since they were checked.
+        let handles = self.pass_handles(index, caller_index).unwrap_or(0) as u64;
         gate.word.set(word | u64::from(index));
         caller.state.set(READY);
         caller.context.take_message(&thread.context);
-        caller.context.set_outcome(Outcome { moved: thread.moved.get(), ..Outcome::default() });
+        caller.context.set_outcome(Outcome { status: handles << 40, moved: thread.moved.get(), ..Outcome::default() });
         tables.baton(baton).holder.set(caller_index);
         thread.state.set(STATE_RECEIVE);
         thread.current.set(thread.own.get());

@@ -152,10 +152,14 @@ impl<M: Machine> Kernel<M> {
     #[inline]
     pub(crate) fn pass_handles(&self, giver: u32, taker: u32) -> Result<usize, Error> {
         let giver = self.tables.thread(giver);
-        if giver.gifts() == 0 {
-            return Ok(0);
+        match giver.gifts() {
+            0 => return Ok(0),
+            // Checked before it is passed in any case.
+            1 => {}
+            _ => {
+                self.exchange_gifts(giver, taker, false)?;
+            }
         }
-        self.exchange_gifts(giver, taker, false)?;
         self.exchange_gifts(giver, taker, true)
     }
 
