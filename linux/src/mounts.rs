@@ -29,15 +29,14 @@ struct Known {
     path: Vec<u8>,
     skip: u64,
     owner: Owner,
-    until_ns: u64,
+    /// In ticks of the time-stamp counter, which cost no division.
+    until: u64,
 }
 
 /// What was told lately.
 #[derive(Default)]
 pub(crate) struct Mounts(Vec<Known>);
 
-/// How long it is believed.
-const LIFE_NS: u64 = 1_000_000_000;
 /// How much is remembered.
 const ROOM: usize = 16;
 
@@ -46,9 +45,9 @@ fn covers(above: &[u8], path: &[u8]) -> bool {
 }
 
 impl Mounts {
-    fn find(&self, path: &[u8], skip: u64, now_ns: u64) -> Option<Owner> {
+    fn find(&self, path: &[u8], skip: u64, now: u64) -> Option<Owner> {
         let known = self.0.iter().find(|known| known.skip == skip && covers(&known.path, path))?;
-        (now_ns < known.until_ns).then(|| known.owner.clone())
+        (now < known.until).then(|| known.owner.clone())
     }
 
     fn remember(&mut self, known: Known) {
@@ -71,8 +70,8 @@ impl Mounts {
 
 /// The owner of an absolute, tidy path, after `skip` better ones.
 pub(crate) fn owner(task: &Task, path: &[u8], skip: u64) -> Result<Owner, Failure> {
-    let now_ns = clock::monotonic_ns();
-    if let Some(owner) = task.process.mounts.lock().find(path, skip, now_ns) {
+    let now = clock::ticks();
+    if let Some(owner) = task.process.mounts.lock().find(path, skip, now) {
         return Ok(Owner { consumed: owner.consumed.min(path.len()), ..owner });
     }
     let slot = slot(task.connection()).map_err(Failure::Service)?;
@@ -87,7 +86,7 @@ pub(crate) fn owner(task: &Task, path: &[u8], skip: u64) -> Result<Owner, Failur
             path: alone.to_vec(),
             skip,
             owner: Owner { consumed, ..owner.clone() },
-            until_ns: now_ns + LIFE_NS,
+            until: now + clock::page().tsc_hz,
         };
         task.process.mounts.lock().remember(known);
     }

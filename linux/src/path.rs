@@ -79,7 +79,8 @@ fn limited(path: Vec<u8>) -> Result<Vec<u8>, Errno> {
 
 /// As [`from`], of a name in the program's memory.
 pub(crate) fn from_user(task: &Task, number: i32, address: u64) -> Result<Vec<u8>, Errno> {
-    from(task, number, &user_memory::read_path(address)?)
+    let name = user_memory::read_path(address)?;
+    if paths::is_tidy(&name) { limited(name) } else { from(task, number, &name) }
 }
 
 /// Do something with a path: `operate` gets the owner's connection, the rest of the path, and room for an answer or a redirect.

@@ -16,6 +16,18 @@ pub(crate) fn absolute(base: &[u8], path: &[u8]) -> Vec<u8> {
     out
 }
 
+/// Whether [`absolute`] would leave a path as it is.
+pub(crate) fn is_tidy(path: &[u8]) -> bool {
+    let mut before = b'/';
+    let starts = path.first() == Some(&b'/');
+    // A component that begins with a point is looked at closely elsewhere.
+    let rest = path.get(1..).unwrap_or_default();
+    starts
+        && rest
+            .iter()
+            .all(|byte| !matches!(core::mem::replace(&mut before, *byte), b'/') || !matches!(byte, b'/' | b'.'))
+}
+
 fn append(out: &mut Vec<u8>, path: &[u8]) {
     for component in path.split(|byte| *byte == b'/').filter(|component| !matches!(*component, b"" | b".")) {
         out.push(b'/');
@@ -139,6 +151,17 @@ mod tests {
             ("/tmp", "//", "/"),
         ] {
             assert_eq!(absolute(base.as_bytes(), path.as_bytes()), whole.as_bytes(), "{base} {path}");
+        }
+    }
+
+    #[test]
+    fn tidy_paths_are_known() {
+        for path in ["/", "/a", "/tmp/x.y/z", "/a/", "/a/b./c."] {
+            assert!(is_tidy(path.as_bytes()), "{path}");
+            assert_eq!(absolute(b"/", path.as_bytes()), path.as_bytes());
+        }
+        for path in ["", "a", "//", "/a//b", "/./a", "/a/.", "/a/..", "/.x"] {
+            assert!(!is_tidy(path.as_bytes()), "{path}");
         }
     }
 
