@@ -586,7 +586,9 @@ impl Server {
 
     /// Whether every thread blocks a signal, or the process ignores it.
     pub(crate) fn signal_ignored(&self, pid: u32, signal: u32) -> bool {
-        let Some(process) = self.table.process(pid) else { return false };
+        let Some(process) = self.table.process(pid).filter(|_| (1..SIGNALS as u32).contains(&signal)) else {
+            return false;
+        };
         process.actions.get(signal as usize).is_some_and(|action| action.disposition == Disposition::Ignored)
             || !process.threads.is_empty() && process.threads.iter().all(|&tid| self.blocks(tid, signal))
     }
