@@ -26,6 +26,8 @@ pub mod handles;
 mod pollers;
 mod records;
 pub mod resolve;
+#[doc(hidden)]
+pub mod storm;
 mod table;
 
 pub use call::{Call, Data, Output, Refusal, complete, complete_plain};
@@ -684,6 +686,30 @@ impl<M: ResourceManager> Server<M> {
                 long: alloc::vec![0; PATHS_MAXIMUM],
             },
         }
+    }
+
+    /// Have a file open without a caller, for tests: its badge.
+    #[doc(hidden)]
+    pub fn adopt(&mut self, opened: Opened<M::File>) -> Option<u64> {
+        let Opened { file, flags, features, .. } = opened;
+        self.files.insert(OpenFile { badge: 0, flags, features, position: 0, file }).ok()
+    }
+
+    /// The manager, for tests.
+    #[doc(hidden)]
+    pub fn manager(&mut self) -> &mut M {
+        &mut self.manager
+    }
+
+    /// Handle a message as if it had arrived, for tests: the label of the answer, if there is one now.
+    #[doc(hidden)]
+    pub fn pretend(&mut self, received: &Received, bytes: &[u8]) -> Option<u64> {
+        if received.is_pulse() {
+            self.event(received);
+            return None;
+        }
+        let mut outcome = Outcome::NONE;
+        self.request(received, bytes, Handle::NONE, &mut outcome).then_some(outcome.reply.label)
     }
 
     /// Answer messages for ever, that is, until the gate is gone.

@@ -66,7 +66,7 @@ pub fn exchange(registers: Registers) -> Registers {
 #[cfg(not(all(target_arch = "x86_64", target_os = "none")))]
 #[must_use]
 pub fn exchange(registers: Registers) -> Registers {
-    Registers { status: Status::failed(Error::Unsupported).0, ..registers }
+    Registers { status: Status::failed(Error::Unsupported).0, deadline: 0, ..registers }
 }
 
 /// Label and words: what travels in registers.

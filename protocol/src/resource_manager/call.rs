@@ -50,8 +50,8 @@ impl Call<'_> {
             return Ok(wanted);
         }
         match runtime::exchange::read_request(self.request, offset as u64, &mut into[..wanted]) {
-            Ok(moved) => Ok(moved as usize),
-            Err((_, moved)) if moved > 0 => Ok(moved as usize),
+            Ok(moved) => Ok((moved as usize).min(wanted)),
+            Err((_, moved)) if moved > 0 => Ok((moved as usize).min(wanted)),
             Err((error, _)) => Err(Refusal::from(error)),
         }
     }

@@ -308,4 +308,20 @@ mod tests {
         assert_eq!((inode(ROOT), inode(0), inode(1)), (1, 2, 3));
         assert_ne!(WHOLE, BIN);
     }
+
+    #[test]
+    fn nonsense_breaks_nothing() {
+        use protocol::resource_manager::storm::{Dice, rage};
+        let bytes: &'static [u8] = view::tests::sample().leak();
+        let archive = Archive::new(bytes).unwrap();
+        let manager = BootFiles { archive, memory: Handle::NONE, length: bytes.len() as u64 };
+        let mut server = Server::new(Handle::NONE, manager);
+        let mut files = alloc::vec::Vec::new();
+        for node in (0..8).chain([ROOT]) {
+            let file = Entry { badge: WHOLE, node };
+            files.extend(server.adopt(Opened::new(file, &Open::default(), 0, features::SEEK)));
+        }
+        let names = ["bin", "busybox", "ls", "sub", "deep", "..", ".", "system", "x"];
+        rage(&mut server, &files, &names, &mut Dice::new(1), 50_000);
+    }
 }

@@ -149,7 +149,7 @@ pub(crate) mod tests {
     const F: u32 = mode::FILE | 0o755;
     const L: u32 = mode::LINK | 0o777;
 
-    fn sample() -> Vec<u8> {
+    pub(crate) fn sample() -> Vec<u8> {
         archive(&[
             ("bin", D, b""),
             ("bin-old", F, b"x"),

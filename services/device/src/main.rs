@@ -322,4 +322,19 @@ mod tests {
     fn without_a_path_service_nothing_is_mounted() {
         assert!(Devices::new().mounted().is_empty());
     }
+
+    #[test]
+    fn nonsense_breaks_nothing() {
+        use protocol::resource_manager::storm::{Dice, rage};
+        let mut server = Server::new(Handle::NONE, Devices::new());
+        let mut files = Vec::new();
+        for node in core::iter::once(None).chain((0..NODES.len()).map(Some)) {
+            for flags in [open_flags::BOTH, open_flags::PATH] {
+                let open = Open { flags, ..Open::default() };
+                files.extend(server.adopt(Opened::new(node, &open, 0, features::SEEK)));
+            }
+        }
+        let names = ["null", "zero", "fd", "x", "..", ".", "urandom"];
+        rage(&mut server, &files, &names, &mut Dice::new(1), 50_000);
+    }
 }

@@ -745,12 +745,16 @@ impl ResourceManager for Files {
         Ok(())
     }
 
-    fn allocate(&mut self, _call: &Call<'_>, file: &mut OpenNode, mode: u64, offset: u64, length: u64) -> Done {
+    fn allocate(&mut self, call: &Call<'_>, file: &mut OpenNode, mode: u64, offset: u64, length: u64) -> Done {
         const KEEP_SIZE: u64 = 1;
         const PUNCH_HOLE: u64 = 2;
         let id = node_of(file);
         if is_special(self.tree.node(id)) {
             return Err(Errno::ENODEV.into());
+        }
+        if mode & PUNCH_HOLE == 0 && length / PAGE > self.file_system(call)?.free {
+            // Better than taking all there is first.
+            return Err(Errno::ENOSPC.into());
         }
         let (content, pages) = self.content(id)?;
         match mode {
@@ -787,5 +791,42 @@ impl ResourceManager for Files {
 
     fn unblock(&mut self, request: u64) -> bool {
         self.waiting.cancel(request)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::import;
+    use protocol::resource_manager::Server;
+    use protocol::resource_manager::storm::{Dice, rage};
+
+    #[test]
+    fn nonsense_breaks_nothing() {
+        for seed in 0..20 {
+            let mut tree = Tree::new(Time::default(), seed);
+            import::directories(&mut tree, Time::default());
+            let pages = Pages::new(Handle::NONE, &[]);
+            let mut server = Server::new(Handle::NONE, Files::new(Handle::NONE, Handle::NONE, tree, pages));
+            let mut files = Vec::new();
+            for kind in [Kind::File(Content::new()), Kind::Link(b"../x".to_vec()), Kind::Special { device: 0 }] {
+                let mode = match kind {
+                    Kind::File(_) => mode::FILE,
+                    Kind::Link(_) => mode::LINK,
+                    _ => mode::FIFO,
+                };
+                let manager = server.manager();
+                let id = manager.tree.add(mode | 0o644, 0, 0, kind, Time::default()).unwrap();
+                manager.tree.link(ROOT, &[b'a' + id.0 as u8 % 26], id, Time::default()).unwrap();
+                for flags in [open_flags::BOTH, open_flags::READ | open_flags::APPEND, open_flags::PATH] {
+                    let opened = server.manager().open_node(&Open { flags, ..Open::default() }, id);
+                    files.extend(server.adopt(opened));
+                }
+            }
+            let opened = server.manager().open_node(&Open::default(), ROOT);
+            files.extend(server.adopt(opened));
+            let names = ["tmp", "var", "a", "b", "x", "y", "..", ".", "", "usr", "bin", "z"];
+            rage(&mut server, &files, &names, &mut Dice::new(u64::from(seed)), 20_000);
+        }
     }
 }

@@ -571,6 +571,27 @@ mod tests {
     }
 
     #[test]
+    fn nonsense_breaks_nothing() {
+        use protocol::resource_manager::Server;
+        use protocol::resource_manager::storm::{Dice, rage};
+        for seed in 0..10 {
+            let mut server = Server::new(Handle::NONE, Ends::new(Handle::NONE));
+            let mut files = Vec::new();
+            for flags in [0, open_flags::NON_BLOCKING] {
+                let open = Open { flags, ..Open::default() };
+                let pipe = server.manager().open_pipe(&open).unwrap();
+                let (second, second_flags) = pipe.second.unwrap();
+                files.extend(server.adopt(Opened { file: second, flags: second_flags, second: None, ..pipe }));
+                files.extend(server.adopt(Opened { second: None, ..pipe }));
+                let event = server.manager().open_event(b"1/5", &open).unwrap();
+                files.extend(server.adopt(event));
+            }
+            let names = ["pipe", "fifo", "7", "eventfd", "0", "2048", "x", ".."];
+            rage(&mut server, &files, &names, &mut Dice::new(seed), 20_000);
+        }
+    }
+
+    #[test]
     fn an_interrupted_open_leaves_no_trace() {
         let mut ends = Ends::new(Handle::NONE);
         let index = ends.add(Thing::Pipe(Pipe::new(4096)), b"7", &Open::default()).unwrap();

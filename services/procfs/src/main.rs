@@ -347,4 +347,18 @@ mod tests {
         let uuid = Leaf::Uuid { boot: false };
         assert_ne!(files.text(node, uuid), files.text(node, uuid));
     }
+
+    #[test]
+    fn nonsense_breaks_nothing() {
+        use protocol::resource_manager::storm::{Dice, rage};
+        let mut server = Server::new(abi::Handle::NONE, ProcessFiles::new());
+        let mut files = Vec::new();
+        for index in 0..19 {
+            let node = Node::ROOT.entry(index).unwrap().1;
+            let file = Opening { node, text: Vec::new() };
+            files.extend(server.adopt(Opened::new(file, &Open::default(), 0, features::SEEK)));
+        }
+        let names = ["1", "self", "sys", "kernel", "stat", "task", "..", "mounts", "fd", "exe"];
+        rage(&mut server, &files, &names, &mut Dice::new(1), 50_000);
+    }
 }
