@@ -116,26 +116,22 @@ impl<M: Machine> Kernel<M> {
     /// is none.
     pub(crate) fn finish_remains(&self) -> bool {
         const KINDS: [Kind; 3] = [Kind::Process, Kind::Gate, Kind::Memory];
-        // Bound: SCAN slots; the next time goes on behind them.
+        if self.remains.get() == 0 {
+            return false;
+        }
+        // Bound: SCAN slots; the next time goes on behind them, or with the same object. At the end of the tables the CPU
+        // idles before the next search.
         for _ in 0..SCAN {
-            if self.remains.get() == 0 {
+            let cursor = self.remains_cursor.get();
+            let (kind, index) = (KINDS[cursor as usize % KINDS.len()], cursor / KINDS.len() as u32);
+            if KINDS.iter().all(|kind| index >= self.pool(*kind).high_water()) {
+                self.remains_cursor.set(0);
                 return false;
             }
-            let cursor = self.remains_cursor.get().wrapping_add(1);
-            self.remains_cursor.set(cursor);
-            let (kind, index) = (KINDS[cursor as usize % KINDS.len()], (cursor / KINDS.len() as u32) & 0xffff);
-            if index
-                >= self
-                    .pool(Kind::Process)
-                    .high_water()
-                    .max(self.pool(Kind::Gate).high_water())
-                    .max(self.pool(Kind::Memory).high_water())
-            {
-                self.remains_cursor.set(0);
-            } else if self.tables.header(kind, index).dying.get() {
-                let _ = self.destroy(kind, index);
+            if self.tables.header(kind, index).dying.get() && self.destroy(kind, index).is_err() {
                 return true;
             }
+            self.remains_cursor.set(cursor + 1);
         }
         true
     }
@@ -199,12 +195,7 @@ impl<M: Machine> Kernel<M> {
         thread.interrupted.set(false);
         thread.state.set(DEAD);
         self.raise_deaths(thread.death_pulses.replace(0));
-        if gate != 0 {
-            let busy = self.tables.gate(gate).busy();
-            if busy != 0 {
-                self.wake_helpers(busy);
-            }
-        }
+        self.help_anew(gate);
         self.cpu.attend(SCHEDULE);
     }
 
@@ -227,6 +218,7 @@ impl<M: Machine> Kernel<M> {
                 let priority = self.tables.baton(thread.current.get()).priority.get();
                 // It had its turn before all that wait now.
                 self.tables.enqueue(gate, Waiter::Caller(index), priority, 0);
+                self.reorder(index);
                 if gate.parked() != 0 {
                     let receiver = self.wake_receiver((thread.target.get() & 0xffff) as u32);
                     self.tables.thread(receiver).enter_state(READY);

@@ -159,7 +159,14 @@ impl<M: Machine> Kernel<M> {
     }
 
     fn idle(&self) {
-        if self.finish_remains() || self.raise_idle() {
+        if self.finish_remains() {
+            // Between the pieces, what is pending is taken.
+            if let Some(trap) = self.machine.poll() {
+                self.trapped(0, trap);
+            }
+            return;
+        }
+        if self.raise_idle() {
             return;
         }
         let start = self.machine.now();

@@ -170,6 +170,10 @@ impl<M: Machine> Kernel<M> {
         caller.request.set((caller.request.get() | 0xffff).wrapping_add(1) | u64::from(caller_index));
         let faulting = caller.is(FAULTING);
         self.wake(caller_index);
+        if caller.server.get() != index {
+            // Whoever received it waits elsewhere, perhaps: it is not pressed by this caller any more.
+            self.reorder(caller.server.get());
+        }
         if faulting {
             if refused { self.fault_refused(caller_index) } else { self.resume_from_fault(caller_index) }
         }
@@ -210,7 +214,9 @@ impl<M: Machine> Kernel<M> {
         self.settle(index);
         process.served.set(true);
         if thread.gate.get() != gate_index {
+            let earlier = thread.gate.get();
             self.tables.dissociate(index);
+            self.help_anew(earlier);
             self.tables.associate(gate_index, index);
         }
         // What it received before and did not answer is deferred: that baton rests.
@@ -239,7 +245,7 @@ impl<M: Machine> Kernel<M> {
             self.tables.dequeue(gate, waiter);
             if gate.has(SEVERAL) {
                 self.tables.to_busy_end(gate, index);
-                self.wake_helpers(gate.busy());
+                self.help_anew(gate_index);
             }
             let Waiter::Caller(caller) = waiter else {
                 self.deliver_notice(index, waiter);

@@ -430,37 +430,52 @@ impl<M: Machine> Kernel<M> {
         self.cpu.attend(SCHEDULE | ALARM);
     }
 
-    /// Whoever waits behind a thread changed, or its baton: wherever it waits itself, and those that it waits for, it
-    /// waits with the strongest priority of all that wait for it.
+    /// With which priority a thread waits, if it does: that of its baton, or of the strongest that waits for it, be it at its
+    /// gate or for the answer it works on, and so on.
+    fn urgency(&self, index: u32) -> u8 {
+        let tables = self.tables;
+        let (mut at, mut urgency) = (index, 0);
+        // Bound: CHAIN requests.
+        for _ in 0..CHAIN {
+            let thread = tables.thread(at);
+            urgency = urgency.max(tables.baton(thread.current.get()).priority.get());
+            let gate = tables.gate(thread.gate.get());
+            if thread.gate.get() != 0 && gate.busy() == at {
+                let caller = tables.strongest_caller(gate);
+                if caller != 0 {
+                    urgency = urgency.max(255 - (tables.thread(caller).queue.key() >> 56) as u8);
+                }
+            }
+            at = (thread.serving.get() & 0xffff) as u32;
+            let caller = tables.thread(at);
+            if at == 0 || caller.request.get() != thread.serving.get() || caller.code() != REPLY {
+                break;
+            }
+        }
+        urgency
+    }
+
+    /// Whoever waits for a thread changed, or its baton: wherever it waits itself, and those that it waits for, it waits
+    /// with the strongest priority of all that wait for it.
     pub(crate) fn reorder(&self, index: u32) {
         let tables = self.tables;
-        let (mut at, mut inherited) = (index, 0);
+        let mut at = index;
         // Bound: CHAIN gates.
         for _ in 0..CHAIN {
             let thread = tables.thread(at);
-            let own = tables.baton(thread.current.get()).priority.get();
-            let gate = tables.gate(thread.gate.get());
-            let behind = match tables.strongest_caller(gate) {
-                caller if caller != 0 && thread.gate.get() != 0 && gate.busy() == at => {
-                    255 - (tables.thread(caller).queue.key() >> 56) as u8
-                }
-                _ => 0,
-            };
-            inherited = own.max(behind).max(inherited);
             at = match thread.code() {
                 SEND => {
                     let gate = tables.gate(thread.target.get() as u32 & 0xffff);
-                    let key = thread.queue.key();
-                    if key >> 56 == u64::from(255 - inherited) {
+                    let (key, urgency) = (thread.queue.key(), self.urgency(at));
+                    if !thread.queue.linked() || key >> 56 == u64::from(255 - urgency) {
                         return;
                     }
                     tables.dequeue(gate, Waiter::Caller(at));
-                    tables.enqueue(gate, Waiter::Caller(at), inherited, key);
+                    tables.enqueue(gate, Waiter::Caller(at), urgency, key);
                     let busy = gate.busy();
                     if busy != 0 {
                         self.wake_helpers(busy);
                     }
-                    inherited = 0;
                     busy
                 }
                 REPLY if tables.thread(thread.server.get()).serving.get() == thread.request.get() => {
@@ -471,6 +486,15 @@ impl<M: Machine> Kernel<M> {
             if at == 0 {
                 return;
             }
+        }
+    }
+
+    /// Another receiver than before, or other callers: whoever waits at a gate helps the one that it waits for now.
+    pub(crate) fn help_anew(&self, gate: u32) {
+        let busy = self.tables.gate(gate).busy();
+        if gate != 0 && busy != 0 {
+            self.reorder(busy);
+            self.wake_helpers(busy);
         }
     }
 

@@ -67,20 +67,18 @@ impl<M: Machine> Kernel<M> {
         match thread.code() {
             SEND => {
                 // Whether or not the gate is alive: its slot is not used again while anything waits there.
-                let gate = self.tables.gate(thread.target.get() as u32 & 0xffff);
-                self.tables.dequeue(gate, Waiter::Caller(index));
+                let gate = thread.target.get() as u32 & 0xffff;
+                self.tables.dequeue(self.tables.gate(gate), Waiter::Caller(index));
                 // The next strongest helps from now on.
-                let busy = gate.busy();
-                if busy != 0 {
-                    thread.enter_state(READY);
-                    self.reorder(busy);
-                    self.wake_helpers(busy);
-                }
+                thread.enter_state(READY);
+                self.help_anew(gate);
             }
             REPLY => {
                 self.stop_unblock(index);
                 self.take_baton_back(index);
                 thread.request.set((thread.request.get() | 0xffff).wrapping_add(1) | u64::from(index));
+                // Nobody presses its server any more, at least not through it.
+                self.reorder(thread.server.get());
             }
             RECEIVE => {
                 let gate_index = thread.gate.get();
@@ -145,6 +143,7 @@ impl<M: Machine> Kernel<M> {
             self.tables.baton(spare).holder.set(last);
             self.make_ready(spare);
         }
+        self.reorder(last);
         self.rest(baton);
     }
 }
