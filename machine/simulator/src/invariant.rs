@@ -88,6 +88,32 @@ pub fn check_schedule(kernel: &K, world: &World) {
     }
 }
 
+/// With which priority a thread should wait: that of its baton, or of the strongest that waits for it, through all gates.
+fn urgency(kernel: &K, index: u32) -> u8 {
+    let (mut at, mut urgency) = (index, 0);
+    for _ in 0..16 {
+        let thread = kernel.view_thread(at);
+        urgency = urgency.max(kernel.view_baton(thread.current).priority);
+        let gate = kernel.view_gate(thread.gate);
+        let busy = if gate.several { gate.busy_first } else { gate.only };
+        if thread.gate != 0 && busy == at {
+            kernel.waiters(thread.gate, |waiter| {
+                if let WaiterView::Caller(caller) = waiter {
+                    urgency = urgency.max(kernel.view_thread(caller).waits_with);
+                }
+            });
+        }
+        // Whose request it works on.
+        let caller = thread.serving as u32 & 0xffff;
+        let served = kernel.view_thread(caller);
+        if caller == 0 || served.request != thread.serving || served.state != State::Reply {
+            break;
+        }
+        at = caller;
+    }
+    urgency
+}
+
 /// Every thread is runnable, or waits for a reason that can be named, and whatever could end its wait knows of it.
 fn check_thread(kernel: &K, index: u32, thread: &ThreadView) {
     let say = || format!("thread {index}: {thread:?}");
@@ -111,6 +137,14 @@ fn check_thread(kernel: &K, index: u32, thread: &ThreadView) {
     match thread.state {
         State::Send => {
             let gate = kernel.view_gate(thread.target as u32 & 0xffff);
+            if gate.header.alive() {
+                assert_eq!(
+                    thread.waits_with,
+                    urgency(kernel, index),
+                    "{} waits with another priority than it should",
+                    say()
+                );
+            }
             assert!(gate.header.charged(), "{} waits at no gate", say());
             assert!(!gate.header.alive() || gate.parked == 0, "{} waits although a receiver is parked", say());
         }
