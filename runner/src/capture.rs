@@ -42,9 +42,12 @@ pub fn run(ready: &Ready, machine: &Machine, tree: &Tree, input: &[u8], limit: D
     events::pass_on(&running.stdout, Stream::Output, output.clone(), &sender)?;
     events::pass_on(&running.stderr, Stream::Error, errors.clone(), &sender)?;
     let (mut port, input) = (events::clone(&running.stdin)?, input.to_vec());
+    let (ready_to_read, guest_is_up) = channel();
     thread::spawn(move || {
         // A guest that does not read it says so by what it writes.
         let _ = port.write_all(&input);
+        // It never hears of a port that was closed before it looked. If the other end is gone, so is the guest.
+        let _ = guest_is_up.recv();
         let _ = port.shutdown(Shutdown::Write);
     });
 
@@ -53,7 +56,11 @@ pub fn run(ready: &Ready, machine: &Machine, tree: &Tree, input: &[u8], limit: D
     let mut open = vec![Stream::Output, Stream::Error];
     while status.is_none() || !open.is_empty() {
         match queue.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            Ok(Event::Message(Message::Ready { entry_ticks: ticks })) => entry_ticks = ticks,
+            Ok(Event::Message(Message::Ready { entry_ticks: ticks })) => {
+                entry_ticks = ticks;
+                // As above: the thread may have ended.
+                let _ = ready_to_read.send(());
+            }
             Ok(Event::Message(Message::Text(text))) => texts += &String::from_utf8_lossy(&text),
             Ok(Event::Message(Message::Exit { status: code, .. })) => {
                 status = Some(code);

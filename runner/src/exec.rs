@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -66,9 +66,9 @@ pub fn run(ready: &Ready, options: &Options, exec: &Exec) -> Result<u8> {
     events::pass_on(&running.serial, Stream::Serial, console.clone(), &sender)?;
     events::pass_on(&running.stdout, Stream::Output, unbuffered_output()?, &sender)?;
     events::pass_on(&running.stderr, Stream::Error, io::stderr(), &sender)?;
-    pass_input(&running.stdin)?;
+    let ready_to_read = pass_input(&running.stdin)?;
     let deadline = options.limit(Some(DEFAULT_LIMIT)).map(|limit| Instant::now() + limit);
-    Session { scratch: Some(scratch), running, events, console, deadline, texts: Vec::new() }.conduct()
+    Session { scratch: Some(scratch), running, events, console, deadline, texts: Vec::new(), ready_to_read }.conduct()
 }
 
 /// Standard output as a file: the standard library's own handle looks for the ends of lines.
@@ -78,9 +78,11 @@ fn unbuffered_output() -> Result<std::fs::File> {
     Ok(output.into())
 }
 
-/// Pass our standard input to the guest; at its end, close the port for writing, which the guest sees as its end.
-fn pass_input(port: &UnixStream) -> Result<()> {
+/// Pass our standard input to the guest; at its end, close the port for writing, which the guest sees as its end. Not before
+/// something is sent to what is returned, once the guest is up: it never hears of a port that was closed before it looked.
+fn pass_input(port: &UnixStream) -> Result<Sender<()>> {
     let mut port = events::clone(port)?;
+    let (sender, guest_is_up) = channel();
     thread::spawn(move || {
         let mut chunk = vec![0; 64 * 1024];
         let mut input = io::stdin();
@@ -95,10 +97,12 @@ fn pass_input(port: &UnixStream) -> Result<()> {
                 Ok(_) | Err(_) => break,
             }
         }
+        // If the other end is gone, we are about to end.
+        let _ = guest_is_up.recv();
         // Only one direction: if both were closed, QEMU would drop what the guest has not read yet.
         let _ = port.shutdown(Shutdown::Write);
     });
-    Ok(())
+    Ok(sender)
 }
 
 struct Session {
@@ -107,6 +111,7 @@ struct Session {
     events: Receiver<Event>,
     console: Tail,
     deadline: Option<Instant>,
+    ready_to_read: Sender<()>,
     /// What the guest said for the user. It is shown at the end, so as not to mix with the program's own output.
     texts: Vec<Vec<u8>>,
 }
@@ -124,7 +129,11 @@ impl Session {
         while outcome.is_none() || !open.is_empty() {
             match self.next() {
                 // QEMU has read all its files: if we are killed, none of them stays behind.
-                Ok(Event::Message(Message::Ready { .. })) => self.scratch = None,
+                Ok(Event::Message(Message::Ready { .. })) => {
+                    self.scratch = None;
+                    // If all input was passed on already, nobody listens.
+                    let _ = self.ready_to_read.send(());
+                }
                 Ok(Event::Leave) => {}
                 Ok(Event::Message(Message::Text(text))) => self.texts.push(text),
                 Ok(Event::Message(Message::Exit { status, failed })) => {
