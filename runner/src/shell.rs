@@ -23,6 +23,9 @@ const LEAVE_KEY: u8 = 0x1d;
 /// Ctrl-D, which a terminal takes for the end of input.
 const END_KEY: u8 = 0x04;
 
+/// Between two of them.
+const END_KEY_PAUSE: Duration = Duration::from_millis(500);
+
 /// How long the guest may take to switch itself off.
 const POWER_OFF_LIMIT: Duration = Duration::from_secs(5);
 
@@ -47,8 +50,8 @@ pub fn run(ready: &Ready, options: &Options) -> Result<u8> {
     let raw = Raw::new()?;
     events::messages(&running.control, &sender)?;
     events::pass_on(&running.serial, Stream::Serial, io::stdout(), &sender)?;
-    pass_keys(&running.serial, &sender)?;
-    let mut session = Session { scratch: Some(scratch), running, events, raw };
+    let ready_to_read = pass_keys(&running.serial, &sender)?;
+    let mut session = Session { scratch: Some(scratch), running, events, raw, ready_to_read };
     session.tell_size();
     let deadline = options.limit(None).map(|limit| Instant::now() + limit);
     let ended = session.conduct(deadline);
@@ -69,24 +72,40 @@ pub fn run(ready: &Ready, options: &Options) -> Result<u8> {
     }
 }
 
-/// Pass what is typed to the guest's serial line.
-fn pass_keys(port: &UnixStream, events: &Sender<Event>) -> Result<()> {
+/// Pass what is typed to the guest's serial line, from when something is sent to what is returned: a driver that sets the line up
+/// loses what is there already.
+fn pass_keys(port: &UnixStream, events: &Sender<Event>) -> Result<Sender<()>> {
     let mut port = events::clone(port)?;
     let events = events.clone();
+    let (ready, guest_is_up) = channel();
+    let (typed, keys) = channel::<Vec<u8>>();
+    thread::spawn(move || {
+        // If the other end is gone, so is the guest, and nothing can be written.
+        let _ = guest_is_up.recv();
+        while let Ok(keys) = keys.recv() {
+            if port.write_all(&keys).is_err() {
+                return;
+            }
+        }
+        // A key that comes while a program runs is that program's: until the shell itself gets one and ends, there is another.
+        while port.write_all(&[END_KEY]).is_ok() {
+            thread::sleep(END_KEY_PAUSE);
+        }
+    });
     thread::spawn(move || {
         let mut input = io::stdin();
-        let typed = input.is_terminal();
+        let is_typed = input.is_terminal();
         let mut chunk = [0; 4096];
         loop {
             let length = match input.read(&mut chunk) {
                 Ok(length @ 1..) => length,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Ok(_) | Err(_) => break,
+                Ok(_) | Err(_) => return,
             };
             let keys = &chunk[..length];
             // Only a key: a file on standard input may contain any byte.
-            let leave = keys.iter().position(|key| typed && *key == LEAVE_KEY);
-            if port.write_all(&keys[..leave.unwrap_or(length)]).is_err() {
+            let leave = keys.iter().position(|key| is_typed && *key == LEAVE_KEY);
+            if typed.send(keys[..leave.unwrap_or(length)].to_vec()).is_err() {
                 return;
             }
             if leave.is_some() {
@@ -95,10 +114,8 @@ fn pass_keys(port: &UnixStream, events: &Sender<Event>) -> Result<()> {
                 return;
             }
         }
-        // If the guest is gone it needs no end of input.
-        let _ = port.write_all(&[END_KEY]);
     });
-    Ok(())
+    Ok(ready)
 }
 
 struct Session {
@@ -106,6 +123,7 @@ struct Session {
     running: Running,
     events: Receiver<Event>,
     raw: Option<Raw>,
+    ready_to_read: Sender<()>,
 }
 
 enum Ended {
@@ -153,7 +171,11 @@ impl Session {
                 Ok(Event::OutputFailed(error)) => return Ended::OutputFailed(error),
                 Ok(Event::Leave) => return Ended::Left,
                 // QEMU has read all its files: if we are killed, none of them stays behind.
-                Ok(Event::Message(Message::Ready { .. })) => self.scratch = None,
+                Ok(Event::Message(Message::Ready { .. })) => {
+                    self.scratch = None;
+                    // If nothing more is read, nobody listens.
+                    let _ = self.ready_to_read.send(());
+                }
                 Ok(Event::Drained(_) | Event::Gone) => {}
                 Err(RecvTimeoutError::Timeout) => {
                     return match status {
