@@ -1,7 +1,7 @@
 //! Descriptors: numbers for open files. An [`OpenFile`] is a connection; `dup` shares it within the process, `fork` by inheritance of
 //! its handle. The last reference closes the handle, and the kernel tells the server when it was the last anywhere.
 
-use alloc::sync::Arc;
+use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,6 +9,8 @@ use abi::Handle;
 use protocol::{Errno, file};
 use runtime::{Buffers, OwnedHandle};
 
+use crate::epoll::Interest;
+use crate::locks::Lock;
 use crate::message::{PROMPT, ask};
 use crate::numbered::Numbered;
 use crate::numbers::{Outcome, int, mode, open};
@@ -28,6 +30,12 @@ pub(crate) struct OpenFile {
     pub(crate) features: u64,
     /// The O_* flags it was opened with.
     pub(crate) flags: AtomicU64,
+    /// An `epoll` descriptor's wishes; it has no connection.
+    pub(crate) interest: Option<Interest>,
+    /// The `epoll` descriptors that have wishes about this file.
+    pub(crate) watchers: Lock<Vec<Weak<OpenFile>>>,
+    /// How often it was read or written while it had such.
+    pub(crate) touched: AtomicU64,
 }
 
 /// A process's descriptors.
@@ -36,14 +44,44 @@ pub(crate) type Files = Numbered<Arc<OpenFile>>;
 impl OpenFile {
     /// Take charge of a connection.
     pub(crate) const fn new(handle: OwnedHandle, path: Vec<u8>, mode: u32, features: u64, flags: u64) -> Self {
-        Self { handle, writer: None, path, mode, features, flags: AtomicU64::new(flags) }
+        Self {
+            handle,
+            writer: None,
+            path,
+            mode,
+            features,
+            flags: AtomicU64::new(flags),
+            interest: None,
+            watchers: Lock::new(Vec::new()),
+            touched: AtomicU64::new(1),
+        }
     }
 
     /// One of a pair of sockets.
-    pub(crate) const fn socket(reader: OwnedHandle, writer: OwnedHandle, flags: u64) -> Self {
+    pub(crate) fn socket(reader: OwnedHandle, writer: OwnedHandle, flags: u64) -> Self {
         let mode = mode::SOCKET | 0o777;
         let features = file::features::WAITS;
-        Self { handle: reader, writer: Some(writer), path: Vec::new(), mode, features, flags: AtomicU64::new(flags) }
+        Self { writer: Some(writer), ..Self::new(reader, Vec::new(), mode, features, flags) }
+    }
+
+    /// An `epoll` descriptor.
+    pub(crate) fn epoll() -> Self {
+        let none = OwnedHandle::new(Handle::NONE);
+        Self { interest: Some(Interest::default()), ..Self::new(none, Vec::new(), 0o600, 0, 2) }
+    }
+
+    /// It was read or written, or it was tried: what `epoll` reported is told anew. `wake`: what is ready for others may have changed.
+    pub(crate) fn touch(&self, wake: bool) {
+        let watchers = self.watchers.lock();
+        if watchers.is_empty() {
+            return;
+        }
+        self.touched.fetch_add(1, Ordering::Relaxed);
+        for watcher in watchers.iter().filter(|_| wake).filter_map(Weak::upgrade) {
+            if let Some(interest) = &watcher.interest {
+                interest.wake();
+            }
+        }
     }
 
     /// The connection that is written to.
@@ -80,7 +118,10 @@ impl OpenFile {
 /// The open file of a descriptor (not one of O_PATH).
 pub(crate) fn get(task: &Task, number: u64) -> Result<Arc<OpenFile>, Errno> {
     let file = get_any(task, number)?;
-    if file.opened() & open::PATH != 0 { Err(Errno::EBADF) } else { Ok(file) }
+    if file.opened() & open::PATH != 0 {
+        return Err(Errno::EBADF);
+    }
+    if file.interest.is_some() { Err(Errno::EINVAL) } else { Ok(file) }
 }
 
 /// The open file of a descriptor.
@@ -97,6 +138,7 @@ pub(crate) fn install(task: &Task, file: OpenFile, close_on_exec: bool) -> Outco
 /// The handles of all open files, each once: what a forked child has, too.
 pub(crate) fn handles(files: &Files) -> Vec<u8> {
     let mut handles: Vec<u64> = files.iter().flat_map(|(_, entry)| [entry.value.handle().0, entry.value.writer().0]).collect();
+    handles.retain(|handle| *handle != 0);
     handles.sort_unstable();
     handles.dedup();
     handles.into_iter().flat_map(u64::to_le_bytes).collect()

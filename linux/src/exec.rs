@@ -122,7 +122,7 @@ fn dynamic(file: &OpenFile, (offset, length): (u64, u64)) -> Errno {
 
 fn descriptors(task: &Task) -> Vec<Descriptor> {
     let files = task.files.lock();
-    let kept = files.iter().filter(|(_, entry)| !entry.close_on_exec);
+    let kept = files.iter().filter(|(_, entry)| !entry.close_on_exec && entry.value.interest.is_none());
     kept.map(|(number, entry)| {
         let first = files.iter().find(|(_, other)| Arc::ptr_eq(&other.value, &entry.value));
         Descriptor {

@@ -130,12 +130,14 @@ fn waiting(task: &mut Task, opened: &OpenFile, mut send: impl FnMut(u64, Options
 
 /// Read into buffers of the program's.
 pub(crate) fn read_segments(task: &mut Task, opened: &OpenFile, segments: &[[u64; 2]], offset: u64) -> Outcome {
-    waiting(task, opened, |flags, options| {
+    let read = waiting(task, opened, |flags, options| {
         // Built in place: a copy of an envelope costs as much as the rest of this.
         let mut buffers = Buffers::new();
         segments.iter().for_each(|[address, length]| buffers.add_receive(*address, *length));
         ask(&mut buffers, |buffers| file::read(opened.handle(), offset, flags, buffers, options)).map(|answer| answer.count)
-    })
+    });
+    opened.touch(false);
+    read
 }
 
 /// Write buffers of the program's; EPIPE comes with its signal.
@@ -149,11 +151,13 @@ fn write_segments(task: &mut Task, opened: &OpenFile, segments: &[[u64; 2]], off
 
 /// Write buffers of the program's; EPIPE comes without its signal.
 pub(crate) fn write_quietly(task: &mut Task, opened: &OpenFile, segments: &[[u64; 2]], offset: u64) -> Outcome {
-    waiting(task, opened, |flags, options| {
+    let written = waiting(task, opened, |flags, options| {
         let mut buffers = Buffers::new();
         segments.iter().for_each(|[address, length]| buffers.add_send(*address, *length));
         ask(&mut buffers, |buffers| file::write(opened.writer(), offset, flags, buffers, options)).map(|answer| answer.count)
-    })
+    });
+    opened.touch(true);
+    written
 }
 
 /// One buffer, checked and cut to what a message carries.

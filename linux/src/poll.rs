@@ -38,7 +38,10 @@ struct Wish {
 unsafe impl Plain for Wish {}
 
 /// What is ready on a file; if nothing is, and there is a pulse, it will be raised.
-fn ask_one(opened: &OpenFile, events: u16, pulse: Option<Handle>) -> Result<u16, Errno> {
+pub(crate) fn ask_one(opened: &OpenFile, events: u16, pulse: Option<Handle>) -> Result<u16, Errno> {
+    if let Some(interest) = &opened.interest {
+        return interest.is_ready(pulse).map(|ready| if ready { IN } else { 0 });
+    }
     if !opened.is_socket() {
         return ask_server(opened.handle(), events, pulse);
     }
@@ -67,7 +70,7 @@ fn ask_server(connection: Handle, events: u16, pulse: Option<Handle>) -> Result<
 fn wait(task: &mut Task, wishes: &mut [Wish], deadline: u64) -> Outcome {
     let files: Vec<Option<Arc<OpenFile>>> = wishes
         .iter()
-        .map(|wish| if wish.number < 0 { None } else { descriptor::get(task, wish.number as u64).ok() })
+        .map(|wish| if wish.number < 0 { None } else { descriptor::get_any(task, wish.number as u64).ok() })
         .collect();
     let may_wait = deadline != 0;
     loop {
@@ -94,7 +97,7 @@ fn wait(task: &mut Task, wishes: &mut [Wish], deadline: u64) -> Outcome {
 }
 
 /// Wait for the pulse; whether the deadline passed.
-fn wait_for_pulse(task: &mut Task, deadline: u64) -> Result<bool, Errno> {
+pub(crate) fn wait_for_pulse(task: &mut Task, deadline: u64) -> Result<bool, Errno> {
     use abi::Error;
     use abi::call::flags::{DEADLINE_RECEIVE, INTERRUPTIBLE};
     let (gate, _) = task.waiting()?;
@@ -190,7 +193,7 @@ fn select_until(task: &mut Task, count: u64, sets: [u64; 3], until: u64) -> Outc
             events |= if is_set(set, number) { bits } else { 0 };
         }
         if events != 0 {
-            descriptor::get(task, number)?;
+            descriptor::get_any(task, number)?;
             wishes.push(Wish { number: number as i32, events, found: 0 });
         }
     }

@@ -178,6 +178,7 @@ macro_rules! system_calls {
             202 futex futex::futex;
             203 sched_setaffinity system::sched_setaffinity;
             204 sched_getaffinity system::sched_getaffinity;
+            213 epoll_create epoll::epoll_create;
             217 getdents64 files::getdents64;
             218 set_tid_address thread::set_tid_address;
             219 restart_syscall system::restart_syscall;
@@ -187,6 +188,8 @@ macro_rules! system_calls {
             229 clock_getres time::clock_getres;
             230 clock_nanosleep time::clock_nanosleep;
             231 exit_group process::exit_group;
+            232 epoll_wait epoll::epoll_wait;
+            233 epoll_ctl epoll::epoll_ctl;
             234 tgkill signal::tgkill;
             235 utimes status::utimes;
             247 waitid process::waitid;
@@ -212,10 +215,12 @@ macro_rules! system_calls {
             276 tee system::invalid;
             278 vmsplice system::invalid;
             280 utimensat status::utimensat;
+            281 epoll_pwait epoll::epoll_pwait;
             284 eventfd pipe::eventfd;
             285 fallocate files::fallocate;
             288 accept4 socket::unsuitable;
             290 eventfd2 pipe::eventfd2;
+            291 epoll_create1 epoll::epoll_create1;
             292 dup3 descriptor::dup3;
             293 pipe2 pipe::pipe2;
             295 preadv files::preadv;
