@@ -13,6 +13,9 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     ("point_02_environment_and_directory", environment_and_directory),
     ("point_02_copies_keep_modes", copies_keep_modes),
     ("point_02_time_out_tells_what_threads_do", time_out_tells_what_threads_do),
+    ("point_02_interrupt_ends_with_130", interrupt_ends_with_130),
+    ("point_02_scripts_and_missing_files", scripts_and_missing_files),
+    ("point_02_program_of_50_mib", program_of_50_mib),
     ("point_02_100_mib_through_the_streams", much_through_the_streams),
 ];
 
@@ -93,6 +96,51 @@ fn time_out_tells_what_threads_do(baton: &Baton) -> Outcome {
         errors.contains(" sleep ") && (errors.contains(" REPLY") || errors.contains(" RECEIVE")),
         "threads by name and state: {errors}"
     );
+    Ok(())
+}
+
+fn interrupt_ends_with_130(baton: &Baton) -> Outcome {
+    let mut child = std::process::Command::new(baton.runner())
+        .args(["exec", "sh", "-c", "echo up; sleep 100"])
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::piped())
+        .spawn()?;
+    let mut first = [0; 3];
+    let output = child.stdout.as_mut().ok_or("no output")?;
+    std::io::Read::read_exact(output, &mut first)?;
+    let process = rustix::process::Pid::from_child(&child);
+    let group = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", child.id()))?;
+    rustix::process::kill_process(process, rustix::process::Signal::INT)?;
+    ensure_equal!(child.wait()?.code(), Some(130), "status");
+    let left = group.split_whitespace().any(|qemu| std::path::Path::new(&format!("/proc/{qemu}/stat")).exists());
+    ensure!(!left, "QEMU is still running");
+    Ok(())
+}
+
+fn scripts_and_missing_files(baton: &Baton) -> Outcome {
+    let script = std::env::temp_dir().join(format!("baton-test-{}-script", std::process::id()));
+    std::fs::write(&script, "#!/bin/sh\necho script $1\n")?;
+    let name = script.to_string_lossy().into_owned();
+    let run = baton.exec(&[&name, "argument"]).run();
+    std::fs::remove_file(script)?;
+    run?.expect_output("script argument\n")?;
+    let run = baton.exec(&["sh", "-c", "/tmp"]).run()?;
+    run.expect_status(126)?;
+    Ok(())
+}
+
+fn program_of_50_mib(baton: &Baton) -> Outcome {
+    let source = "
+        #include <stdio.h>
+        static char large[50 << 20] = {1};
+        int main(void) {
+            long sum = 0;
+            for (long i = 0; i < sizeof large; i += 4096) sum += large[i];
+            printf(\"%ld\\n\", sum);
+            return 0;
+        }";
+    let program = baton.c_with_glibc("large", source)?;
+    baton.exec(&[&program.to_string_lossy()]).run()?.expect_output("1\n")?;
     Ok(())
 }
 
