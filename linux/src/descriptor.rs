@@ -34,7 +34,7 @@ pub(crate) struct OpenFile {
     pub(crate) interest: Option<Interest>,
     /// The `epoll` descriptors that have wishes about this file.
     pub(crate) watchers: Lock<Vec<Weak<OpenFile>>>,
-    /// How often it was read or written while it had such.
+    /// How often it was read or written since it first had such; 0: it never had.
     pub(crate) touched: AtomicU64,
 }
 
@@ -53,7 +53,7 @@ impl OpenFile {
             flags: AtomicU64::new(flags),
             interest: None,
             watchers: Lock::new(Vec::new()),
-            touched: AtomicU64::new(1),
+            touched: AtomicU64::new(0),
         }
     }
 
@@ -71,12 +71,16 @@ impl OpenFile {
     }
 
     /// It was read or written, or it was tried: what `epoll` reported is told anew. `wake`: what is ready for others may have changed.
+    #[inline]
     pub(crate) fn touch(&self, wake: bool) {
-        let watchers = self.watchers.lock();
-        if watchers.is_empty() {
-            return;
+        if self.touched.load(Ordering::Relaxed) != 0 {
+            self.touch_watched(wake);
         }
+    }
+
+    fn touch_watched(&self, wake: bool) {
         self.touched.fetch_add(1, Ordering::Relaxed);
+        let watchers = self.watchers.lock();
         for watcher in watchers.iter().filter(|_| wake).filter_map(Weak::upgrade) {
             if let Some(interest) = &watcher.interest {
                 interest.wake();

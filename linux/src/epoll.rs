@@ -49,20 +49,24 @@ pub(crate) struct Interest {
 impl Wish {
     /// What is new to report. `pulse` is raised when more may be.
     fn ask(&mut self, opened: &OpenFile, pulse: Option<Handle>) -> Result<u32, Errno> {
-        if self.is_off {
-            return Ok(0);
-        }
-        let edges = self.events & EDGE != 0;
-        let touched = opened.touched.load(Ordering::Relaxed);
-        if !edges || touched != self.touched {
-            (self.reported, self.touched) = (0, touched);
-        }
-        let wanted = (self.events & EVENTS | ALWAYS) & !self.reported;
-        let ready = u32::from(poll::ask_one(opened, wanted as u16, pulse)?) & wanted;
-        if edges {
+        let ready = self.look(opened, pulse)?;
+        if self.events & EDGE != 0 {
             self.reported |= ready;
         }
         Ok(ready)
+    }
+
+    /// What there would be to report.
+    fn look(&mut self, opened: &OpenFile, pulse: Option<Handle>) -> Result<u32, Errno> {
+        if self.is_off {
+            return Ok(0);
+        }
+        let touched = opened.touched.load(Ordering::Relaxed);
+        if touched != self.touched {
+            (self.reported, self.touched) = (0, touched);
+        }
+        let wanted = (self.events & EVENTS | ALWAYS) & !self.reported;
+        poll::ask_one(opened, wanted as u16, pulse).map(|ready| u32::from(ready) & wanted)
     }
 }
 
@@ -96,10 +100,9 @@ impl Interest {
     /// Whether anything is ready.
     pub(crate) fn is_ready(&self, pulse: Option<Handle>) -> Result<bool, Errno> {
         let mut wishes = self.wishes.lock();
-        for wish in wishes.iter_mut().filter(|wish| !wish.is_off) {
+        for wish in wishes.iter_mut() {
             let Some(opened) = wish.file.upgrade() else { continue };
-            let wanted = wish.events & EVENTS | ALWAYS;
-            if u32::from(poll::ask_one(&opened, wanted as u16, pulse)?) & wanted != 0 {
+            if wish.look(&opened, pulse)? != 0 {
                 return Ok(true);
             }
         }
@@ -170,6 +173,7 @@ pub(crate) fn epoll_ctl(task: &mut Task, [epoll, operation, number, address, ..]
         (ADD, None) => {
             wishes.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
             wishes.push(wish);
+            opened.touched.fetch_add(1, Ordering::Relaxed);
             let mut watchers = opened.watchers.lock();
             if !watchers.iter().any(|watcher| core::ptr::eq(watcher.as_ptr(), Arc::as_ptr(&holder))) {
                 watchers.push(Arc::downgrade(&holder));

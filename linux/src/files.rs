@@ -442,6 +442,24 @@ fn pump(
     Ok(total)
 }
 
+/// `memfd_create`: a file in `/tmp` without a name. Seals are not kept.
+pub(crate) fn memfd_create(task: &mut Task, [name, flags, ..]: [u64; 6]) -> Outcome {
+    const CLOSE_ON_EXEC: u64 = 1;
+    const ALLOW_SEALING: u64 = 2;
+    const NAME_MAXIMUM: usize = 249;
+    user_memory::read_string(name, NAME_MAXIMUM, Errno::EINVAL)?;
+    if flags & !(CLOSE_ON_EXEC | ALLOW_SEALING) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let mut place = b"/tmp/.memory-".to_vec();
+    let mut random = [0; 8];
+    crate::system::random(task, &mut random)?;
+    paths::digits(&mut place, u64::from_le_bytes(random));
+    let opened = open_path(task, place.clone(), 2 | open::CREATE | open::EXCLUSIVE, 0o600)?;
+    path::change(task, place, Follow::No, |mount, buffers| file::unlink(mount, 0, buffers, PROMPT).map(drop))?;
+    descriptor::install(task, opened, flags & CLOSE_ON_EXEC != 0)
+}
+
 /// `mkdir`.
 pub(crate) fn mkdir(task: &mut Task, [path, mode, ..]: [u64; 6]) -> Outcome {
     mkdirat(task, [AT_FDCWD as u64, path, mode, 0, 0, 0])

@@ -100,7 +100,6 @@ const MISSING: &[(u16, &str)] = &[
     (314, "sched_setattr"),
     (315, "sched_getattr"),
     (317, "seccomp"),
-    (319, "memfd_create"),
     (320, "kexec_file_load"),
     (321, "bpf"),
     (323, "userfaultfd"),

@@ -234,6 +234,7 @@ macro_rules! system_calls {
             309 getcpu system::getcpu;
             316 renameat2 files::renameat2;
             318 getrandom system::getrandom;
+            319 memfd_create files::memfd_create;
             322 execveat exec::execveat;
             324 membarrier system::membarrier;
             325 mlock2 memory::lock;
