@@ -232,13 +232,29 @@ impl Server {
         let &tid = process.threads.iter().find(|&&tid| tid > after).ok_or(Errno::ESRCH)?;
         let thread = self.table.threads.get(&tid).ok_or(Errno::ESRCH)?;
         let (activity, name) = (kernel::activity(thread.handle), thread.name);
+        let waits_for = self.named_by(activity.waits_for);
         let mut out = Out { bytes: &mut self.out, length: 0 };
         out.put_u32(&[tid, activity.state]);
-        out.put_u64(&[activity.waits_for, activity.cpu_ns]);
+        out.put_u64(&[waits_for, activity.cpu_ns]);
         out.put(&name);
         debug_assert_eq!(out.length, size_of::<ThreadRecord>());
         let length = out.length;
         Ok(Outcome::Bytes(Reply::ok([u64::from(tid), 0, 0, 0]), length))
+    }
+
+    /// What tools can look up for the identity that a thread waits for: the pid. A POSIX process's identity has it; init chooses those
+    /// of native programs, whose processes we have handles of.
+    fn named_by(&self, identity: u64) -> u64 {
+        if identity == 0 {
+            return 0;
+        }
+        let is_it = |process| runtime::object::process::identity(process) == Ok(identity);
+        if is_it(abi::Handle::SELF_PROCESS) {
+            return u64::from(SERVICE);
+        }
+        let mut natives = self.table.processes.values().filter(|process| process.native.is_some());
+        let native = natives.find(|process| process.native.as_ref().is_some_and(|native| is_it(native.process)));
+        native.map_or(identity & u64::from(u32::MAX), |process| u64::from(process.pid))
     }
 
     /// `SetName`.
