@@ -1,7 +1,7 @@
 //! The system page: mapped read-only into every process, so that the time can be read without a call.
 
-/// Where it is in every process.
-pub const SYSTEM_PAGE_ADDRESS: u64 = 0x7000_0000_0000;
+/// Where it is in every process: in POSIX processes in the same 2 MiB as other things of the personality's, which saves page tables.
+pub const SYSTEM_PAGE_ADDRESS: u64 = crate::NATIVE_BASE + 0x1800_0000;
 
 /// Its content. `process` owns the page; the clock driver tells it the time of day.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -56,11 +56,11 @@ pub const NAME_SPACE: Handle = Handle::new(4, 1);
 /// Where the personality library is mapped (its link address): it starts with a [`LibraryHeader`].
 pub const LIBRARY_ADDRESS: u64 = abi::NATIVE_BASE + 0x1000_0000;
 /// Where a new image finds the blob that its old one wrote.
-pub const BLOB_ADDRESS: u64 = abi::NATIVE_BASE + 0x1800_0000;
+pub const BLOB_ADDRESS: u64 = abi::NATIVE_BASE + 0x1803_0000;
 /// Most bytes of a blob.
 pub const BLOB_MAXIMUM: u64 = 4 << 20;
 /// Top of the stack on which a new image's library starts (64 KiB).
-pub const START_STACK_TOP: u64 = abi::NATIVE_BASE + 0x1900_0000;
+pub const START_STACK_TOP: u64 = abi::NATIVE_BASE + 0x1802_0000;
 /// Bytes of that stack; the library may unmap it when it has its own.
 pub const START_STACK_LENGTH: u64 = 64 << 10;
 /// Region in which the library may place its own areas (its heap, task blocks, stacks) by fixed `Map`s; the service
@@ -382,7 +382,7 @@ pub struct ThreadRecord {
     pub tid: u32,
     /// [`abi::thread::State`] number | STOPPED << 8 | priority << 16.
     pub state: u32,
-    /// Identity of the process it waits for.
+    /// Pid of the process it waits for, 0: none.
     pub waits_for: u64,
     /// CPU time, ns.
     pub cpu_ns: u64,

@@ -27,7 +27,7 @@ pub(crate) const SHARE: abi::Quota = abi::Quota {
     pulses: 8,
     memories: 1,
     mappings: 64,
-    pages: 17,
+    pages: 14,
     priority: 63,
 };
 
