@@ -57,6 +57,7 @@ pub fn simulate_verbosely(seed: u64, steps: u64) -> simulation::Report {
 }
 
 fn simulate_with(seed: u64, steps: u64, settings: Settings) -> simulation::Report {
+    let settings = Settings { patience: settings.patience.saturating_add(steps.saturating_mul(20)), ..settings };
     if seed % 3 == 2 {
         simulation::run(seed, settings, move |root| services::run(root, steps))
     } else {

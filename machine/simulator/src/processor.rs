@@ -39,13 +39,22 @@ pub struct Settings {
     pub step_ns: u64,
     /// In how many of 1000 exchanges of [`World::unlucky_program`]s there is no frame for a page table.
     pub unlucky_per_mille: u64,
+    /// After how many steps of the kernel a run is called endless.
+    pub patience: u64,
     /// Print what happens.
     pub verbose: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { spurious_per_mille: 5, large_pages: false, step_ns: 200, unlucky_per_mille: 0, verbose: false }
+        Self {
+            spurious_per_mille: 5,
+            large_pages: false,
+            step_ns: 200,
+            unlucky_per_mille: 0,
+            patience: 2_000_000,
+            verbose: false,
+        }
     }
 }
 

@@ -149,7 +149,7 @@ pub struct Process {
     pub identity: u64,
     /// Memory behind its pages at [`DATA`], in root's table.
     pub memory: Handle,
-    stacks: Rc<Cell<u64>>,
+    stacks: Rc<RefCell<Vec<Handle>>>,
 }
 
 /// A thread as its maker sees it.
@@ -267,6 +267,8 @@ pub struct Root {
     pub user: User,
     record: BootRecord,
     ram_used: Rc<Cell<u64>>,
+    /// Memories of processes that were dismantled, by pages.
+    recycled: Rc<RefCell<Vec<(u64, Handle)>>>,
     identities: Rc<Cell<u64>>,
     gate: Rc<Cell<Handle>>,
     scratch: u64,
@@ -301,6 +303,7 @@ impl Root {
             user,
             record,
             ram_used: Rc::default(),
+            recycled: Rc::default(),
             identities: Rc::new(Cell::new(1)),
             gate: Rc::new(Cell::new(Handle::NONE)),
             scratch: abi::boot::STACK_TOP - 2048,
@@ -353,6 +356,10 @@ impl Root {
 
     /// New Memory of so many pages, charged to root.
     pub async fn memory(&self, pages: u64) -> Handle {
+        let fitting = self.recycled.borrow().iter().position(|(size, _)| *size == pages);
+        if let Some(index) = fitting {
+            return self.recycled.borrow_mut().swap_remove(index).1;
+        }
         let offset = self.ram_used.get();
         let length = pages * abi::PAGE_SIZE;
         self.ram_used.set(offset + length);
@@ -498,6 +505,14 @@ impl Root {
         self.user.method(Handle::SELF_PROCESS, process::DESTROY, [handle.0, 0, 0, 0]).ok().await;
     }
 
+    /// Destroy a process to the end; its data and stacks become other processes' (with what is in them).
+    pub async fn dismantle(&self, process: Process) {
+        self.destroy(process.handle).await;
+        let mut recycled = self.recycled.borrow_mut();
+        recycled.push((DATA_PAGES, process.memory));
+        recycled.extend(process.stacks.take().into_iter().map(|stack| (1, stack)));
+    }
+
     /// What a process may have and what it has.
     pub async fn usage(&self, process: Handle) -> abi::quota::Usage {
         let length = size_of::<abi::quota::Usage>() as u64;
@@ -583,9 +598,9 @@ impl Root {
     }
 
     async fn run(&self, plan: &Plan, thread: Thread) {
-        let number = plan.process.stacks.get();
-        plan.process.stacks.set(number + 1);
+        let number = plan.process.stacks.borrow().len() as u64;
         let stack = self.memory(1).await;
+        plan.process.stacks.borrow_mut().push(stack);
         let bottom = STACKS + number * STACK_STEP;
         let mapped = self.map(plan.process.handle, stack, bottom, access::READ | access::WRITE, 1).await;
         assert_eq!(mapped.error(), None, "map a stack");

@@ -177,8 +177,7 @@ async fn start_service(root: &Root, gates: &[Handle], number: usize) -> Service 
 }
 
 async fn kill(root: &Root, service: Service) {
-    root.destroy(service.process.handle).await;
-    root.destroy(service.process.memory).await;
+    root.dismantle(service.process).await;
     for thread in service.threads {
         for handle in [thread.handle, thread.baton] {
             let _ = root.user.method(Handle::SELF_PROCESS, process::CLOSE, [handle.0, 0, 0, 0]).await;

@@ -21,9 +21,6 @@ const RAM: u64 = 0x800_0000;
 const RAM_LENGTH: u64 = 1 << 30;
 /// Physical addresses of devices.
 const DEVICES: Range = Range { base: 0xc000_0000, length: 0x1000_0000 };
-/// Steps after which a scenario that is not done is called endless.
-const PATIENCE: u64 = 2_000_000;
-
 /// The dearer invariants are checked every so many steps.
 const OBJECT_CHECKS: u64 = 61;
 
@@ -102,7 +99,7 @@ impl Simulation {
         &self.kernel
     }
 
-    fn run(&self) {
+    fn run(&self, patience: u64) {
         let mut steps = 0_u64;
         while !self.world.is_finished() {
             self.kernel.step();
@@ -117,7 +114,7 @@ impl Simulation {
             );
             assert!(!self.world.is_hung(), "nothing can run, nothing will come, and the scenario is not done");
             steps += 1;
-            assert!(steps < PATIENCE, "the scenario never ends");
+            assert!(steps < patience, "the scenario never ends");
         }
     }
 
@@ -207,7 +204,7 @@ pub fn run<F: Future<Output = ()> + 'static>(
     let simulation = Rc::new(Simulation::new(&world, entry));
     explain_panics();
     let _present = Present::new(&simulation, seed, settings);
-    simulation.run();
+    simulation.run(settings.patience);
     let report = simulation.report();
     if settings.verbose {
         for ((operation, method, error), count) in world.coverage() {
