@@ -373,3 +373,38 @@ fn a_baton_that_is_destroyed_in_use_leaves_its_thread_to_the_reserve() {
         root.until_state(client, State::Dead).await;
     });
 }
+
+#[test]
+fn what_was_taken_from_a_pulse_that_is_gone_is_not_given_back_to_its_successor() {
+    scenario(|root| async move {
+        let pair = Pair::new(&root).await;
+        let log = Log::new();
+        let mut victims = Vec::new();
+        for _ in 0..2 {
+            let plan = Plan::new(&pair.client, "victim").priority(5);
+            victims.push(root.start(plan, |user| async move { user.hog().await }).await);
+        }
+        let first = root.pulse(&pair.server, pair.gate, 1, 10, false, Handle::NONE).await;
+        root.user.method(first, pulse::BIND_DEATH, [victims[0].handle.0, 0, 0, 0]).ok().await;
+        let gate = pair.receiving;
+        let noted = log.clone();
+        let taker = root
+            .start(Plan::new(&pair.server, "taker").priority(20), |user| async move {
+                let message = user.receive(gate).ok().await;
+                noted.note(format!("took {}", message.badge));
+                user.hog().await;
+            })
+            .await;
+        root.until_state(taker, State::Receive).await;
+        root.destroy(victims[0].handle).await;
+        root.until_noted(&log, 1).await;
+        root.destroy(first).await;
+        // In the same slot, for a thread that lives.
+        let second = root.pulse(&pair.server, pair.gate, 2, 10, false, Handle::NONE).await;
+        root.user.method(second, pulse::BIND_DEATH, [victims[1].handle.0, 0, 0, 0]).ok().await;
+        root.destroy(taker.handle).await;
+        root.user.receive(pair.gate).poll().fails(Error::TimedOut).await;
+        root.destroy(victims[1].handle).await;
+        assert_eq!(root.user.receive(pair.gate).ok().await.badge, 2);
+    });
+}
