@@ -129,6 +129,8 @@ pub struct GateView {
     pub busy_first: u32,
     /// How many wait, by its counter.
     pub count: u32,
+    /// Its reserve baton, if that is alive.
+    pub reserve: u32,
 }
 
 /// A connection.
@@ -343,6 +345,10 @@ impl<M: Machine + 'static> Kernel<M> {
             only: gate.only.get(),
             busy_first: gate.busy_first.get(),
             count: gate.count.get(),
+            reserve: match self.tables.baton(gate.reserve.get()).header.generation.get() {
+                generation if generation == gate.reserve_generation.get() => gate.reserve.get(),
+                _ => 0,
+            },
         }
     }
 
