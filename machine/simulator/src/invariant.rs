@@ -164,6 +164,14 @@ fn check_thread(kernel: &K, index: u32, thread: &ThreadView) {
             if thread.current == 0 && alive && !kernel.attention() {
                 // Stuck, for want of a baton: it has none of its own, and its gate's reserve is elsewhere.
                 assert_eq!(thread.own, 0, "{} does not use its own baton", say());
+                let reserve = kernel.view_gate(thread.gate).reserve;
+                let used = |other: u32| kernel.view_thread(other).current == reserve;
+                let free = reserve != 0 && !kernel.view_baton(reserve).owned && !all(kernel, Kind::Thread).any(used);
+                assert!(
+                    !free || thread.gate == 0 || thread.stopped,
+                    "{} is stuck although its gate's reserve is free",
+                    say()
+                );
             }
         }
         State::Dead => {
