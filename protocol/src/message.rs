@@ -60,10 +60,7 @@ impl Failure {
         match label {
             0 => Ok(()),
             RETRY => Err(Self::Retry),
-            REDIRECT => Err(Self::Redirect {
-                length: words[0],
-                which: words[1],
-            }),
+            REDIRECT => Err(Self::Redirect { length: words[0], which: words[1] }),
             other => Err(Self::Service(Errno(other as u16))),
         }
     }
@@ -97,25 +94,16 @@ impl Reply {
     /// Failure.
     #[must_use]
     pub const fn error(errno: Errno) -> Self {
-        Self {
-            label: errno.0 as u64,
-            words: [0; 4],
-        }
+        Self { label: errno.0 as u64, words: [0; 4] }
     }
 
     /// Please touch your buffers and repeat.
-    pub const RETRY: Self = Self {
-        label: RETRY,
-        words: [0; 4],
-    };
+    pub const RETRY: Self = Self { label: RETRY, words: [0; 4] };
 
     /// The path goes on elsewhere: `length` bytes go with this reply.
     #[must_use]
     pub const fn redirect(length: u64, which: u64) -> Self {
-        Self {
-            label: REDIRECT,
-            words: [length, which, 0, 0],
-        }
+        Self { label: REDIRECT, words: [length, which, 0, 0] }
     }
 }
 

@@ -129,6 +129,8 @@ fn job_control(baton: &Baton) -> Outcome {
     terminal.pause();
     terminal.press(Key::Control('Z'))?;
     terminal.wait_for("Stopped")?;
+    // What is typed before the prompt is there would be taken for its answer.
+    terminal.wait_for_prompt()?;
     ensure!(terminal.run("jobs")?.contains("Stopped"), "{}", terminal.screen());
     terminal.run("bg")?;
     ensure!(terminal.run("jobs")?.contains("Running"), "{}", terminal.screen());
@@ -143,6 +145,7 @@ fn job_control(baton: &Baton) -> Outcome {
     terminal.pause();
     terminal.press(Key::Control('Z'))?;
     terminal.wait_for("Stopped")?;
+    terminal.wait_for_prompt()?;
     terminal.line("fg")?;
     terminal.pause();
     terminal.press(Key::Control('C'))?;
