@@ -23,6 +23,26 @@ pub const TEXT: usize = 1024;
 /// Longest name.
 pub const NAME: usize = 16;
 
+/// Names of the Memory of each range of RAM, and of the number that says how much of it init has used: from init to `process`.
+pub const RAM_NAMES: [(&str, &str); abi::boot::RAM_RANGES] = [
+    ("ram0", "ram0-used"),
+    ("ram1", "ram1-used"),
+    ("ram2", "ram2-used"),
+    ("ram3", "ram3-used"),
+    ("ram4", "ram4-used"),
+    ("ram5", "ram5-used"),
+    ("ram6", "ram6-used"),
+    ("ram7", "ram7-used"),
+    ("ram8", "ram8-used"),
+    ("ram9", "ram9-used"),
+    ("ram10", "ram10-used"),
+    ("ram11", "ram11-used"),
+    ("ram12", "ram12-used"),
+    ("ram13", "ram13-used"),
+    ("ram14", "ram14-used"),
+    ("ram15", "ram15-used"),
+];
+
 /// A named handle or number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]

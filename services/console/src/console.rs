@@ -139,18 +139,7 @@ impl Console {
     }
 
     fn signal(&mut self, signal: Signal) {
-        if !self.discipline.termios.local(local::NOFLSH) {
-            self.screen_flush_unsent();
-        }
         self.jobs.signal_foreground(signal as u64);
-    }
-
-    /// What a program wrote and nobody saw yet is dropped with a signal, as on any terminal; echo stays.
-    fn screen_flush_unsent(&mut self) {
-        for writer in self.writers.drain(..) {
-            // The signal is on its way to those who wait; the rest learn that all was taken.
-            complete_write(writer.request, writer.length);
-        }
     }
 
     /// Serve whoever waits: readers, writers, pollers; send what is to be seen.

@@ -210,30 +210,14 @@ impl Init {
                 whole("archive", boot.archive, record)
             }
             Grant::Ram => {
-                const NAMES: [(&str, &str); abi::boot::RAM_RANGES] = [
-                    ("ram0", "ram0-used"),
-                    ("ram1", "ram1-used"),
-                    ("ram2", "ram2-used"),
-                    ("ram3", "ram3-used"),
-                    ("ram4", "ram4-used"),
-                    ("ram5", "ram5-used"),
-                    ("ram6", "ram6-used"),
-                    ("ram7", "ram7-used"),
-                    ("ram8", "ram8-used"),
-                    ("ram9", "ram9-used"),
-                    ("ram10", "ram10-used"),
-                    ("ram11", "ram11-used"),
-                    ("ram12", "ram12-used"),
-                    ("ram13", "ram13-used"),
-                    ("ram14", "ram14-used"),
-                    ("ram15", "ram15-used"),
-                ];
                 record.add("tsc-hz", boot.tsc_hz);
                 record.add("tsc-base", boot.tsc_base);
                 record.add("ram-total", boot.ram_total);
                 let count = (boot.ram_count as usize).min(boot.ram.len());
                 record.add("ram-count", count as u64);
-                for ((range, used), (name, used_name)) in boot.ram[..count].iter().zip(self.ram_used).zip(NAMES) {
+                for ((range, used), (name, used_name)) in
+                    boot.ram[..count].iter().zip(self.ram_used).zip(runtime::start::RAM_NAMES)
+                {
                     record.add(used_name, used);
                     whole(name, *range, record)?;
                 }

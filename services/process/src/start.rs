@@ -34,30 +34,11 @@ struct Piece {
     length: u64,
 }
 
-const NAMES: [(&str, &str); RAM_RANGES] = [
-    ("ram0", "ram0-used"),
-    ("ram1", "ram1-used"),
-    ("ram2", "ram2-used"),
-    ("ram3", "ram3-used"),
-    ("ram4", "ram4-used"),
-    ("ram5", "ram5-used"),
-    ("ram6", "ram6-used"),
-    ("ram7", "ram7-used"),
-    ("ram8", "ram8-used"),
-    ("ram9", "ram9-used"),
-    ("ram10", "ram10-used"),
-    ("ram11", "ram11-used"),
-    ("ram12", "ram12-used"),
-    ("ram13", "ram13-used"),
-    ("ram14", "ram14-used"),
-    ("ram15", "ram15-used"),
-];
-
 /// Take all RAM: map it, make the table of frames in it.
 fn take_ram() -> Result<Ram, Error> {
     let mut pieces = [Piece { memory: Handle::NONE, base: 0, used: 0, length: 0 }; RAM_RANGES];
     let mut count = 0;
-    for (name, used_name) in NAMES {
+    for (name, used_name) in start::RAM_NAMES {
         let memory = start::handle(name);
         if memory == Handle::NONE {
             continue;
