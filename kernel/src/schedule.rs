@@ -10,7 +10,7 @@
 
 use crate::alarm::AlarmOf;
 use crate::baton::{Baton, Place};
-use crate::gate::{SEVERAL, Waiter};
+use crate::gate::{Gate, SEVERAL, Waiter};
 use crate::kernel::Kernel;
 use crate::machine::Machine;
 use crate::thread::{CODE, READY, REPLY, SEND, STOPPED};
@@ -248,9 +248,13 @@ impl<M: Machine> Kernel<M> {
     /// A thread gave a baton up: if it is its gate's reserve, another receiver may be stuck for want of it.
     fn pass_reserve_on(&self, thread: u32, baton: u32) {
         let gate = self.tables.gate(self.tables.thread(thread).gate.get());
-        if gate.reserve.get() != baton || !gate.has(SEVERAL) {
-            return;
+        if gate.reserve.get() == baton && gate.has(SEVERAL) {
+            self.wake_stuck(gate, thread);
         }
+    }
+
+    /// A gate's reserve baton is free: a receiver that is stuck for want of one, other than `except`, gets it.
+    pub(crate) fn wake_stuck(&self, gate: &Gate, except: u32) {
         let mut at = gate.busy_first.get();
         // Bound: CHAIN receivers; one further down gets it from one of those.
         for _ in 0..CHAIN {
@@ -258,7 +262,7 @@ impl<M: Machine> Kernel<M> {
                 break;
             }
             let receiver = self.tables.thread(at);
-            if at != thread && receiver.state.get() == READY && receiver.current.get() == 0 {
+            if at != except && receiver.state.get() == READY && receiver.current.get() == 0 {
                 self.wake(at);
                 break;
             }

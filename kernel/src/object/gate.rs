@@ -54,6 +54,7 @@ impl<M: Machine> Kernel<M> {
             method::SET_RESERVE => {
                 let baton = self.named_or_none(request, first, Kind::Baton, Rights::MANAGE)?;
                 self.set_reserve(request.object, baton);
+                self.wake_stuck(gate, 0);
                 DONE
             }
             method::NEXT_CONNECTION => {

@@ -15,3 +15,9 @@ fn random_programs_break_nothing() {
         let _ = simulate(seed, 10_000);
     }
 }
+
+/// A gate that got a reserve baton while a receiver was stuck for want of one left it stuck.
+#[test]
+fn a_new_reserve_goes_to_a_stuck_receiver() {
+    let _ = simulate(2, 60_000);
+}
