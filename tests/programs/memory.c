@@ -125,6 +125,21 @@ static void copied_on_write(void) {
     CHECK(waitpid(child, &status, 0) == child && status == 0);
 }
 
+static void forked_often(void) {
+    // Scattered pages are written between forks: what was one piece falls into many.
+    enum { PAGES = 2048 };
+    char *area = map(PAGES * 4096, PROT_READ | PROT_WRITE, 0);
+    for (int i = 0; i < PAGES; i++) area[i * 4096] = 1;
+    for (int round = 0; round < 60; round++) {
+        for (int i = round; i < PAGES; i += 97) area[i * 4096] = round;
+        pid_t child = fork();
+        NEED(child >= 0);
+        if (child == 0) _exit(area[round * 4096] != (char)round);
+        int status = -1;
+        CHECK(waitpid(child, &status, 0) == child && status == 0);
+    }
+}
+
 static int deep(int depth) {
     volatile char room[1000];
     room[0] = depth;
@@ -145,7 +160,8 @@ static void wishes(void) {
 
 int main(int argc, char **argv) {
     static const struct test tests[] = {
-        TEST(anonymous), TEST(moved), TEST(executable), TEST(heap), TEST(shared), TEST(copied_on_write), TEST(stack), TEST(wishes),
+        TEST(anonymous), TEST(moved), TEST(executable), TEST(heap), TEST(shared), TEST(copied_on_write), TEST(forked_often),
+        TEST(stack), TEST(wishes),
     };
     return RUN_TESTS(tests);
 }

@@ -1012,7 +1012,9 @@ impl Space {
             ram.frames.share(frame);
         }
         let mut copied = copied.into_iter().peekable();
-        for (start, end, kind) in self.areas.from(0) {
+        // Taken out, so that both spaces can be changed meanwhile.
+        let areas = core::mem::take(&mut child.areas);
+        for (start, end, kind) in areas.from(0) {
             if kind.own {
                 own.push((start, end));
                 continue;
@@ -1027,8 +1029,9 @@ impl Space {
             run = self.share_next(child, run, (from, end, kind.is_shared()), &mut failed);
         }
         if let Some(done) = run {
-            failed |= child.share_from(self.process, done).is_err();
+            failed |= self.share_with(child, done).is_err();
         }
+        child.areas = areas;
         for (start, end) in own {
             child.areas.carve(start, end);
             child.discard(ram, start, end);
@@ -1040,7 +1043,7 @@ impl Space {
 
     /// Add a range to the one that is to be shared next: neighbours go in one call.
     fn share_next(
-        &self,
+        &mut self,
         child: &mut Self,
         run: Option<(u64, u64, bool)>,
         next: (u64, u64, bool),
@@ -1050,7 +1053,7 @@ impl Space {
             _ if next.0 >= next.1 => run,
             Some((first, stop, shared)) if stop == next.0 && shared == next.2 => Some((first, next.1, shared)),
             Some(done) => {
-                *failed |= child.share_from(self.process, done).is_err();
+                *failed |= self.share_with(child, done).is_err();
                 Some(next)
             }
             None => Some(next),
@@ -1097,12 +1100,15 @@ impl Space {
         Some(count.into())
     }
 
-    fn share_from(&mut self, source: Handle, (start, end, shared): (u64, u64, bool)) -> Result<(), Error> {
-        self.with_quota(|process| {
-            let result = kernel::share_range(process, source, start, end - start, shared);
+    /// Either side's share may run out: the parent's where its records have to be split.
+    fn share_with(&mut self, child: &mut Self, (start, end, shared): (u64, u64, bool)) -> Result<(), Error> {
+        let (source, target) = (self.process, child.process);
+        self.with_quota(|_| {
+            let result = kernel::share_range(target, source, start, end - start, shared);
             if result == Err(Error::QuotaExceeded) {
                 // What was shared before it ran out would be in the way of the repetition.
-                kernel::unmap(process, start, end - start)?;
+                kernel::unmap(target, start, end - start)?;
+                child.enlarge()?;
             }
             result
         })
