@@ -141,9 +141,11 @@ global_asm!(
     "linux_fault:",
     "mov gs:[{scratch}], rax",
     "mov rax, gs:[{fault} + {place_rip}]",
+    // What lies above the library is no part of it: a wild jump, or a call of a `vsyscall`.
     "shr rax, 46",
+    "cmp rax, 1",
     "mov rax, gs:[{scratch}]",
-    "jnz 2f",
+    "je 2f",
     "save_registers",
     "save_place {fault}",
     "enter {program_fault}",

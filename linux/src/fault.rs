@@ -13,6 +13,7 @@ use crate::signal::{self, bit};
 use crate::signal_frame::Fault;
 use crate::task::Task;
 use crate::user_memory::bytes_of_mut;
+use crate::vsyscall;
 
 /// SEGV_MAPERR.
 const NOT_MAPPED: i32 = 1;
@@ -76,6 +77,9 @@ pub(crate) unsafe extern "C" fn program_fault(task: *mut Task) {
     // SAFETY: the block lives as long as its task.
     unsafe { (*upcall).fault_active = 0 };
     let is_page_fault = place.vector == 14;
+    if is_page_fault && vsyscall::serve(task) {
+        return;
+    }
     let (mut number, mut code, address) = translate(&place);
     if is_page_fault && code == NOT_MAPPED {
         (number, code) = absent(task, address);

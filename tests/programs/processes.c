@@ -364,6 +364,9 @@ static void faults(void) {
     if (!(signal = sigsetjmp(place, 1))) signal = 1000 + ((volatile char *)shown)[4096];
     CHECK(signal == SIGBUS);
     unlink("/tmp/short");
+    // A jump to where only a kernel could be.
+    if (!(signal = sigsetjmp(place, 1))) ((void (*)(void))0xffffffffff500000)();
+    CHECK(signal == SIGSEGV && fault_address == 0xffffffffff500000);
     stack_t now;
     CHECK(sigaltstack(0, &now) == 0 && now.ss_sp == other_stack);
 }
@@ -468,6 +471,11 @@ static void identity_and_time(void) {
     clock_gettime(CLOCK_MONOTONIC, &first);
     CHECK(clock_nanosleep(CLOCK_MONOTONIC, 0, &wish, 0) == 0 && elapsed_ms(&first) >= 30 && elapsed_ms(&first) < 3000);
     CHECK(time(0) > 1700000000);
+    // At a fixed address since before there was a vDSO: dietlibc's programs use it.
+    struct timeval day = {0, 0};
+    long begin = time(0);
+    CHECK(((int (*)(struct timeval *, void *))0xffffffffff600000)(&day, 0) == 0 && day.tv_sec >= begin);
+    CHECK(((long (*)(long *))0xffffffffff600400)(0) >= begin);
     struct tms times_used;
     CHECK(times(&times_used) != -1);
     struct rusage usage;
