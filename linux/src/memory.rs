@@ -83,6 +83,18 @@ struct Shown {
     length: u64,
 }
 
+impl Shown {
+    const fn is_aligned(&self) -> bool {
+        self.offset.is_multiple_of(PAGE_SIZE)
+    }
+
+    /// Bytes of it, in whole pages, that a mapping of `length` bytes shows.
+    const fn present(&self, length: u64) -> u64 {
+        let present = self.length.next_multiple_of(PAGE_SIZE);
+        if present < length { present } else { length }
+    }
+}
+
 fn show(task: &Task, opened: &OpenFile, offset: u64, length: u64, write: bool) -> Result<Shown, Errno> {
     let memory = slot(task.connection())?;
     let mut buffers = Buffers::new().take(memory.handle());
@@ -93,15 +105,17 @@ fn show(task: &Task, opened: &OpenFile, offset: u64, length: u64, write: bool) -
     Ok(Shown { memory, offset: answer.memory_offset, length: answer.length })
 }
 
-fn of_file(task: &Task, opened: &OpenFile, [address, length, access, flags]: [u64; 4], offset: u64) -> Outcome {
+fn of_file(task: &Task, opened: &OpenFile, wish: [u64; 4], offset: u64) -> Outcome {
+    let [_, length, _, flags] = wish;
     let shared = flags & map_flags::SHARED != 0;
     let writes = shared && opened.opened() & open::ACCESS == 2;
     match show(task, opened, offset, length, writes) {
-        Ok(shown) if shown.offset.is_multiple_of(PAGE_SIZE) => {
-            map_shown(task, &shown, [address, length, access, flags])
-        }
+        Ok(shown) if shown.is_aligned() && shown.present(length) == length => map_shown(task, &shown, wish),
+        Ok(shown) if shown.is_aligned() => in_pieces(task, opened, wish, Ok(shown), offset, writes),
+        // Beyond its end, which is no error before it is touched.
+        Err(Errno::ENXIO) if opened.is_regular() => in_pieces(task, opened, wish, Err(Errno::ENXIO), offset, writes),
         Ok(_) | Err(Errno::ENODEV | Errno::ENOSYS | Errno::EINVAL) if !shared && can_be_read(opened) => {
-            copy(task, opened, [address, length, access, flags], offset)
+            copy(task, opened, wish, offset)
         }
         Ok(_) => Err(Errno::ENODEV),
         Err(error) => Err(error),
@@ -115,24 +129,51 @@ fn can_be_read(opened: &OpenFile) -> bool {
 /// Flags of areas, without access, that lie beyond the end of a mapped file: touching them is SIGBUS.
 pub(crate) const BEYOND_FILE: u64 = map_flags::SHARED | map_flags::NO_RESERVE;
 
-/// Map what a file shows; what lies beyond its end is reserved without access.
 fn map_shown(task: &Task, shown: &Shown, [address, length, access, flags]: [u64; 4]) -> Outcome {
-    let present = shown.length.next_multiple_of(PAGE_SIZE).min(length);
-    let mut place = address;
-    let mut flags = flags;
-    if present < length {
-        let place_only = flags & (map_flags::FIXED | map_flags::NO_REPLACE);
-        place = anonymous(task, address, length, 0, place_only | BEYOND_FILE)?;
-        flags = flags & !map_flags::NO_REPLACE | map_flags::FIXED;
-        if present == 0 {
-            return Ok(place);
-        }
-    }
     let mut buffers = Buffers::new().give(shown.memory.handle(), Rights::ALL);
     ask(&mut buffers, |buffers| {
-        service::map(task.connection(), place, present, access, flags | shown.offset, buffers, PROMPT)
+        service::map(task.connection(), address, length, access, flags | shown.offset, buffers, PROMPT)
     })
     .map(|answer| answer.address)
+}
+
+/// Map a file that shows itself a piece at a time; what lies beyond its end is reserved without access.
+fn in_pieces(
+    task: &Task,
+    opened: &OpenFile,
+    [address, length, access, flags]: [u64; 4],
+    first: Result<Shown, Errno>,
+    offset: u64,
+    writes: bool,
+) -> Outcome {
+    let place_only = flags & (map_flags::FIXED | map_flags::NO_REPLACE);
+    let place = anonymous(task, address, length, 0, place_only | BEYOND_FILE)?;
+    let flags = flags & !map_flags::NO_REPLACE | map_flags::FIXED;
+    let (mut piece, mut done) = (first, 0);
+    let outcome = loop {
+        let shown = match piece {
+            Ok(shown) if shown.length > 0 => shown,
+            Ok(_) | Err(Errno::ENXIO) => break Ok(place),
+            Err(error) => break Err(error),
+        };
+        let present = shown.present(length - done);
+        if !shown.is_aligned() {
+            break Err(Errno::ENODEV);
+        }
+        if let Err(error) = map_shown(task, &shown, [place + done, present, access, flags]) {
+            break Err(error);
+        }
+        done += present;
+        if done == length {
+            break Ok(place);
+        }
+        piece = show(task, opened, offset + done, length - done, writes);
+    };
+    if outcome.is_err() {
+        // What was there before is gone, as when Linux fails late.
+        let _ = ask(&mut Buffers::new(), |buffers| service::unmap(task.connection(), place, length, buffers, PROMPT));
+    }
+    outcome
 }
 
 /// A private copy of a file that shows no Memory.

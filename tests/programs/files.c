@@ -350,6 +350,45 @@ static void mapped_files(void) {
     close(file);
 }
 
+static void mapped_in_pieces(void) {
+    make_root();
+    // A file that grew in many steps, and holes: all of it shows.
+    enum { STEP = 100000, STEPS = 30 };
+    static char text[STEP];
+    int file = open("grown", O_RDWR | O_CREAT | O_TRUNC, 0600);
+    for (int i = 0; i < STEPS; i++) {
+        memset(text, 'a' + i, STEP);
+        CHECK(write(file, text, STEP) == STEP);
+    }
+    CHECK(ftruncate(file, 2 * STEP * STEPS) == 0 && pwrite(file, "end", 3, 2 * STEP * STEPS) == 3);
+    for (int shared = 0; shared < 2; shared++) {
+        char *shown = mmap(0, 2 * STEP * STEPS + 3, PROT_READ | PROT_WRITE, shared ? MAP_SHARED : MAP_PRIVATE, file, 0);
+        NEED(shown != MAP_FAILED);
+        for (int i = 0; i < STEP * STEPS; i += 1000) CHECK(shown[i] == 'a' + i / STEP);
+        for (int i = STEP * STEPS; i < 2 * STEP * STEPS; i += 1000) CHECK(shown[i] == 0);
+        CHECK(memcmp(shown + 2 * STEP * STEPS, "end", 4) == 0);
+        memset(shown, 'Z', STEP * STEPS);
+        char byte = 0;
+        CHECK(pread(file, &byte, 1, STEP * STEPS - 1) == 1 && byte == (shared ? 'Z' : 'a' + STEPS - 1));
+        CHECK(munmap(shown, 2 * STEP * STEPS + 3) == 0);
+    }
+    // As a database makes the memory that its users share: the last byte of each page is written, then all is mapped.
+    int index = open("index", O_RDWR | O_CREAT | O_TRUNC, 0600);
+    for (int i = 0; i < 8; i++) CHECK(pwrite(index, "", 1, i * 4096 + 4095) == 1);
+    char *shown = mmap(0, 32768, PROT_READ | PROT_WRITE, MAP_SHARED, index, 0);
+    NEED(shown != MAP_FAILED);
+    for (int i = 0; i < 32768; i += 512) shown[i] = 1;
+    // Beyond the end, a mapping is only not to be touched.
+    char *beyond = mmap(0, 4096, PROT_READ, MAP_SHARED, index, 65536);
+    CHECK(beyond != MAP_FAILED && munmap(beyond, 4096) == 0);
+    CHECK(ftruncate(index, 0) == 0);
+    char *empty = mmap(0, 4096, PROT_READ, MAP_PRIVATE, index, 0);
+    CHECK(empty != MAP_FAILED && munmap(empty, 4096) == 0);
+    CHECK(unlink("grown") == 0 && unlink("index") == 0);
+    close(index);
+    close(file);
+}
+
 static void pipes(void) {
     int ends[2];
     char bytes[200];
@@ -516,7 +555,7 @@ static void nothing_here(void) {
 int main(int argc, char **argv) {
     static const struct test tests[] = {
         TEST(reading_and_writing), TEST(large_files), TEST(names), TEST(directories), TEST(modes_and_times), TEST(descriptors),
-        TEST(locks), TEST(mapped_files), TEST(pipes), TEST(fifos), TEST(waiting_for_files), TEST(devices), TEST(streams),
+        TEST(locks), TEST(mapped_files), TEST(mapped_in_pieces), TEST(pipes), TEST(fifos), TEST(waiting_for_files), TEST(devices), TEST(streams),
 #ifndef ON_LINUX
         TEST(nothing_here),
 #endif
