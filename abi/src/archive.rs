@@ -50,6 +50,10 @@ const _: () = assert!(size_of::<ArchiveHeader>() == 32 && size_of::<ArchiveEntry
 /// In mode 1 an empty program path means: look argv[0] up in PATH.
 pub const COMMAND_MAGIC: u64 = u64::from_le_bytes(*b"BatonCmd");
 
+/// The file without which the program that attacks the kernel is not started: two little-endian u64, a seed and how many
+/// exchanges it is to fire.
+pub const HOSTILE_ORDER: &str = "boot/hostile";
+
 fn read_u64(bytes: &[u8], offset: usize) -> Option<u64> {
     Some(u64::from_le_bytes(bytes.get(offset..offset.checked_add(8)?)?.try_into().ok()?))
 }

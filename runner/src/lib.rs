@@ -4,6 +4,7 @@
 //! by the same code.
 
 pub mod archive;
+pub mod attack;
 pub mod baseline;
 pub mod bench;
 pub mod capture;

@@ -32,6 +32,7 @@ fn run() -> Result<u8> {
     match action {
         Action::Exec(exec) => runner::exec::run(&ready, &options, &exec),
         Action::Bench { json } => runner::bench::run(&ready, &options, json),
+        Action::Attack(attack) => runner::attack::run(&ready, &options, &attack),
         Action::Build => {
             println!("{}", ready.guest.kernel.display());
             for program in ready.guest.programs.iter().chain(&ready.guest.personality) {

@@ -25,6 +25,9 @@ commands:
   simulate [--seed N] [--steps N] [--runs N]
                      run the kernel on an imaginary processor, with random programs; the
                      seed decides all that happens
+  attack [--seed N] [--exchanges N]
+                     boot, and fire so many random exchanges at the kernel (1000000) while
+                     ordinary programs check whether they notice anything
   build              make everything ready to boot, and say where it is
 
 options, before or after the command:
@@ -58,6 +61,8 @@ pub enum Action {
     },
     /// Simulate the kernel.
     Simulate(Simulate),
+    /// Attack the kernel.
+    Attack(Attack),
     /// Make everything ready.
     Build,
     /// Print [`HELP`].
@@ -86,6 +91,21 @@ pub struct Simulate {
     pub steps: u64,
     /// How many runs; each has the next seed.
     pub runs: u64,
+}
+
+/// What to fire at the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attack {
+    /// What decides every exchange.
+    pub seed: u64,
+    /// How many exchanges.
+    pub exchanges: u64,
+}
+
+impl Default for Attack {
+    fn default() -> Self {
+        Self { seed: 1, exchanges: 1_000_000 }
+    }
 }
 
 impl Default for Simulate {
@@ -170,6 +190,16 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<(Options, 
                     }
                 }
             }
+            Long(option @ ("seed" | "exchanges")) if matches!(action, Action::Attack(_)) => {
+                let option = format!("--{option}");
+                let value = number(&parser.value().map_err(usage)?, &option)?;
+                if let Action::Attack(attack) = &mut action {
+                    match option.as_str() {
+                        "--seed" => attack.seed = value,
+                        _ => attack.exchanges = value,
+                    }
+                }
+            }
             Value(word) => match &mut action {
                 Action::Shell => action = command(&word)?,
                 Action::Exec(exec) => {
@@ -177,7 +207,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<(Options, 
                     exec.arguments = parser.raw_args().map_err(usage)?.collect();
                     return Ok((options, action));
                 }
-                Action::Bench { .. } | Action::Simulate(_) | Action::Build | Action::Help => {
+                Action::Bench { .. } | Action::Simulate(_) | Action::Attack(_) | Action::Build | Action::Help => {
                     return Err(usage(Value(word).unexpected()));
                 }
             },
@@ -195,6 +225,7 @@ fn command(word: &OsStr) -> Result<Action> {
         Some("exec") => Ok(Action::Exec(Exec::default())),
         Some("bench") => Ok(Action::Bench { json: false }),
         Some("simulate") => Ok(Action::Simulate(Simulate::default())),
+        Some("attack") => Ok(Action::Attack(Attack::default())),
         Some("build") => Ok(Action::Build),
         _ => Err(Error::new(format!("there is no command '{}' (cargo run -- --help lists them)", word.display()))),
     }
@@ -315,6 +346,12 @@ mod tests {
     fn simulations_have_a_seed_a_length_and_a_number() {
         let action = read("simulate --seed 7 --steps 1000").expect("valid").1;
         assert_eq!(action, Action::Simulate(Simulate { seed: Some(7), steps: 1000, runs: 1 }));
+    }
+
+    #[test]
+    fn attacks_have_a_seed_and_a_length() {
+        let action = read("attack --exchanges 500 --seed 9").expect("valid").1;
+        assert_eq!(action, Action::Attack(Attack { seed: 9, exchanges: 500 }));
     }
 
     #[test]

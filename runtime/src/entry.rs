@@ -89,6 +89,24 @@ pub fn init_panicked(information: &core::panic::PanicInfo<'_>) -> ! {
     stop()
 }
 
+/// Where the part of the program's image begins that it may write: what is before, two processes can share.
+#[cfg(all(target_arch = "x86_64", target_os = "none"))]
+#[must_use]
+pub fn writable_start() -> u64 {
+    // SAFETY: link.ld defines it in every native program; only its address is used.
+    unsafe extern "C" {
+        safe static __writable: u8;
+    }
+    &raw const __writable as u64
+}
+
+/// A host's programs are laid out otherwise.
+#[cfg(not(all(target_arch = "x86_64", target_os = "none")))]
+#[must_use]
+pub fn writable_start() -> u64 {
+    0
+}
+
 /// End the running process.
 pub fn end() -> ! {
     // A process that may not destroy itself stays until its creator does; it must not run on.

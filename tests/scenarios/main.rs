@@ -4,6 +4,7 @@ mod abuse;
 mod bad_input;
 mod bench;
 mod exec;
+mod hostility;
 mod interactive;
 mod personality;
 mod programs;
@@ -29,6 +30,7 @@ const WITH_GUEST: &[&[Scenario]] = &[
     personality::SCENARIOS,
     programs::SCENARIOS,
     abuse::SCENARIOS,
+    hostility::SCENARIOS,
     bench::SCENARIOS,
 ];
 

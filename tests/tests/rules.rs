@@ -53,7 +53,7 @@ fn allowed(folder: &str) -> &'static [&'static str] {
         "services" | "drivers" | "linux" => &["abi", "runtime", "protocol"],
         // The programs of one folder may share: what starts a program also starts the one that measures.
         "programs" => &["abi", "runtime", "protocol", "bench", "launch"],
-        _ => &["abi", "kernel", "runtime", "protocol", "runner", "simulator"],
+        _ => &["abi", "kernel", "runtime", "protocol", "runner", "simulator", "hostile"],
     }
 }
 

@@ -81,6 +81,8 @@ pub(crate) struct Program {
     pub(crate) flags: u64,
     /// What happens when it ends.
     pub(crate) policy: Policy,
+    /// The file of the archive without which it is not started.
+    pub(crate) needs: Option<&'static str>,
     /// Bytes of stack, whole pages.
     pub(crate) stack: u64,
     /// What it may have of the kernel.
@@ -108,6 +110,7 @@ const PROGRAM: Program = Program {
     mounts: &[],
     flags: 0,
     policy: Policy::Restart,
+    needs: None,
     stack: 64 * 1024,
     quota: QUOTA,
 };
@@ -219,6 +222,16 @@ pub(crate) const PROGRAMS: &[Program] = &[
         stack: 256 * 1024,
         // For the programs that it measures with.
         quota: Quota { processes: 2, threads: 8, batons: 8, gates: 8, mappings: 1024, pages: 192, ..QUOTA },
+        ..PROGRAM
+    },
+    Program {
+        name: "hostile",
+        // It only has to see to it that its processes, which are as strong as ordinary programs, end.
+        priority: 100,
+        grants: &[Grant::Archive],
+        policy: Policy::Once,
+        needs: Some(abi::archive::HOSTILE_ORDER),
+        quota: Quota { processes: 4, threads: 12, batons: 16, gates: 8, mappings: 512, pages: 192, ..QUOTA },
         ..PROGRAM
     },
 ];

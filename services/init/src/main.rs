@@ -182,7 +182,10 @@ impl Init {
     /// Start every program in order, and mount what is to be mounted.
     fn start_all(&mut self) {
         for index in 0..self.services.len() {
-            self.start(index);
+            let needs = self.services[index].program.needs;
+            if needs.is_none_or(|file| self.archive.find(file.as_bytes()).is_some()) {
+                self.start(index);
+            }
         }
     }
 

@@ -1,0 +1,99 @@
+//! The threads that fire. They run in a process that shares nothing writable of this program's, so they use no statics.
+
+use abi::{Handle, PAGE_SIZE};
+use hostile::arsenal::{Spoils, envelope_words};
+use hostile::{Arsenal, Chance, FIELD, FIELD_LENGTH, Random};
+use runtime::clock;
+use runtime::exchange::{Registers, exchange};
+use runtime::mapped::Window;
+
+/// Threads that fire; one more scribbles on the envelopes meanwhile.
+pub(crate) const SHOOTERS: u64 = 3;
+/// Bytes of the Memory that keeper and threads share: the field, and a page for [`COUNTERS`].
+pub(crate) const SHARED_LENGTH: u64 = FIELD_LENGTH + PAGE_SIZE;
+/// Where in it each thread counts its shots.
+pub(crate) const COUNTERS: u64 = FIELD_LENGTH;
+/// Where each thread has all of it, apart from the field, which they unmap.
+const ALIAS: u64 = 0x90_0000_0000;
+const ALIAS_STEP: u64 = 0x100_0000;
+/// Words that are scribbled before others run.
+const SCRIBBLES: u64 = 40;
+
+/// What a thread is told in its one word.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Task {
+    /// Which thread it is: the last one scribbles.
+    pub(crate) number: u64,
+    /// The shared Memory in its process's table (of the first generation).
+    pub(crate) memory: u16,
+    /// What decides its shots.
+    pub(crate) seed: u64,
+}
+
+impl Task {
+    pub(crate) const fn word(self) -> u64 {
+        self.seed << 24 | (self.memory as u64) << 8 | self.number
+    }
+
+    const fn from_word(word: u64) -> Self {
+        Self { number: word & 0xff, memory: (word >> 8) as u16, seed: word }
+    }
+}
+
+/// A thread's first function.
+pub(crate) extern "C" fn attack(word: u64) -> ! {
+    let task = Task::from_word(word);
+    let memory = Handle::new(task.memory, 1);
+    let Ok(shared) = Window::map(memory, ALIAS + task.number * ALIAS_STEP, 0, SHARED_LENGTH) else {
+        stop();
+    };
+    if task.number < SHOOTERS { shoot(task, &shared) } else { scribble(task, &shared) }
+}
+
+fn shoot(task: Task, shared: &Window) -> ! {
+    let mut arsenal = Arsenal::new(Random::new(task.seed));
+    let mut fired: u64 = 0;
+    loop {
+        let shot = arsenal.shot(clock::monotonic_ns());
+        if let Some(envelope) = &shot.content {
+            let mut bytes = [0; size_of::<abi::Envelope>()];
+            for (place, word) in bytes.chunks_exact_mut(8).zip(envelope_words(envelope)) {
+                place.copy_from_slice(&word.to_le_bytes());
+            }
+            shared.copy_in(shot.envelope - FIELD, &bytes);
+        }
+        let out = exchange(Registers {
+            status: shot.operation,
+            target: shot.target,
+            gate: shot.gate,
+            envelope: shot.envelope,
+            deadline: shot.deadline,
+            lengths: 0,
+            label: shot.label,
+            words: shot.words,
+        });
+        arsenal.learn(&shot, Spoils { status: out.status, request: out.target, word: out.words[0] });
+        fired += 1;
+        shared.copy_in(COUNTERS + task.number * 8, &fired.to_le_bytes());
+    }
+}
+
+/// Change envelopes while others wait with them, and just before they are read.
+fn scribble(task: Task, shared: &Window) -> ! {
+    let mut chance = Random::new(task.seed);
+    loop {
+        for _ in 0..SCRIBBLES {
+            let place = chance.below(PAGE_SIZE / 8) * 8;
+            let shift = chance.below(64);
+            shared.copy_in(place, &(chance.next() >> shift).to_le_bytes());
+        }
+        runtime::object::thread::yield_now();
+    }
+}
+
+/// Wait for the end: a thread cannot end itself.
+fn stop() -> ! {
+    loop {
+        runtime::object::thread::yield_now();
+    }
+}
