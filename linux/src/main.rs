@@ -26,7 +26,8 @@ macro_rules! modules {
 
 modules! {
     descriptor directory dispatch entry epoll exec fault files futex heap identity locks memory message mounts path pipe poll process
-    record_locks signal signal_frame socket start status system task thread time user_memory vector vsyscall
+    record_locks scheduling signal signal_frame socket start status system task thread time timer user_memory vector
+    vsyscall
 }
 
 #[cfg(not(target_os = "none"))]

@@ -47,6 +47,7 @@ pub(crate) mod signals {
     pub(crate) const KILL: u32 = 9;
     pub(crate) const SEGV: u32 = 11;
     pub(crate) const PIPE: u32 = 13;
+    pub(crate) const ALRM: u32 = 14;
     pub(crate) const STOP: u32 = 19;
     pub(crate) const LAST: u32 = 64;
     /// What no mask can hold.

@@ -15,6 +15,7 @@ use crate::message::{PROMPT, WAIT, ask, errno, insist};
 use crate::numbers::{Outcome, RESTART, int};
 use crate::signal;
 use crate::task::{self, Process, Task};
+use crate::time;
 use crate::user_memory;
 use crate::vector;
 
@@ -159,15 +160,10 @@ fn unlock_all(task: &Task) {
 }
 
 /// Linux's `struct rusage`.
-pub(crate) fn usage_record(used: &Resources, own: bool) -> [u64; 18] {
+fn usage_record(used: &Resources) -> [u64; 18] {
     let mut record = [0; 18];
-    let user = if own { used.user_ns } else { used.children_ns };
-    record[0] = user / 1_000_000_000;
-    record[1] = user % 1_000_000_000 / 1000;
-    if own {
-        record[2] = used.system_ns / 1_000_000_000;
-        record[3] = used.system_ns % 1_000_000_000 / 1000;
-    }
+    record[..2].copy_from_slice(&time::timeval(used.user_ns));
+    record[2..4].copy_from_slice(&time::timeval(used.system_ns));
     record[4] = used.resident_maximum >> 10;
     record[8] = used.minor_faults;
     record[9] = used.major_faults;
@@ -218,7 +214,7 @@ pub(crate) fn wait4(task: &mut Task, [pid, status, options, usage, ..]: [u64; 6]
     let (found, code, used) = wait(task, selector, options & !WIGNORED | WEXITED)?;
     if found != 0 {
         user_memory::write_optional(status, &(code as u32))?;
-        user_memory::write_optional(usage, &usage_record(&used, true))?;
+        user_memory::write_optional(usage, &usage_record(&used))?;
     }
     Ok(found)
 }
@@ -252,7 +248,7 @@ pub(crate) fn waitid(task: &mut Task, [kind, id, address, options, usage, _]: [u
     }
     user_memory::write_optional(address, &record)?;
     if found != 0 {
-        user_memory::write_optional(usage, &usage_record(&used, true))?;
+        user_memory::write_optional(usage, &usage_record(&used))?;
     }
     Ok(0)
 }
@@ -352,32 +348,30 @@ pub(crate) fn prlimit64(task: &mut Task, [pid, resource, new, old, ..]: [u64; 6]
 }
 
 /// What was used.
-pub(crate) fn used(task: &Task, who: u64) -> Result<Resources, Errno> {
+pub(crate) fn used(task: &Task, who: u64, number: u64) -> Result<Resources, Errno> {
     let mut used = Resources::default();
     let mut buffers = Buffers::new().receive(user_memory::bytes_of_mut(&mut used));
-    ask(&mut buffers, |buffers| service::usage(task.connection(), who, buffers, PROMPT))?;
+    ask(&mut buffers, |buffers| service::usage(task.connection(), who, number, buffers, PROMPT))?;
     Ok(used)
 }
 
 /// `getrusage`.
 pub(crate) fn getrusage(task: &mut Task, [who, address, ..]: [u64; 6]) -> Outcome {
-    let (kind, own) = match int(who) {
-        0 => (0, true),
-        1 => (2, true),
-        -1 => (1, false),
+    let (kind, number) = match int(who) {
+        0 => (0, 0),
+        1 => (2, task.tid),
+        -1 => (1, 0),
         _ => return Err(Errno::EINVAL),
     };
-    let used = used(task, kind)?;
-    // For children, the service gives their time as the user's.
-    let own = own || used.children_ns == 0;
-    user_memory::write(address, &usage_record(&used, own))?;
+    let used = used(task, kind, u64::from(number))?;
+    user_memory::write(address, &usage_record(&used))?;
     Ok(0)
 }
 
 /// `times`: in hundredths of seconds.
 pub(crate) fn times(task: &mut Task, [address, ..]: [u64; 6]) -> Outcome {
     const TICK_NS: u64 = 10_000_000;
-    let used = used(task, 0)?;
+    let used = used(task, 0, 0)?;
     let record = [used.user_ns / TICK_NS, used.system_ns / TICK_NS, used.children_ns / TICK_NS, 0];
     user_memory::write_optional(address, &record)?;
     Ok(runtime::clock::monotonic_ns() / TICK_NS)

@@ -40,6 +40,8 @@ pub(crate) const SA_ONSTACK: u64 = 0x0800_0000;
 const SA_RESTART: u64 = 0x1000_0000;
 const SA_NODEFER: u64 = 0x4000_0000;
 const SA_RESETHAND: u64 = 0x8000_0000;
+/// si_code of `tgkill`.
+const SI_TKILL: i32 = -6;
 const DEFAULT: u64 = 0;
 const IGNORE: u64 = 1;
 /// Bytes of a signal set.
@@ -248,7 +250,7 @@ fn send(task: &Task, pid: u64, signal: u64, code: u64, value: u64) -> Outcome {
 
 /// `tkill`.
 pub(crate) fn tkill(task: &mut Task, [tid, signal, ..]: [u64; 6]) -> Outcome {
-    send_to_thread(task, 0, int(tid), signal)
+    send_to_thread(task, 0, int(tid), signal, 0, 0)
 }
 
 /// `tgkill`.
@@ -256,15 +258,16 @@ pub(crate) fn tgkill(task: &mut Task, [pid, tid, signal, ..]: [u64; 6]) -> Outco
     if int(pid) <= 0 {
         return Err(Errno::EINVAL);
     }
-    send_to_thread(task, pid & 0xffff_ffff, int(tid), signal)
+    send_to_thread(task, pid & 0xffff_ffff, int(tid), signal, 0, 0)
 }
 
-fn send_to_thread(task: &Task, pid: u64, tid: i32, signal: u64) -> Outcome {
+fn send_to_thread(task: &Task, pid: u64, tid: i32, signal: u64, code: u32, value: u64) -> Outcome {
     if tid <= 0 || int(signal) < 0 || int(signal) > signals::LAST as i32 {
         return Err(Errno::EINVAL);
     }
+    let how = signal & 0xff | u64::from(code) << 32;
     ask(&mut Buffers::new(), |buffers| {
-        service::thread_kill(task.connection(), pid, tid as u64, signal & 0xff, buffers, PROMPT)
+        service::thread_kill(task.connection(), pid, tid as u64, how, value, buffers, PROMPT)
     })
     .map(|_| 0)
 }
@@ -272,22 +275,31 @@ fn send_to_thread(task: &Task, pid: u64, tid: i32, signal: u64) -> Outcome {
 /// A signal of this thread's own making.
 pub(crate) fn send_to_self(task: &Task, signal: u32) {
     // It fails only if the thread is unknown, and then it is about to be destroyed.
-    let _ = send_to_thread(task, u64::from(task.process.pid), task.tid as i32, u64::from(signal));
+    let _ = send_to_thread(task, u64::from(task.process.pid), task.tid as i32, u64::from(signal), 0, 0);
 }
 
 /// `rt_sigqueueinfo`.
 pub(crate) fn rt_sigqueueinfo(task: &mut Task, [pid, signal, address, ..]: [u64; 6]) -> Outcome {
     let information: [u64; 4] = user_memory::read(address)?;
     let code = information[1] as u32 as i32;
-    if code >= 0 && int(pid) as u32 != task.process.pid {
+    if (code >= 0 || code == SI_TKILL) && int(pid) as u32 != task.process.pid {
         return Err(Errno::EPERM);
     }
     send(task, i64::from(int(pid)) as u64, signal, code as u32 as u64, information[3])
 }
 
-/// `rt_tgsigqueueinfo`; the value is lost.
-pub(crate) fn rt_tgsigqueueinfo(task: &mut Task, [pid, tid, signal, ..]: [u64; 6]) -> Outcome {
-    tgkill(task, [pid, tid, signal, 0, 0, 0])
+/// `rt_tgsigqueueinfo`.
+pub(crate) fn rt_tgsigqueueinfo(task: &mut Task, [pid, tid, signal, address, ..]: [u64; 6]) -> Outcome {
+    let information: [u64; 4] = user_memory::read(address)?;
+    let code = information[1] as u32;
+    let own = int(pid) as u32 == task.process.pid;
+    if int(pid) <= 0 {
+        return Err(Errno::EINVAL);
+    }
+    if ((code as i32) >= 0 || code as i32 == SI_TKILL) && !own {
+        return Err(Errno::EPERM);
+    }
+    send_to_thread(task, pid & 0xffff_ffff, int(tid), signal, code, information[3])
 }
 
 /// `rt_sigreturn`.

@@ -177,7 +177,7 @@ fn sibling(task: &mut Task, wish: &Wish, block: *mut Block, process: Arc<Process
 fn new_thread(task: &mut Task, wish: &Wish) -> Outcome {
     let block = task::room()?;
     let prepared = ask(&mut Buffers::new(), |buffers| {
-        service::thread_prepare(task.connection(), block as u64, buffers, PROMPT)
+        service::thread_prepare(task.connection(), block as u64, u64::from(task.tid), buffers, PROMPT)
     });
     let tid = match prepared {
         Ok(answer) => answer.tid,

@@ -1,19 +1,18 @@
-//! Clocks, sleeping, interval timers.
+//! Clocks and sleeping.
 
 use abi::Error;
 use abi::call::flags::{DEADLINE_RECEIVE, INTERRUPTIBLE};
 use protocol::Errno;
-use protocol::process as service;
 use runtime::{Buffers, Options, clock};
 
-use crate::message::{PROMPT, ask, kernel};
+use crate::message::kernel;
 use crate::numbers::{Outcome, RESTART_UNHANDLED, int};
 use crate::process;
 use crate::signal;
 use crate::task::Task;
 use crate::user_memory;
 
-const SECOND_NS: u64 = 1_000_000_000;
+pub(crate) const SECOND_NS: u64 = 1_000_000_000;
 
 /// A `struct timespec` in nanoseconds.
 pub(crate) fn nanoseconds([seconds, part]: [u64; 2]) -> Outcome {
@@ -29,7 +28,7 @@ pub(crate) const fn timespec(nanoseconds: u64) -> [u64; 2] {
 }
 
 /// Nanoseconds as a `struct timeval`.
-const fn timeval(nanoseconds: u64) -> [u64; 2] {
+pub(crate) const fn timeval(nanoseconds: u64) -> [u64; 2] {
     [nanoseconds / SECOND_NS, nanoseconds % SECOND_NS / 1000]
 }
 
@@ -76,24 +75,73 @@ pub(crate) fn nanosleep(task: &mut Task, [wish, rest, ..]: [u64; 6]) -> Outcome 
     clock_nanosleep(task, [1, 0, wish, rest, 0, 0])
 }
 
+/// A clock of CPU time: of a process, or of a thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CpuClock {
+    /// 0: the caller's.
+    Process(u32),
+    /// 0: the caller.
+    Thread(u32),
+}
+
+/// What kind of clock a number names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Clock {
+    Real,
+    Monotonic,
+    Cpu(CpuClock),
+}
+
+/// The clock with a number (`clock_getcpuclockid(3)` makes negative ones: the inverted id, then whether it is a thread's, then a kind).
+pub(crate) fn clock(id: u64) -> Result<Clock, Errno> {
+    const THREAD: i32 = 4;
+    const DESCRIPTOR: i32 = 3;
+    match int(id) {
+        // Coarse or not, alarm or not, and TAI (no leap seconds are known).
+        0 | 5 | 8 | 11 => Ok(Clock::Real),
+        1 | 4 | 6 | 7 | 9 => Ok(Clock::Monotonic),
+        2 => Ok(Clock::Cpu(CpuClock::Process(0))),
+        3 => Ok(Clock::Cpu(CpuClock::Thread(0))),
+        id if id < 0 && id & 3 != DESCRIPTOR => {
+            let number = !(id >> 3) as u32;
+            Ok(Clock::Cpu(if id & THREAD != 0 { CpuClock::Thread(number) } else { CpuClock::Process(number) }))
+        }
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+fn read_cpu_clock(task: &Task, clock: CpuClock) -> Outcome {
+    let (who, number) = match clock {
+        CpuClock::Process(number) => (0, number),
+        CpuClock::Thread(0) => (2, task.tid),
+        CpuClock::Thread(number) => (2, number),
+    };
+    // A number that nobody has makes an invalid clock.
+    let used = process::used(task, who, u64::from(number)).map_err(|error| if error == Errno::ESRCH { Errno::EINVAL } else { error })?;
+    Ok(used.user_ns + used.system_ns)
+}
+
 /// `clock_nanosleep`.
 pub(crate) fn clock_nanosleep(task: &mut Task, [clock_id, flags, wish, rest, ..]: [u64; 6]) -> Outcome {
     const ABSOLUTE: u64 = 1;
-    let real = match clock_id {
-        0 | 8 | 11 => true,
-        1 | 7 | 9 => false,
-        2 => return Err(Errno::EOPNOTSUPP),
-        _ => return Err(Errno::EINVAL),
-    };
+    const COARSE: [i32; 3] = [4, 5, 6];
+    let clock = clock(clock_id)?;
+    if clock == Clock::Cpu(CpuClock::Thread(0)) || COARSE.contains(&int(clock_id)) {
+        return Err(Errno::EOPNOTSUPP);
+    }
     let length = nanoseconds(user_memory::read(wish)?)?;
     let absolute = flags & ABSOLUTE != 0;
-    let now = clock::monotonic_ns();
-    let deadline = if absolute { monotonic(length, real) } else { now.saturating_add(length) };
-    match wait(task, deadline) {
+    let now = read_clock(task, clock)?;
+    let until = if absolute { length } else { now.saturating_add(length) };
+    let slept = match clock {
+        Clock::Cpu(cpu) => sleep_by_cpu(task, cpu, until),
+        Clock::Real | Clock::Monotonic => wait(task, monotonic(until, clock == Clock::Real)),
+    };
+    match slept {
         Ok(()) => Ok(0),
         Err(RESTART_UNHANDLED) => {
             if !absolute {
-                let left = deadline.saturating_sub(clock::monotonic_ns());
+                let left = until.saturating_sub(read_clock(task, clock)?);
                 user_memory::write_optional(rest, &timespec(left))?;
             }
             Err(Errno::EINTR)
@@ -102,23 +150,30 @@ pub(crate) fn clock_nanosleep(task: &mut Task, [clock_id, flags, wish, rest, ..]
     }
 }
 
+/// CPU time has no alarm: look when it could have been used at the earliest, but not more often than Linux's tick.
+fn sleep_by_cpu(task: &mut Task, cpu: CpuClock, until: u64) -> Result<(), Errno> {
+    const TICK_NS: u64 = 4_000_000;
+    loop {
+        let left = until.saturating_sub(read_cpu_clock(task, cpu)?);
+        if left == 0 {
+            return Ok(());
+        }
+        wait(task, clock::monotonic_ns().saturating_add(left.max(TICK_NS)))?;
+    }
+}
+
 /// What a clock says.
-fn read_clock(task: &Task, id: u64) -> Outcome {
-    match int(id) {
-        // Real time, coarse or not, alarm or not, and TAI (no leap seconds are known).
-        0 | 5 | 8 | 11 => Ok(clock::realtime_ns()),
-        1 | 4 | 6 | 7 | 9 => Ok(clock::monotonic_ns()),
-        2 => process::used(task, 0).map(|used| used.user_ns + used.system_ns),
-        3 => process::used(task, 2).map(|used| used.user_ns + used.system_ns),
-        // CPU clocks of threads and processes by number: ours.
-        id if id < 0 => process::used(task, if id & 4 != 0 { 2 } else { 0 }).map(|used| used.user_ns + used.system_ns),
-        _ => Err(Errno::EINVAL),
+fn read_clock(task: &Task, clock: Clock) -> Outcome {
+    match clock {
+        Clock::Real => Ok(clock::realtime_ns()),
+        Clock::Monotonic => Ok(clock::monotonic_ns()),
+        Clock::Cpu(cpu) => read_cpu_clock(task, cpu),
     }
 }
 
 /// `clock_gettime`.
 pub(crate) fn clock_gettime(task: &mut Task, [id, address, ..]: [u64; 6]) -> Outcome {
-    let now = read_clock(task, id)?;
+    let now = read_clock(task, clock(id)?)?;
     user_memory::write(address, &timespec(now))?;
     Ok(0)
 }
@@ -126,14 +181,34 @@ pub(crate) fn clock_gettime(task: &mut Task, [id, address, ..]: [u64; 6]) -> Out
 /// `clock_getres`.
 pub(crate) fn clock_getres(task: &mut Task, [id, address, ..]: [u64; 6]) -> Outcome {
     const COARSE_NS: u64 = 4_000_000;
-    read_clock(task, id)?;
+    read_clock(task, clock(id)?)?;
     let resolution = if matches!(id, 5 | 6) { COARSE_NS } else { 1 };
     user_memory::write_optional(address, &timespec(resolution))?;
     Ok(0)
 }
 
-/// `clock_settime`, `settimeofday`, `adjtimex`: the clock driver's business.
-pub(crate) fn not_permitted(_: &mut Task, _: [u64; 6]) -> Outcome {
+/// `clock_settime`: only the real clock could be set, and that is the clock driver's business.
+pub(crate) fn clock_settime(_: &mut Task, [id, address, ..]: [u64; 6]) -> Outcome {
+    if int(id) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    nanoseconds(user_memory::read(address)?)?;
+    Err(Errno::EPERM)
+}
+
+/// `settimeofday`: as [`clock_settime`].
+pub(crate) fn settimeofday(_: &mut Task, [address, zone, ..]: [u64; 6]) -> Outcome {
+    if let Some([_, micros]) = user_memory::read_optional::<[u64; 2]>(address)?
+        && micros > 1_000_000
+    {
+        return Err(Errno::EINVAL);
+    }
+    user_memory::read_optional::<u64>(zone)?;
+    Err(Errno::EPERM)
+}
+
+/// `adjtimex`: as [`clock_settime`].
+pub(crate) fn adjtimex(_: &mut Task, _: [u64; 6]) -> Outcome {
     Err(Errno::EPERM)
 }
 
@@ -149,46 +224,4 @@ pub(crate) fn time(_: &mut Task, [address, ..]: [u64; 6]) -> Outcome {
     let seconds = clock::realtime_ns() / SECOND_NS;
     user_memory::write_optional(address, &seconds)?;
     Ok(seconds)
-}
-
-/// `alarm`.
-pub(crate) fn alarm(task: &mut Task, [seconds, ..]: [u64; 6]) -> Outcome {
-    let value = (seconds & 0xffff_ffff) * SECOND_NS;
-    let answer = ask(&mut Buffers::new(), |buffers| service::set_timer(task.connection(), 0, value, 0, buffers, PROMPT))?;
-    Ok(answer.value_ns.div_ceil(SECOND_NS))
-}
-
-fn of_timeval([seconds, micros]: [u64; 2]) -> Outcome {
-    if micros >= 1_000_000 || seconds > i64::MAX as u64 {
-        return Err(Errno::EINVAL);
-    }
-    Ok(seconds.saturating_mul(SECOND_NS).saturating_add(micros * 1000))
-}
-
-fn timer_record(interval: u64, value: u64) -> [u64; 4] {
-    let ([a, b], [c, d]) = (timeval(interval), timeval(value.next_multiple_of(1000)));
-    [a, b, c, d]
-}
-
-/// `setitimer`.
-pub(crate) fn setitimer(task: &mut Task, [which, new, old, ..]: [u64; 6]) -> Outcome {
-    if which > 2 {
-        return Err(Errno::EINVAL);
-    }
-    let wish = user_memory::read_optional::<[u64; 4]>(new)?.unwrap_or_default();
-    let (interval, value) = (of_timeval([wish[0], wish[1]])?, of_timeval([wish[2], wish[3]])?);
-    let answer =
-        ask(&mut Buffers::new(), |buffers| service::set_timer(task.connection(), which, value, interval, buffers, PROMPT))?;
-    user_memory::write_optional(old, &timer_record(answer.interval_ns, answer.value_ns))?;
-    Ok(0)
-}
-
-/// `getitimer`.
-pub(crate) fn getitimer(task: &mut Task, [which, address, ..]: [u64; 6]) -> Outcome {
-    if which > 2 {
-        return Err(Errno::EINVAL);
-    }
-    let answer = ask(&mut Buffers::new(), |buffers| service::timer(task.connection(), which, buffers, PROMPT))?;
-    user_memory::write(address, &timer_record(answer.interval_ns, answer.value_ns))?;
-    Ok(0)
 }

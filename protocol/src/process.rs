@@ -96,8 +96,8 @@ pub const LIBRARY_MAGIC: u64 = u64::from_le_bytes(*b"BatonLib");
 crate::protocol! {
     name: "process", uuid: 0x6261_746f_6e00_4000_8000_0000_0000_0006, version: 1;
 
-    /// Thread `tid` of the caller's is to be made: answer its id and nothing runs yet. `block`: its upcall block and GS base.
-    1 ThreadPrepare thread_prepare(block) -> (tid);
+    /// A further thread is to be made, by thread `maker`: answer its id and nothing runs yet. `block`: its upcall block and GS base.
+    1 ThreadPrepare thread_prepare(block, maker) -> (tid);
     /// Start the prepared thread at `entry` with `stack` and `argument` in `rdi`.
     2 ThreadStart thread_start(tid, entry, stack, argument) -> ();
     /// The calling thread `tid` ends: it is destroyed without an answer; then, if `clear` is not 0, the u32 there becomes 0 and its futex is woken.
@@ -156,16 +156,23 @@ crate::protocol! {
     49 SetMask set_mask(tid, mask) -> (pending);
     /// kill: `pid` as kill(2) has it (sign-extended). `value`: sigval for rt_sigqueueinfo; `code`: si_code (0 SI_USER).
     50 Kill kill(pid, signal, code, value) -> ();
-    /// tgkill; `pid` 0: any.
-    51 ThreadKill thread_kill(pid, tid, signal) -> ();
+    /// tgkill; `pid` 0: any. `how`: signal | si_code << 32 (0: tgkill's own). `value`: sigval.
+    51 ThreadKill thread_kill(pid, tid, how, value) -> ();
     /// The next deliverable signal with a handler for thread `tid`, taken off the pending set: answer its number (0: none), whether more are deliverable (1), and a [`SignalInformation`] in the receive bytes.
     52 TakeSignal take_signal(tid) -> (signal, more);
     /// sigtimedwait: wait until a signal of `set` is pending for thread `tid` or `deadline`; take it. EAGAIN on time-out.
     53 SignalWait signal_wait(tid, set, deadline) -> (signal);
-    /// setitimer: `which` 0 real, 1 virtual, 2 prof. Answer: time left and interval of the old one, ns.
-    54 SetTimer set_timer(which, value_ns, interval_ns) -> (value_ns, interval_ns);
-    /// getitimer.
-    55 Timer timer(which) -> (value_ns, interval_ns);
+    /// timer_create. `clock`: 0 monotonic, 1 CPU time of process `clock >> 32` (0: the caller's), 2 of its thread `clock >> 32`, 3 the time of day. `notify`: signal | [`notify`] << 8 |
+    /// thread << 32. `value`: sigval. Answer: its number ([`FIRST_TIMER`] and more). EAGAIN, EINVAL.
+    54 TimerCreate timer_create(clock, notify, value) -> (number);
+    /// timer_settime, setitimer (0 real, 1 virtual, 2 prof). `flags`: [`TIMER_ABSOLUTE`] by the timer's clock. Answer: time left and interval of the old one, ns.
+    55 TimerSet timer_set(number, value_ns, interval_ns, flags) -> (value_ns, interval_ns);
+    /// timer_gettime, getitimer.
+    56 TimerGet timer_get(number) -> (value_ns, interval_ns);
+    /// timer_getoverrun: of the last signal that was taken.
+    57 TimerOverrun timer_overrun(number) -> (count);
+    /// timer_delete.
+    58 TimerDelete timer_delete(number) -> ();
 
     /// futex wait: if the u32 at `address` is `expected` (bits 0–31; bits 32–63 bitset), wait for a wake or `deadline`. `flags`: 1: shared between processes. EAGAIN if it differs, ETIMEDOUT, EINTR.
     64 FutexWait futex_wait(address, expected, deadline, flags) -> ();
@@ -188,10 +195,12 @@ crate::protocol! {
     85 SetName set_name(tid) -> ();
     /// PR_SET_PDEATHSIG.
     86 SetDeathSignal set_death_signal(signal) -> ();
+    /// sched_setscheduler of thread `tid` (`policy` `u64::MAX`: only ask). `policy`: SCHED_* | 256 if children start with the ordinary one. Answer: as it is now.
+    96 Schedule schedule(tid, policy, priority) -> (policy, priority);
     /// setpriority/getpriority: `which` 0 process, 1 group, 2 user; `nice` biased by 20 (0–39), u64::MAX: only ask. Answer: nice + 20.
     87 Nice nice(which, who, nice) -> (nice);
-    /// times/getrusage: `who` 0 self, 1 children, 2 thread. A [`Resources`] in the receive bytes.
-    88 Usage usage(who) -> ();
+    /// times, getrusage, CPU clocks: `who` 0 process `number` (0: the caller), 1 the caller's children, 2 the caller's thread `number`. A [`Resources`] in the receive bytes.
+    88 Usage usage(who, number) -> ();
     /// The process with the smallest pid above `after`: a [`ProcessRecord`] in the receive bytes. ESRCH at the end.
     89 Next next(after) -> (pid);
     /// The record of `pid`.
@@ -234,6 +243,23 @@ crate::protocol! {
     0x87 Group group(group) -> (session, orphaned);
     /// Privileged (console, for a caller by its pid): whether `signal` is ignored or blocked by every thread of process `pid` (1).
     0x88 SignalIgnored signal_ignored(pid, signal) -> (ignored);
+}
+
+/// Number of a process's first POSIX timer; below are setitimer's.
+pub const FIRST_TIMER: u32 = 4;
+/// `TimerSet`: not from now on, but a moment.
+pub const TIMER_ABSOLUTE: u64 = 1;
+
+/// What a POSIX timer does when it expires.
+pub mod notify {
+    /// Send the process its signal (SIGEV_SIGNAL).
+    pub const SIGNAL: u64 = 0;
+    /// Nothing (SIGEV_NONE).
+    pub const NONE: u64 = 1;
+    /// As `SIGNAL`, with the timer's own number (counted from 0) as the value.
+    pub const NUMBER: u64 = 2;
+    /// Send one thread its signal (SIGEV_THREAD_ID).
+    pub const THREAD: u64 = 4;
 }
 
 /// `Allocate` flags.

@@ -16,10 +16,11 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
 const FILES: &str = include_str!("../programs/files.c");
 const PROCESSES: &str = include_str!("../programs/processes.c");
 const THREADS: &str = include_str!("../programs/threads.c");
+const TIMERS: &str = include_str!("../programs/timers.c");
 const MEMORY: &str = include_str!("../programs/memory.c");
 
 const SOURCES: &[(&str, &str)] =
-    &[("files", FILES), ("processes", PROCESSES), ("memory", MEMORY), ("threads", THREADS)];
+    &[("files", FILES), ("processes", PROCESSES), ("memory", MEMORY), ("threads", THREADS), ("timers", TIMERS)];
 
 type Compile = fn(&Baton, &str, &str) -> Result<PathBuf, Failed>;
 

@@ -187,6 +187,10 @@ impl Server {
         // The thread of the new image is made under a number of its own: until the old one is gone, that has the process's.
         let temporary = self.table.number().ok_or(Errno::EAGAIN)?;
         self.make_thread_numbered(pid, temporary, pid, embryo, block, mask)?;
+        let policy = self.table.threads.get(&pid).map_or_else(Default::default, |thread| thread.policy);
+        if let Some(thread) = self.table.threads.get_mut(&temporary) {
+            thread.policy = policy;
+        }
         if let Err(errno) = self.run_stopped(temporary, start) {
             self.drop_thread(temporary, false);
             return Err(errno);
@@ -196,6 +200,8 @@ impl Server {
         let old = self.table.process(pid).map_or(0, |process| process.space);
         let whole = self.spaces.get(&old).is_some_and(|space| space.users == 1);
         let peak = self.spaces.get(&old).map_or(0, |space| space.peak);
+        // Signals to the thread that calls exec stay pending.
+        let pending = self.table.threads.get_mut(&pid).map(|thread| core::mem::take(&mut thread.pending));
         for tid in old_threads {
             self.drop_thread(tid, whole);
         }
@@ -205,6 +211,7 @@ impl Server {
         let handle = thread.handle;
         thread.tid = pid;
         thread.name = name;
+        thread.pending = pending.unwrap_or_default();
         self.table.threads.insert(pid, thread);
         self.reset_actions(pid);
         if let Some(process) = self.table.process_mut(pid) {

@@ -9,7 +9,6 @@ use crate::kernel;
 use crate::server::{Outcome, Server};
 use crate::signal::{Disposition, SIGCONT, SIGHUP, from_system};
 use crate::table::{INIT, State};
-use crate::timer::{Event, Interval};
 use crate::wait;
 
 impl Server {
@@ -66,10 +65,9 @@ impl Server {
             return;
         }
         let (group, session) = (process.group, process.session);
-        let alarm = core::mem::take(&mut process.timers[0]);
         let name_space = core::mem::replace(&mut process.name_space, Handle::NONE);
         kernel::close(name_space);
-        self.deadlines.remove(&(alarm.at_ns, Event::Alarm(pid)));
+        self.drop_timers(pid, 0);
         self.forget_process(pid);
         self.drop_images(pid);
 
@@ -78,7 +76,6 @@ impl Server {
             process.state = State::Zombie;
             process.status = status;
             process.report = None;
-            process.timers = [Interval::default(); 3];
             process.pending.remove(u64::MAX);
             for &watcher in &process.watchers {
                 kernel::raise(watcher);
@@ -101,7 +98,7 @@ impl Server {
         let unwanted = self.tell_parent(pid, code, value);
         let parent = self.table.process(pid).map_or(INIT, |process| process.parent);
         if unwanted {
-            self.reap(parent, pid);
+            self.reap(pid);
             // The last child of who waits may have gone without a word.
             self.child_changed(parent);
         }
@@ -130,15 +127,16 @@ impl Server {
             process.parent = INIT;
             let (zombie, death_signal) = (process.state == State::Zombie, process.death_signal);
             if zombie {
-                self.reap(INIT, child);
+                self.reap(child);
             } else if death_signal != 0 {
                 let _ = self.signal_process(child, from_system(death_signal));
             }
         }
     }
 
-    /// Reset what exec resets: handlers are gone with the old image.
+    /// Reset what exec resets: handlers are gone with the old image, and POSIX timers.
     pub(crate) fn reset_actions(&mut self, pid: u32) {
+        self.drop_timers(pid, protocol::process::FIRST_TIMER);
         let Some(process) = self.table.process_mut(pid) else { return };
         for action in &mut process.actions {
             if action.disposition == Disposition::Handled {

@@ -24,6 +24,8 @@ impl Server {
         match self.copy_process(pid, child, &handles, start) {
             Ok(()) => {
                 self.forks += 1;
+                self.inherit_cpu_limit(child);
+                self.inherit_policy(child, pid);
                 if kernel::reply(call.request, 0, [u64::from(child), 0, 0, 0], &[], None).is_err() {
                     // The parent has left and does not know of a child.
                     self.discard_process(child);

@@ -2,6 +2,7 @@
 
 use abi::Handle;
 use abi::thread::Configuration;
+pub(crate) use abi::thread::Policy as Sharing;
 
 #[cfg(target_os = "none")]
 pub(crate) use real::*;
@@ -51,8 +52,8 @@ pub(crate) struct ThreadSpecification {
 
 #[cfg(target_os = "none")]
 mod real {
+    use super::Sharing;
     use super::{Activity, ThreadSpecification};
-    use abi::thread::Policy;
     use abi::{Error, Handle, Quota, Rights};
     use runtime::handle::with_room;
     use runtime::object::{baton, gate, memory, process, thread};
@@ -124,9 +125,9 @@ mod real {
         entry: u64,
         stack: u64,
         argument: u64,
-        priority: u8,
+        (priority, sharing): (u8, Sharing),
     ) -> Result<Handle, Error> {
-        let baton = with_room(|| process::create_baton(process, priority, Policy::RoundRobin, 0))?;
+        let baton = with_room(|| process::create_baton(process, priority, sharing, 0))?;
         match thread::start(handle, entry, stack, argument, baton) {
             Ok(()) => Ok(baton),
             Err(error) => {
@@ -137,8 +138,8 @@ mod real {
     }
 
     /// Change a baton's priority.
-    pub(crate) fn set_priority(handle: Handle, priority: u8) {
-        let _ = baton::set(handle, priority, Policy::RoundRobin, 0);
+    pub(crate) fn set_priority(handle: Handle, priority: u8, sharing: Sharing) {
+        let _ = baton::set(handle, priority, sharing, 0);
     }
 
     /// Post an interrupt.
@@ -242,7 +243,7 @@ pub(crate) mod model {
     use std::collections::{BTreeMap, BTreeSet};
     use std::vec::Vec;
 
-    use super::{Activity, Configuration, Handle, ThreadSpecification};
+    use super::{Activity, Configuration, Handle, Sharing, ThreadSpecification};
     use abi::quota::Usage;
     use abi::{Error, PAGE_SIZE, Quota, Rights};
 
@@ -474,7 +475,7 @@ pub(crate) mod model {
         entry: u64,
         stack: u64,
         argument: u64,
-        _: u8,
+        _: (u8, Sharing),
     ) -> Result<Handle, Error> {
         with(|world| {
             world.threads.get_mut(&handle).ok_or(Error::BadHandle)?.start = Some((entry, stack, argument));
@@ -482,7 +483,7 @@ pub(crate) mod model {
         })
     }
 
-    pub(crate) fn set_priority(_baton: Handle, _priority: u8) {}
+    pub(crate) fn set_priority(_baton: Handle, _priority: u8, _sharing: Sharing) {}
 
     pub(crate) fn interrupt(handle: Handle) {
         with(|world| {

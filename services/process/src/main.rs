@@ -12,6 +12,7 @@
 extern crate alloc;
 
 mod area;
+mod deadline;
 mod exec;
 mod exit;
 mod fault;
@@ -27,6 +28,7 @@ mod native;
 mod pages;
 mod ram;
 mod record;
+mod scheduling;
 mod server;
 mod session;
 mod signal;

@@ -65,7 +65,7 @@ impl Out<'_> {
 
 impl Server {
     /// CPU time of a process so far.
-    fn cpu_ns(&self, process: &Process) -> u64 {
+    pub(crate) fn cpu_ns(&self, process: &Process) -> u64 {
         let threads = process.threads.iter().filter_map(|tid| self.table.threads.get(tid));
         process.cpu_ns + threads.map(|thread| kernel::activity(thread.handle).cpu_ns).sum::<u64>()
     }
@@ -85,13 +85,30 @@ impl Server {
     }
 
     /// `Usage`.
-    pub(crate) fn usage(&mut self, pid: u32, who: u64) -> Result<Outcome, Errno> {
-        let mut resources = self.resources(pid);
-        match who {
-            0 | 2 => {}
-            1 => resources = Resources { user_ns: resources.children_ns, ..Resources::default() },
+    pub(crate) fn usage(&mut self, pid: u32, who: u64, number: u64) -> Result<Outcome, Errno> {
+        let resources = match who {
+            0 => {
+                let number = u32::try_from(number).map_err(|_| Errno::ESRCH)?;
+                let other = if number == 0 { pid } else { number };
+                self.known(other)?;
+                self.resources(other)
+            }
+            1 => {
+                let process = self.known(pid)?;
+                Resources {
+                    user_ns: process.children_ns,
+                    resident_maximum: process.children_peak * PAGE_SIZE,
+                    minor_faults: process.children_faults,
+                    ..Resources::default()
+                }
+            }
+            2 => {
+                let tid = self.own_thread(pid, number)?;
+                let cpu_ns = self.table.threads.get(&tid).map_or(0, |thread| kernel::activity(thread.handle).cpu_ns);
+                Resources { user_ns: cpu_ns, ..self.resources(pid) }
+            }
             _ => return Err(Errno::EINVAL),
-        }
+        };
         self.out[..48].copy_from_slice(&crate::wait::resource_bytes(&resources));
         Ok(Outcome::Bytes(Reply::DONE, 48))
     }
@@ -297,11 +314,15 @@ impl Server {
             return Err(Errno::EINVAL);
         }
         *limit = new;
+        if resource == 0 && new != old {
+            self.watch_cpu(target);
+        }
         Ok(Outcome::ok([old.0, old.1, 0, 0]))
     }
 
     /// The time of day is known.
     pub(crate) fn set_realtime(&mut self, offset_ns: u64) {
+        self.realtime_offset_ns = offset_ns;
         if self.system_page.0 != abi::Handle::NONE {
             crate::window::write(self.system_page.1 + 16, &offset_ns.to_le_bytes());
         }

@@ -9,13 +9,13 @@ use abi::{Handle, Rights};
 use protocol::process::{Request, native_flags};
 use protocol::{Errno, Reply};
 
+use crate::deadline::Event;
 use crate::futex::{Key, Queues};
 use crate::image::Image;
 use crate::kernel;
 use crate::ram::Ram;
 use crate::space::Space;
 use crate::table::{Process, State, Table};
-use crate::timer::Event;
 use crate::wait::Question;
 
 /// Kinds of badges: bits 60–63. Below: epoch (28 bits), pid (32 bits).
@@ -149,6 +149,8 @@ pub(crate) struct Server {
     pub(crate) forks: u64,
     /// POSIX processes that there may be.
     pub(crate) process_limit: usize,
+    /// What to add to monotonic time for the time of day.
+    pub(crate) realtime_offset_ns: u64,
     /// Load averages and when they were computed.
     pub(crate) load: crate::record::Load,
     /// Connections made so far.
@@ -178,6 +180,7 @@ impl Server {
             out: [0; OUT],
             forks: 0,
             process_limit: 0,
+            realtime_offset_ns: 0,
             load: crate::record::Load::default(),
             epochs: 0,
             notes: Vec::new(),
@@ -416,7 +419,7 @@ impl Server {
     fn serve_posix(&mut self, pid: u32, call: &Call) -> Result<Outcome, Errno> {
         let request = Request::decode(call.label, call.words).ok_or(Errno::ENOSYS)?;
         match request {
-            Request::ThreadPrepare { block } => self.thread_prepare(pid, block),
+            Request::ThreadPrepare { block, maker } => self.thread_prepare(pid, block, maker),
             Request::ThreadStart { tid, entry, stack, argument } => self.thread_start(pid, tid, entry, stack, argument),
             Request::ThreadExit { tid, clear, status, robust } => self.thread_exit(pid, tid, clear, status, robust),
             Request::Exit { status } => {
@@ -476,11 +479,16 @@ impl Server {
             Request::SetAction { signal, disposition, flags } => self.set_action(pid, signal, disposition, flags),
             Request::SetMask { tid, mask } => self.set_mask(pid, tid, mask),
             Request::Kill { pid: target, signal, code, value } => self.kill(pid, target as i64, signal, code, value),
-            Request::ThreadKill { pid: target, tid, signal } => self.thread_kill(pid, target, tid, signal),
+            Request::ThreadKill { pid: target, tid, how, value } => self.thread_kill(pid, target, tid, how, value),
             Request::TakeSignal { tid } => self.take_signal(pid, tid, call),
             Request::SignalWait { tid, set, deadline } => self.signal_wait(pid, tid, set, deadline, call),
-            Request::SetTimer { which, value_ns, interval_ns } => self.set_timer(pid, which, value_ns, interval_ns),
-            Request::Timer { which } => self.timer(pid, which),
+            Request::TimerCreate { clock, notify, value } => self.timer_create(pid, clock, notify, value),
+            Request::TimerSet { number, value_ns, interval_ns, flags } => {
+                self.timer_set(pid, number, value_ns, interval_ns, flags)
+            }
+            Request::TimerGet { number } => self.timer_get(pid, number),
+            Request::TimerOverrun { number } => self.timer_overrun(pid, number),
+            Request::TimerDelete { number } => self.timer_delete(pid, number),
 
             Request::FutexWait { address, expected, deadline, flags } => {
                 self.futex_wait(pid, address, expected, deadline, flags, call)
@@ -504,8 +512,9 @@ impl Server {
                 process.death_signal = u32::try_from(signal).ok().filter(|&signal| signal < 65).ok_or(Errno::EINVAL)?;
                 Ok(Outcome::DONE)
             }
+            Request::Schedule { tid, policy, priority } => self.schedule_thread(pid, tid, policy, priority),
             Request::Nice { which, who, nice } => self.nice(pid, which, who, nice),
-            Request::Usage { who } => self.usage(pid, who),
+            Request::Usage { who, number } => self.usage(pid, who, number),
             Request::Enlarge { connections, pulses, pages } => {
                 let (space, _) = self.space_and_ram(pid)?;
                 let count = |more: u64| u32::try_from(more).unwrap_or(u32::MAX);

@@ -14,8 +14,8 @@ use crate::table::{INIT, Report, SERVICE, State};
 
 /// Signals, 0 unused.
 pub(crate) const SIGNALS: usize = 65;
-/// Queued instances of real-time signals that one target keeps.
-const QUEUED: usize = 64;
+/// Signals that one target keeps in its queue, whatever RLIMIT_SIGPENDING says.
+pub(crate) const QUEUED: u64 = 512;
 
 /// Hangup.
 pub(crate) const SIGHUP: u32 = 1;
@@ -33,6 +33,12 @@ pub(crate) const SIGKILL: u32 = 9;
 pub(crate) const SIGSEGV: u32 = 11;
 /// Alarm.
 pub(crate) const SIGALRM: u32 = 14;
+/// CPU time limit.
+pub(crate) const SIGXCPU: u32 = 24;
+/// Virtual timer.
+pub(crate) const SIGVTALRM: u32 = 26;
+/// Profiling timer.
+pub(crate) const SIGPROF: u32 = 27;
 /// Terminate.
 pub(crate) const SIGTERM: u32 = 15;
 /// A child changed state.
@@ -53,6 +59,8 @@ const NO_CHILD_WAIT: u64 = 2;
 
 /// si_code of kill.
 const SI_USER: i32 = 0;
+/// si_code of a POSIX timer.
+pub(crate) const SI_TIMER: i32 = -2;
 /// si_code of tgkill.
 const SI_TKILL: i32 = -6;
 /// si_code of what the system sends.
@@ -127,21 +135,28 @@ impl Pending {
         self.set
     }
 
-    /// Add one: an ordinary signal is there once, a real-time one as often as it was sent (bounded).
+    /// Add one: an ordinary signal is there once, a real-time one as often as it was sent, but what timers send always
+    /// (they send one at a time). With `limit` in the queue already, more of the same are refused; what kill sends is pending without saying who sent it.
     ///
     /// # Errors
     /// EAGAIN when too many wait.
-    pub(crate) fn add(&mut self, information: SignalInformation) -> Result<(), Errno> {
+    pub(crate) fn add(&mut self, information: SignalInformation, limit: u64) -> Result<(), Errno> {
         let bit = bit(information.signal);
-        if self.set & bit != 0 && information.signal < 32 {
-            return Ok(());
+        if information.code != SI_TIMER && information.signal >= 32 && self.queue.len() as u64 >= limit.min(QUEUED) {
+            self.set |= if information.code == SI_USER { bit } else { 0 };
+            return if information.code == SI_USER { Ok(()) } else { Err(Errno::EAGAIN) };
         }
-        if self.queue.len() >= QUEUED + 32 || information.signal >= 32 && self.queue.len() >= QUEUED {
-            return Err(Errno::EAGAIN);
+        if self.set & bit != 0 && information.signal < 32 && information.code != SI_TIMER {
+            return Ok(());
         }
         self.set |= bit;
         self.queue.push_back(information);
         Ok(())
+    }
+
+    /// Whether it holds the signal of a POSIX timer, which has this number as its sender.
+    pub(crate) fn is_from_timer(&self, number: u32) -> bool {
+        self.queue.iter().any(|information| information.code == SI_TIMER && information.pid == number)
     }
 
     /// Take the lowest one of a set; of equals the oldest.
@@ -182,6 +197,19 @@ impl Server {
     /// A signal to a process as a whole.
     pub(crate) fn signal_process(&mut self, pid: u32, information: SignalInformation) -> Result<(), Errno> {
         self.generate(pid, None, information)
+    }
+
+    /// A timer's signal to a process or one of its threads.
+    pub(crate) fn signal_from_timer(
+        &mut self,
+        pid: u32,
+        target: Option<u32>,
+        information: SignalInformation,
+    ) -> Result<(), Errno> {
+        if target.is_some_and(|tid| !self.table.threads.contains_key(&tid)) {
+            return Err(Errno::ESRCH);
+        }
+        self.generate(pid, target, information)
     }
 
     /// A signal to each member of a group.
@@ -256,18 +284,21 @@ impl Server {
             self.default_action(pid, signal);
             return Ok(());
         }
-        match target.and_then(|tid| self.table.threads.get_mut(&tid)) {
-            Some(thread) => thread.pending.add(information)?,
-            None => {
-                if let Some(process) = self.table.process_mut(pid) {
-                    process.pending.add(information)?;
-                }
-            }
-        }
+        self.make_pending(pid, target, information)?;
         if let Some(thread) = taker.and_then(|tid| self.table.threads.get(&tid)) {
             kernel::interrupt(thread.handle);
         }
         Ok(())
+    }
+
+    fn make_pending(&mut self, pid: u32, target: Option<u32>, information: SignalInformation) -> Result<(), Errno> {
+        const PENDING_LIMIT: usize = 11;
+        let Some(process) = self.table.processes.get_mut(&pid) else { return Ok(()) };
+        let limit = process.limits[PENDING_LIMIT].0;
+        match target.and_then(|tid| self.table.threads.get_mut(&tid)) {
+            Some(thread) => thread.pending.add(information, limit),
+            None => process.pending.add(information, limit),
+        }
     }
 
     /// What a signal does by default, done.
@@ -365,12 +396,12 @@ impl Server {
     ) -> Result<(), Errno> {
         self.forget(request);
         let answer = Reply::ok([u64::from(information.signal), 0, 0, 0]);
-        if self.reply_bytes(request, answer, &bytes_of(&information)) {
-            return Ok(());
-        }
-        match target.and_then(|tid| self.table.threads.get_mut(&tid)) {
-            Some(thread) => thread.pending.add(information),
-            None => self.table.process_mut(pid).map_or(Ok(()), |process| process.pending.add(information)),
+        let mut told = information;
+        self.account_taken(pid, &mut told);
+        if self.reply_bytes(request, answer, &bytes_of(&told)) {
+            Ok(())
+        } else {
+            self.make_pending(pid, target, information)
         }
     }
 
@@ -457,16 +488,22 @@ impl Server {
         };
         let Some(taken) = taken else { return Ok(Outcome::ok([0; 4])) };
         let more = (thread.pending.set() | process.pending.set()) & ready != 0;
-        let information = SignalInformation { mask: thread.mask, ..taken };
+        let mut information = SignalInformation { mask: thread.mask, ..taken };
+        self.account_taken(pid, &mut information);
         let answer = Reply::ok([u64::from(taken.signal), u64::from(more), 0, 0]);
         if !self.reply_bytes(call.request, answer, &bytes_of(&information)) {
-            if own && let Some(thread) = self.table.threads.get_mut(&tid) {
-                thread.pending.put_back(taken);
-            } else if let Some(process) = self.table.process_mut(pid) {
-                process.pending.put_back(taken);
-            }
+            self.put_back(pid, own.then_some(tid), taken);
         }
         Ok(Outcome::Later)
+    }
+
+    /// A signal that could not be handed over is pending still.
+    fn put_back(&mut self, pid: u32, tid: Option<u32>, information: SignalInformation) {
+        if let Some(thread) = tid.and_then(|tid| self.table.threads.get_mut(&tid)) {
+            thread.pending.put_back(information);
+        } else if let Some(process) = self.table.process_mut(pid) {
+            process.pending.put_back(information);
+        }
     }
 
     /// sigtimedwait.
@@ -484,12 +521,16 @@ impl Server {
         else {
             return Err(Errno::ESRCH);
         };
-        if let Some(information) = thread.pending.take(set).or_else(|| process.pending.take(set)) {
-            let answer = Reply::ok([u64::from(information.signal), 0, 0, 0]);
-            if !self.reply_bytes(call.request, answer, &bytes_of(&information))
-                && let Some(thread) = self.table.threads.get_mut(&tid)
-            {
-                thread.pending.put_back(information);
+        let (own, taken) = match thread.pending.take(set) {
+            Some(information) => (true, Some(information)),
+            None => (false, process.pending.take(set)),
+        };
+        if let Some(taken) = taken {
+            let answer = Reply::ok([u64::from(taken.signal), 0, 0, 0]);
+            let mut information = taken;
+            self.account_taken(pid, &mut information);
+            if !self.reply_bytes(call.request, answer, &bytes_of(&information)) {
+                self.put_back(pid, own.then_some(tid), taken);
             }
             return Ok(Outcome::Later);
         }
@@ -520,6 +561,7 @@ impl Server {
                 Some(_) => pid,
                 None => self.table.threads.get(&pid).map(|thread| thread.pid).ok_or(Errno::ESRCH)?,
             };
+            self.may_signal(sender, pid, signal)?;
             if signal == 0 {
                 return Ok(Outcome::DONE);
             }
@@ -537,8 +579,13 @@ impl Server {
         if targets.is_empty() {
             return Err(Errno::ESRCH);
         }
+        let permitted: Vec<u32> =
+            targets.into_iter().filter(|&pid| self.may_signal(sender, pid, signal).is_ok()).collect();
+        if permitted.is_empty() {
+            return Err(Errno::EPERM);
+        }
         if signal != 0 {
-            for pid in targets {
+            for pid in permitted {
                 // The sender last: it may end itself by this.
                 if pid != sender {
                     let _ = self.signal_process(pid, information);
@@ -551,18 +598,39 @@ impl Server {
         Ok(Outcome::DONE)
     }
 
-    /// tgkill.
-    pub(crate) fn thread_kill(&mut self, sender: u32, pid: u64, tid: u64, signal: u64) -> Result<Outcome, Errno> {
-        let signal = checked(signal)?;
+    /// Whether kill(2) lets one process signal another: what user ids say, which are bookkeeping (who has no connection can signal nobody).
+    fn may_signal(&self, sender: u32, target: u32, signal: u32) -> Result<(), Errno> {
+        let (sender, target) = (self.known(sender)?, self.known(target)?);
+        let (real, effective) = (sender.user as u32, (sender.user >> 32) as u32);
+        let owners = [target.user as u32, (target.user >> 32) as u32];
+        let continues = signal == SIGCONT && sender.session == target.session;
+        if effective == 0 || owners.contains(&real) || owners.contains(&effective) || continues {
+            return Ok(());
+        }
+        Err(Errno::EPERM)
+    }
+
+    /// tgkill, rt_tgsigqueueinfo.
+    pub(crate) fn thread_kill(
+        &mut self,
+        sender: u32,
+        pid: u64,
+        tid: u64,
+        how: u64,
+        value: u64,
+    ) -> Result<Outcome, Errno> {
+        let signal = checked(how & 0xffff_ffff)?;
+        let code = if how >> 32 == 0 { SI_TKILL } else { (how >> 32) as i32 };
         let tid = u32::try_from(tid).map_err(|_| Errno::EINVAL)?;
         let owner = self.table.threads.get(&tid).map(|thread| thread.pid).ok_or(Errno::ESRCH)?;
         if pid != 0 && pid != u64::from(owner) {
             return Err(Errno::ESRCH);
         }
+        self.may_signal(sender, owner, signal)?;
         if signal != 0 {
             let user = self.table.process(sender).map_or(0, |process| process.user as u32);
             let information =
-                SignalInformation { signal, code: SI_TKILL, pid: sender, user, ..SignalInformation::default() };
+                SignalInformation { signal, code, pid: sender, user, value, ..SignalInformation::default() };
             self.generate(owner, Some(tid), information)?;
         }
         Ok(Outcome::DONE)
@@ -626,7 +694,7 @@ mod tests {
     fn ordinary_signals_merge_and_real_time_ones_queue_in_order() {
         let mut pending = Pending::default();
         for (signal, value) in [(34, 1), (10, 2), (34, 3), (10, 4)] {
-            assert_eq!(pending.add(information(signal, value)), Ok(()));
+            assert_eq!(pending.add(information(signal, value), QUEUED), Ok(()));
         }
         let mut taken = Vec::new();
         while let Some(next) = pending.take(u64::MAX) {
@@ -639,16 +707,23 @@ mod tests {
     #[test]
     fn the_queue_is_bounded_but_ordinary_signals_always_fit() {
         let mut pending = Pending::default();
-        while pending.add(information(40, 0)).is_ok() {}
+        let queued = |signal| SignalInformation { code: -1, ..information(signal, 0) };
+        while pending.add(queued(40), 20).is_ok() {}
+        assert_eq!(pending.queue.len(), 20);
+        // What kill sends is never refused, nor what a timer does.
+        assert_eq!(pending.add(information(40, 0), 20), Ok(()));
+        let timer = SignalInformation { code: SI_TIMER, pid: 3, ..information(40, 0) };
+        assert_eq!(pending.add(timer, 20), Ok(()));
+        assert!(pending.is_from_timer(3) && !pending.is_from_timer(4));
         for signal in 1..32 {
-            assert_eq!(pending.add(information(signal, 0)), Ok(()));
+            assert_eq!(pending.add(information(signal, 0), 20), Ok(()));
         }
     }
 
     #[test]
     fn only_the_set_is_taken() {
         let mut pending = Pending::default();
-        assert_eq!(pending.add(information(2, 0)), Ok(()));
+        assert_eq!(pending.add(information(2, 0), 20), Ok(()));
         assert!(pending.take(!bit(2)).is_none());
         pending.remove(bit(2));
         assert_eq!(pending.set(), 0);

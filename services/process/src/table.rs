@@ -9,8 +9,9 @@ use alloc::vec::Vec;
 use abi::Handle;
 
 use crate::native::Native;
+use crate::scheduling::Policy;
 use crate::signal::{Action, Pending, SIGNALS};
-use crate::timer::Interval;
+use crate::timer::Timer;
 
 /// pid 1: the end of every parent chain, reaps by itself.
 pub(crate) const INIT: u32 = 1;
@@ -83,8 +84,8 @@ pub(crate) struct Process {
     pub(crate) actions: [Action; SIGNALS],
     /// Signals to the process as a whole.
     pub(crate) pending: Pending,
-    /// setitimer.
-    pub(crate) timers: [Interval; 3],
+    /// Its timers.
+    pub(crate) timers: BTreeMap<u32, Timer>,
     /// Soft and hard limits.
     pub(crate) limits: [(u64, u64); LIMITS],
     /// uid | euid << 32.
@@ -103,10 +104,14 @@ pub(crate) struct Process {
     pub(crate) cpu_ns: u64,
     /// CPU time of children that were waited for, ns.
     pub(crate) children_ns: u64,
-    /// Most resident pages, of itself and of waited-for children.
+    /// Most resident pages.
     pub(crate) peak: u64,
     /// Page faults.
     pub(crate) faults: u64,
+    /// The same two of children that were waited for: of the largest, and of all.
+    pub(crate) children_peak: u64,
+    /// See above.
+    pub(crate) children_faults: u64,
     /// A native program.
     pub(crate) native: Option<Native>,
     /// Raised when it ends (pidfd polls).
@@ -127,6 +132,8 @@ pub(crate) struct Thread {
     pub(crate) baton: Handle,
     /// Signals it does not take now.
     pub(crate) mask: u64,
+    /// Who it runs before.
+    pub(crate) policy: Policy,
     /// Signals to it alone.
     pub(crate) pending: Pending,
     /// For tools.
@@ -153,6 +160,8 @@ impl Process {
         limits[3] = (8 << 20, u64::MAX);
         limits[4] = (0, u64::MAX);
         limits[7] = (1024, 4096);
+        (limits[13], limits[14]) = ((0, 0), (0, 0));
+        limits[11] = (crate::signal::QUEUED, crate::signal::QUEUED);
         Self {
             pid,
             parent,
@@ -172,7 +181,7 @@ impl Process {
             executed: false,
             actions: [Action::default(); SIGNALS],
             pending: Pending::default(),
-            timers: [Interval::default(); 3],
+            timers: BTreeMap::new(),
             limits,
             user: 0,
             group_id: 0,
@@ -184,6 +193,8 @@ impl Process {
             children_ns: 0,
             peak: 0,
             faults: 0,
+            children_peak: 0,
+            children_faults: 0,
             native: None,
             watchers: Vec::new(),
         }
@@ -204,6 +215,12 @@ impl Process {
             command: parent.command.clone(),
             ..Self::new(pid, parent.pid)
         }
+    }
+
+    /// Whether its effective user is root, which POSIX lets do more.
+    #[must_use]
+    pub(crate) const fn is_privileged(&self) -> bool {
+        self.user >> 32 == 0
     }
 
     /// Alive, and not native.

@@ -345,7 +345,7 @@ fn futexes_wait_wake_and_time_out() {
     assert!(bench.server.deadlines.is_empty());
 
     // A thread's end clears its word and wakes.
-    let tid = bench.ok(pid, Request::ThreadPrepare { block: BLOCK })[0];
+    let tid = bench.ok(pid, Request::ThreadPrepare { block: BLOCK, maker: u64::from(pid) })[0];
     bench.ok(pid, Request::ThreadStart { tid, entry: 1, stack: 2, argument: 3 });
     let joined = bench.wait_later(pid, wait(5, u64::MAX));
     let exit = Request::ThreadExit { tid, clear: BASE, status: 0, robust: 0 };

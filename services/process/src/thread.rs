@@ -7,18 +7,13 @@ use protocol::process::LibraryHeader;
 use protocol::{Errno, Reply};
 
 use crate::kernel::{self, ThreadSpecification};
+use crate::scheduling::Policy;
 use crate::server::{Call, Deferred, Outcome, Server, badge};
 use crate::signal::{Pending, SIGCHLD};
 use crate::table::{Process, State, Thread};
 
 /// Threads of all POSIX processes.
 const THREADS: usize = 2000;
-
-/// The priority of a process's batons: 10, and up to four more or three less for its nice value.
-#[must_use]
-pub(crate) const fn priority(nice: u8) -> u8 {
-    14 - nice / 5
-}
 
 impl Server {
     /// A kernel thread in a space for process `pid`, numbered `tid`, not started.
@@ -66,6 +61,7 @@ impl Server {
             handle,
             baton: Handle::NONE,
             mask,
+            policy: Policy::default(),
             pending: Pending::default(),
             name: process.name,
         };
@@ -81,7 +77,7 @@ impl Server {
         }
         let handle = thread.handle;
         let process = self.table.processes.get(&thread.pid).ok_or(Errno::ESRCH)?;
-        let (level, stopped) = (priority(process.nice), process.state == State::Stopped);
+        let (level, stopped) = (thread.policy.level(process.nice), process.state == State::Stopped);
         let memory = self.spaces.get_mut(&thread.space).ok_or(Errno::ESRCH)?;
         if stopped {
             kernel::stop(handle);
@@ -113,13 +109,14 @@ impl Server {
     }
 
     /// `ThreadPrepare`.
-    pub(crate) fn thread_prepare(&mut self, pid: u32, block: u64) -> Result<Outcome, Errno> {
+    pub(crate) fn thread_prepare(&mut self, pid: u32, block: u64, maker: u64) -> Result<Outcome, Errno> {
         let space = self.space_of(pid)?;
         if self.ram.is_scarce() {
             return Err(Errno::EAGAIN);
         }
         let tid = self.table.number().ok_or(Errno::EAGAIN)?;
         self.make_thread(pid, tid, space, block, u64::MAX)?;
+        self.inherit_policy(tid, maker as u32);
         Ok(Outcome::ok([u64::from(tid), 0, 0, 0]))
     }
 
@@ -178,6 +175,8 @@ impl Server {
         match made {
             Ok(connection) => {
                 self.forks += 1;
+                self.inherit_cpu_limit(task);
+                self.inherit_policy(task, pid);
                 let answer = Reply::ok([u64::from(task), 0, 0, 0]);
                 let given = self.reply_handle(call.request, answer, connection, Rights::SEND.and(Rights::COPY));
                 kernel::close(connection);
@@ -233,36 +232,5 @@ impl Server {
             self.forget(request);
             let _ = kernel::reply(request, 0, [0; 4], &[], None);
         }
-    }
-
-    /// setpriority, getpriority.
-    pub(crate) fn nice(&mut self, pid: u32, which: u64, who: u64, nice: u64) -> Result<Outcome, Errno> {
-        let own = self.known(pid)?;
-        let (group, user, who) = (own.group, own.user as u32, who as u32);
-        let chosen = self.table.select(|process| {
-            process.is_posix()
-                && match which {
-                    0 => process.pid == if who == 0 { pid } else { who },
-                    1 => process.group == if who == 0 { group } else { who },
-                    _ => process.user as u32 == if who == 0 { user } else { who },
-                }
-        });
-        if which > 2 {
-            return Err(Errno::EINVAL);
-        }
-        let mut least = None;
-        for chosen in chosen {
-            let Some(process) = self.table.processes.get_mut(&chosen) else { continue };
-            if nice != u64::MAX {
-                process.nice = nice.min(39) as u8;
-                let level = priority(process.nice);
-                for thread in process.threads.iter().filter_map(|tid| self.table.threads.get(tid)) {
-                    kernel::set_priority(thread.baton, level);
-                }
-            }
-            let nice = process.nice;
-            least = Some(least.map_or(nice, |least: u8| least.min(nice)));
-        }
-        least.map(|nice| Outcome::ok([u64::from(nice), 0, 0, 0])).ok_or(Errno::ESRCH)
     }
 }

@@ -114,7 +114,10 @@ impl Server {
             }
         }
         let Some((child, status)) = found else { return if any { Ok(None) } else { Err(Errno::ECHILD) } };
-        let bytes = resource_bytes(&self.resources(child));
+        let mut used = self.resources(child);
+        // What it waited for counts as its own (wait4(2)).
+        used.user_ns += used.children_ns;
+        let bytes = resource_bytes(&used);
         let answer = Reply::ok([u64::from(child), u64::from(status), 0, 0]);
         if self.reply_bytes(request, answer, &bytes) && question.options & NO_WAIT == 0 {
             self.told(pid, child);
@@ -126,18 +129,22 @@ impl Server {
     fn told(&mut self, parent: u32, child: u32) {
         let Some(process) = self.table.process_mut(child) else { return };
         if process.state == State::Zombie {
-            self.reap(parent, child);
+            let (cpu_ns, faults) = (process.cpu_ns + process.children_ns, process.faults + process.children_faults);
+            let peak = process.peak.max(process.children_peak);
+            if let Some(parent) = self.table.process_mut(parent) {
+                parent.children_ns += cpu_ns;
+                parent.children_faults += faults;
+                parent.children_peak = parent.children_peak.max(peak);
+            }
+            self.reap(child);
         } else {
             process.report = None;
         }
     }
 
-    /// A zombie goes; what it used is the parent's children's.
-    pub(crate) fn reap(&mut self, parent: u32, child: u32) {
+    /// A zombie goes.
+    pub(crate) fn reap(&mut self, child: u32) {
         let Some(gone) = self.table.processes.remove(&child) else { return };
-        if let Some(parent) = self.table.process_mut(parent) {
-            parent.children_ns += gone.cpu_ns + gone.children_ns;
-        }
         for watcher in gone.watchers {
             kernel::close(watcher);
         }
