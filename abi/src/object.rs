@@ -98,7 +98,7 @@ methods! {
         /// New baton. Word 0: priority. Word 1: [`Policy`](crate::thread::Policy). Word 2: slice or budget, ns (0: the default slice). Word 3: period, ns (sporadic).
         /// Option: low priority (sporadic).
         CREATE_BATON = 3;
-        /// New gate. Word 0: reserve baton in the caller's table, or 0. Word 1: grace time, ns.
+        /// New gate. Word 0: reserve baton in the caller's table, or 0 (`Busy` if it is another gate's). Word 1: grace time, ns.
         CREATE_GATE = 4;
         /// New pulse. Word 0: gate in the caller's table. Word 1: badge. Word 2: bit 0 set: raised values are added (a count), else OR-ed;
         /// bits 8–15: priority. Word 3: baton it carries in the caller's table, or 0.
@@ -191,7 +191,7 @@ methods! {
         /// New connection to this gate. Word 0: badge. Word 1: request id whose caller shall be charged, or 0 (the
         /// gate's process is charged). Option: rights of the handle, 0 for SEND | COPY.
         CONNECT = 1;
-        /// Replace the reserve baton. Word 0: baton in the caller's table, or 0.
+        /// Replace the reserve baton. Word 0: baton in the caller's table, or 0. `Busy`: it is another gate's.
         SET_RESERVE = 2;
         /// Badge of the live connection after the one with badge word 0 (option bit 0 set: the first). Out: word 0 badge, word 1 how many handles. `NotFound` at the end.
         NEXT_CONNECTION = 3;

@@ -28,6 +28,8 @@ pub(crate) struct Baton {
     pub(crate) holder: Cell<u32>,
     /// The thread to which it was given other than by a message: its own baton, a reserve or a pulse's.
     pub(crate) root: Cell<u32>,
+    /// The gate whose reserve it is, 0: none. One gate at most, so that it is known who may want it.
+    pub(crate) reserve_of: Cell<u32>,
     /// Next in the ready queue (circular).
     pub(crate) next: Cell<u32>,
     /// Previous in the ready queue.

@@ -148,6 +148,7 @@ impl<M: Machine> Kernel<M> {
         thread.retried.set(false);
         thread.request.set(next_request(thread.request.get(), index));
         let faulting = thread.state.get() & FAULTING;
+        self.tables.unstick(index);
         if parked == 0 {
             thread.enter_state(SEND | faulting);
             if bounded {
@@ -231,17 +232,12 @@ impl<M: Machine> Kernel<M> {
         }
         thread.server.set(receiver_index);
         receiver.serving.set(thread.request.get());
-        receiver.enter_state(READY);
-        let baton = match thread.current.get() {
-            0 => self.spare(receiver_index),
-            baton => baton,
-        };
-        self.give(receiver_index, baton);
-        self.make_ready(baton);
         receiver.moved.set(0);
         receiver.work.set(Work::Deliver);
+        receiver.enter_state(READY);
+        self.give(receiver_index, thread.current.get());
+        self.wake(receiver_index);
         self.continue_work(receiver_index);
-        self.wake_helpers(receiver_index);
     }
 
     /// The message is copied: tell the receiver.

@@ -80,6 +80,10 @@ impl<M: Machine> Kernel<M> {
                 if self.tables.thread(root).own.get() == index {
                     self.tables.thread(root).own.set(0);
                 }
+                let reserve_of = baton.reserve_of.get();
+                if reserve_of != 0 {
+                    self.set_reserve(reserve_of, 0);
+                }
                 self.withdraw(index);
                 self.strip(root, index);
                 self.withdraw(index);
@@ -90,6 +94,7 @@ impl<M: Machine> Kernel<M> {
             }
             Kind::Gate => {
                 let gate = self.tables.gate(index);
+                self.set_reserve(index, 0);
                 gate.word.set(u64::from(header.generation.get()) << 32 | gate.word.get() & 0xffff_ffff);
             }
             Kind::Connection => {
@@ -194,6 +199,8 @@ impl<M: Machine> Kernel<M> {
         self.tables.dissociate(index);
         thread.interrupted.set(false);
         thread.state.set(DEAD);
+        self.offer(current);
+        self.offer(own);
         self.raise_deaths(thread.death_pulses.replace(0));
         self.help_anew(gate);
         self.cpu.attend(SCHEDULE);

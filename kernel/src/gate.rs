@@ -11,6 +11,7 @@
 use crate::header::Header;
 use crate::machine::Machine;
 use crate::tables::Tables;
+use crate::thread::READY;
 use crate::tree::{self, Forest, Node};
 use core::cell::Cell;
 
@@ -38,9 +39,10 @@ pub(crate) struct Gate {
     /// With several: the busy one that received earliest, and the last.
     pub(crate) busy_first: Cell<u32>,
     pub(crate) busy_last: Cell<u32>,
-    /// Baton for receivers that would be stuck.
+    /// Baton for receivers that would be stuck: for want of one from a message, or of their own.
     pub(crate) reserve: Cell<u32>,
-    pub(crate) reserve_generation: Cell<u32>,
+    /// Those that are stuck all the same, because it is in use or there is none; they wait for it in this order.
+    pub(crate) stuck: Cell<u32>,
     /// How many wait, and how many of them are pulses and notices.
     pub(crate) count: Cell<u32>,
     pub(crate) notice_count: Cell<u32>,
@@ -187,6 +189,30 @@ impl<M: Machine> Tables<M> {
         Waiter::from_id(if last_caller { tree::first(&forest, &gate.notices) } else { next })
     }
 
+    /// A receiver can run, but has no baton: it waits for its gate's reserve.
+    #[inline(never)]
+    pub(crate) fn stick(&self, index: u32, arrival: u64) {
+        let thread = self.thread(index);
+        let gate = thread.gate.get();
+        if gate != 0 && !thread.queue.linked() {
+            tree::insert(&Queue(self), &self.gate(gate).stuck, index, arrival);
+        }
+    }
+
+    /// A receiver got a baton, waits otherwise, or is none any more.
+    #[inline(never)]
+    pub(crate) fn unstick(&self, index: u32) {
+        let thread = self.thread(index);
+        if thread.code() == READY {
+            tree::remove(&Queue(self), &self.gate(thread.gate.get()).stuck, index);
+        }
+    }
+
+    /// The receiver that has been stuck for longest, 0: none is.
+    pub(crate) fn first_stuck(&self, gate: &Gate) -> u32 {
+        tree::first(&Queue(self), &gate.stuck)
+    }
+
     /// Make a thread a receiver of this gate, busy. It must not be a receiver of any.
     pub(crate) fn associate(&self, gate_index: u32, index: u32) {
         let (gate, thread) = (self.gate(gate_index), self.thread(index));
@@ -246,6 +272,7 @@ impl<M: Machine> Tables<M> {
     /// The thread is no longer a receiver of its gate (it must be busy, not parked).
     pub(crate) fn dissociate(&self, index: u32) {
         let thread = self.thread(index);
+        self.unstick(index);
         let gate_index = thread.gate.replace(0);
         if gate_index == 0 {
             return;

@@ -129,7 +129,7 @@ pub struct GateView {
     pub busy_first: u32,
     /// How many wait, by its counter.
     pub count: u32,
-    /// Its reserve baton, if that is alive.
+    /// Its reserve baton.
     pub reserve: u32,
 }
 
@@ -345,10 +345,7 @@ impl<M: Machine + 'static> Kernel<M> {
             only: gate.only.get(),
             busy_first: gate.busy_first.get(),
             count: gate.count.get(),
-            reserve: match self.tables.baton(gate.reserve.get()).header.generation.get() {
-                generation if generation == gate.reserve_generation.get() => gate.reserve.get(),
-                _ => 0,
-            },
+            reserve: gate.reserve.get(),
         }
     }
 

@@ -153,11 +153,11 @@ impl<M: Machine> Kernel<M> {
         let receives = thread.operation.get() as u8 == Operation::ReplyAndReceive as u8;
         let current = thread.current.get();
         if thread.serving.get() == caller.request.get() && current == caller.current.get() && current != 0 {
-            let spare = if receives { thread.own.get() } else { self.spare(index) };
             thread.current.set(0);
-            self.give(index, spare);
-            if !receives {
-                self.make_ready(spare);
+            if receives {
+                self.give(index, thread.own.get());
+            } else {
+                self.wake(index);
             }
         } else {
             // Another thread received it, or it was put off.
@@ -286,6 +286,7 @@ impl<M: Machine> Kernel<M> {
         if bounded && thread.deadline.get() <= self.machine.now() {
             return Err(Error::TimedOut);
         }
+        self.tables.unstick(index);
         thread.enter_state(STATE_RECEIVE);
         if bounded {
             self.start_timer(index);

@@ -10,7 +10,7 @@
 
 use crate::alarm::AlarmOf;
 use crate::baton::{Baton, Place};
-use crate::gate::{Gate, SEVERAL, Waiter};
+use crate::gate::Waiter;
 use crate::kernel::Kernel;
 use crate::machine::Machine;
 use crate::thread::{CODE, READY, REPLY, SEND, STOPPED};
@@ -207,9 +207,10 @@ impl<M: Machine> Kernel<M> {
         let old = self.tables.thread(thread).current.replace(baton);
         if old != 0 && old != baton && self.tables.baton(old).holder.get() == thread {
             self.rest(old);
-            self.pass_reserve_on(thread, old);
+            self.offer(old);
         }
         if baton != 0 {
+            self.tables.unstick(thread);
             self.tables.baton(baton).holder.set(thread);
         }
         self.cpu.attend(SCHEDULE);
@@ -230,43 +231,24 @@ impl<M: Machine> Kernel<M> {
         if own != 0 {
             return own;
         }
-        let gate_index = thread.gate.get();
-        let gate = self.tables.gate(gate_index);
-        let reserve = gate.reserve.get();
-        if gate_index == 0 || reserve == 0 {
-            return 0;
-        }
+        // A thread that receives at none has gate 0, which has no reserve.
+        let reserve = self.tables.gate(thread.gate.get()).reserve.get();
         let baton = self.tables.baton(reserve);
-        let alive = baton.header.generation.get() == gate.reserve_generation.get();
-        if !alive || baton.owned.get() || self.in_use(reserve, index) {
+        if reserve == 0 || baton.owned.get() || self.in_use(reserve, index) {
             return 0;
         }
         baton.root.set(index);
         reserve
     }
 
-    /// A thread gave a baton up: if it is its gate's reserve, another receiver may be stuck for want of it.
-    fn pass_reserve_on(&self, thread: u32, baton: u32) {
-        let gate = self.tables.gate(self.tables.thread(thread).gate.get());
-        if gate.reserve.get() == baton && gate.has(SEVERAL) {
-            self.wake_stuck(gate, thread);
-        }
-    }
-
-    /// A gate's reserve baton is free: a receiver that is stuck for want of one, other than `except`, gets it.
-    pub(crate) fn wake_stuck(&self, gate: &Gate, except: u32) {
-        let mut at = gate.busy_first.get();
-        // Bound: CHAIN receivers; one further down gets it from one of those.
-        for _ in 0..CHAIN {
-            if at == 0 {
-                break;
-            }
-            let receiver = self.tables.thread(at);
-            if at != except && receiver.state.get() == READY && receiver.current.get() == 0 {
-                self.wake(at);
-                break;
-            }
-            at = receiver.receiver_next.get();
+    /// Somebody gave a baton up. If it is a gate's reserve and free, the receiver that has been stuck for longest gets it: so
+    /// nobody is stuck while its gate's reserve is free.
+    #[inline(never)]
+    pub(crate) fn offer(&self, index: u32) {
+        let baton = self.tables.baton(index);
+        let stuck = self.tables.first_stuck(self.tables.gate(baton.reserve_of.get()));
+        if stuck != 0 && !baton.owned.get() && !self.in_use(index, 0) {
+            self.wake(stuck);
         }
     }
 
@@ -278,7 +260,9 @@ impl<M: Machine> Kernel<M> {
             self.give(index, self.spare(index));
         }
         let baton = thread.current.get();
-        if baton != 0 {
+        if baton == 0 {
+            self.tables.stick(index, self.arrival());
+        } else {
             self.tables.baton(baton).holder.set(index);
             self.make_ready(baton);
         }

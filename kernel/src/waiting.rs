@@ -119,31 +119,25 @@ impl<M: Machine> Kernel<M> {
         if first == 0 || self.tables.thread(first).current.get() != baton {
             return;
         }
-        let spare = match self.spare(first) {
-            same if same == baton => 0,
-            spare => spare,
-        };
-        let (mut at, mut last) = (first, first);
-        // Bound: the depth of nested calls on this baton.
+        let (mut at, mut last, mut spare) = (first, first, 0);
+        // Bound: the depth of nested calls on this baton. The first that has one lends it to those behind.
         while at != 0 {
             last = at;
+            if spare == 0 {
+                spare = self.spare(at);
+                spare = if spare == baton { 0 } else { spare };
+            }
             self.tables.thread(at).current.set(spare);
             at = self.works(at, baton);
         }
-        // Whoever was lent nothing else still has what is its own.
-        let spare = match spare {
-            0 => match self.spare(last) {
-                same if same == baton => 0,
-                own => own,
-            },
-            spare => spare,
-        };
         if spare != 0 {
-            self.tables.thread(last).current.set(spare);
             self.tables.baton(spare).holder.set(last);
             self.make_ready(spare);
+        } else if self.tables.thread(last).code() == READY {
+            self.tables.stick(last, self.arrival());
         }
         self.reorder(last);
         self.rest(baton);
+        self.offer(baton);
     }
 }

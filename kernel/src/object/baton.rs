@@ -22,6 +22,7 @@ impl<M: Machine> Kernel<M> {
         baton.holder.set(0);
         baton.root.set(0);
         baton.owned.set(false);
+        baton.reserve_of.set(0);
         baton.billed.set(0);
         baton.place.set(crate::baton::Place::Resting);
         self.shape(baton, priority, policy, slice, period, low_priority);

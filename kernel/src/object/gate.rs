@@ -14,6 +14,7 @@ impl<M: Machine> Kernel<M> {
     pub(super) fn create_gate(&self, request: &Request<'_, M>) -> Answer {
         let [reserve, grace, ..] = request.words;
         let reserve = self.named_or_none(request, reserve, Kind::Baton, Rights::MANAGE)?;
+        self.check_reserve(0, reserve)?;
         let index = self.create(Kind::Gate, request.object)?;
         let gate = self.tables.gate(index);
         gate.word.set(u64::from(gate.header.generation.get()) << 32);
@@ -26,19 +27,26 @@ impl<M: Machine> Kernel<M> {
         gate.count.set(0);
         gate.notice_count.set(0);
         gate.connections.set(0);
+        gate.reserve.set(0);
         gate.grace.set(grace.min(GRACE_MAXIMUM));
         self.set_reserve(index, reserve);
         self.hand_out(request, Kind::Gate, index, Rights::ALL)
     }
 
-    fn set_reserve(&self, index: u32, baton: u32) {
-        let gate = self.tables.gate(index);
-        gate.reserve.set(baton);
-        gate.reserve_generation.set(self.tables.baton(baton).header.generation.get());
-        // A receiver may be waiting for just that.
-        let busy = gate.busy();
-        if baton != 0 && busy != 0 && self.tables.thread(busy).code() == crate::thread::READY {
-            self.wake(busy);
+    /// A baton can be one gate's reserve only.
+    fn check_reserve(&self, gate: u32, baton: u32) -> Result<(), Error> {
+        let taken = self.tables.baton(baton).reserve_of.get();
+        if taken != 0 && taken != gate { Err(Error::Busy) } else { Ok(()) }
+    }
+
+    /// Give a gate another reserve baton, or none (0). A receiver may be waiting for just that.
+    #[inline(never)]
+    pub(crate) fn set_reserve(&self, index: u32, baton: u32) {
+        let old = self.tables.gate(index).reserve.replace(baton);
+        self.tables.baton(old).reserve_of.set(0);
+        if baton != 0 {
+            self.tables.baton(baton).reserve_of.set(index);
+            self.offer(baton);
         }
     }
 
@@ -53,8 +61,8 @@ impl<M: Machine> Kernel<M> {
             method::CONNECT => self.connect(request, first, second),
             method::SET_RESERVE => {
                 let baton = self.named_or_none(request, first, Kind::Baton, Rights::MANAGE)?;
+                self.check_reserve(request.object, baton)?;
                 self.set_reserve(request.object, baton);
-                self.wake_stuck(gate, 0);
                 DONE
             }
             method::NEXT_CONNECTION => {

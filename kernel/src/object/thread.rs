@@ -147,7 +147,12 @@ impl<M: Machine> Kernel<M> {
             }
             method::SET_BATON => {
                 let baton = self.free_baton(request, first)?;
-                let old = thread.own.get();
+                let current = self.tables.baton(thread.current.get());
+                // What it runs on for want of its own: that, or its gate's reserve.
+                let old = match thread.own.get() {
+                    0 if current.reserve_of.get() != 0 && current.root.get() == index => thread.current.get(),
+                    own => own,
+                };
                 self.own_baton(index, baton);
                 // Without a new one, a thread that runs keeps the old one until it next waits.
                 if old != 0 && (baton != 0 || thread.code() != READY) {

@@ -128,12 +128,14 @@ fn check_thread(kernel: &K, index: u32, thread: &ThreadView) {
     if thread.header.dying || !thread.header.alive() {
         assert_eq!(thread.state, State::Dead, "{}", say());
     }
-    assert_eq!(
-        thread.queued,
-        thread.state == State::Send || thread.state == State::Reply && thread.leaving && thread.queued,
-        "{}",
-        say()
-    );
+    let queued = match thread.state {
+        State::Send => true,
+        State::Reply => thread.leaving && thread.queued,
+        // Stuck, in its gate's list of those that are.
+        State::Ready | State::Running => thread.current == 0 && thread.gate != 0,
+        _ => false,
+    };
+    assert_eq!(thread.queued, queued, "{}", say());
     match thread.state {
         State::Send => {
             let gate = kernel.view_gate(thread.target as u32 & 0xffff);
