@@ -36,8 +36,6 @@ pub enum Start {
         /// Variables beside PATH, HOME and TERM.
         environment: Vec<OsString>,
     },
-    /// The measurements of native programs.
-    Bench,
 }
 
 /// The tree that every boot has.
@@ -55,7 +53,7 @@ pub fn tree(guest: &Guest, busybox: &Busybox) -> Result<Tree> {
         let Some(name) = name.and_then(OsStr::to_str) else {
             continue;
         };
-        if name == INIT {
+        if [INIT, BENCH].contains(&name) {
             continue;
         }
         let bytes = fs::read(file).context(|| format!("cannot read {}", file.display()))?;
@@ -71,14 +69,28 @@ pub fn tree(guest: &Guest, busybox: &Busybox) -> Result<Tree> {
 }
 
 const INIT: &str = "init";
+/// Runs in place of init, to measure.
+const BENCH: &str = "bench";
 
 /// The init among the built programs.
 ///
 /// # Errors
 /// There is none.
 pub fn init(guest: &Guest) -> Result<&Path> {
-    let init = guest.programs.iter().find(|file| file.file_name().is_some_and(|name| name == INIT));
-    init.map(PathBuf::as_path).ok_or_else(|| Error::new("this workspace has no program named init"))
+    program_named(guest, INIT)
+}
+
+/// The program that measures in place of init.
+///
+/// # Errors
+/// There is none.
+pub fn bench(guest: &Guest) -> Result<&Path> {
+    program_named(guest, BENCH)
+}
+
+fn program_named<'a>(guest: &'a Guest, name: &str) -> Result<&'a Path> {
+    let program = guest.programs.iter().find(|file| file.file_name().is_some_and(|file| file == name));
+    program.map(PathBuf::as_path).ok_or_else(|| Error::new(format!("this workspace has no program named {name}")))
 }
 
 /// The first content of the memory file system, which is the root.
@@ -189,7 +201,6 @@ pub fn add_command(tree: &mut Tree, start: &Start) -> Result<()> {
             }
             command_record(1, path, arguments, &variables)
         }
-        Start::Bench => command_record(2, b"", &[], &[]),
     };
     tree.bytes("boot/command", 0o644, record);
     Ok(())

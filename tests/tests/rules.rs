@@ -50,9 +50,7 @@ fn allowed(folder: &str) -> &'static [&'static str] {
         "kernel" | "runtime" => &["abi"],
         "machine" => &["abi", "kernel"],
         "protocol" => &["abi", "runtime"],
-        "services" | "drivers" | "linux" => &["abi", "runtime", "protocol"],
-        // The programs of one folder may share: what starts a program also starts the one that measures.
-        "programs" => &["abi", "runtime", "protocol", "bench", "launch"],
+        "services" | "drivers" | "linux" | "programs" => &["abi", "runtime", "protocol"],
         _ => &["abi", "kernel", "runtime", "protocol", "runner", "simulator", "hostile"],
     }
 }

@@ -10,8 +10,6 @@ pub(crate) enum Mode {
     Shell,
     /// A program with the streams of the host.
     Program,
-    /// The measurements of native programs.
-    Bench,
 }
 
 /// What is to be started.
@@ -55,7 +53,6 @@ impl Command {
         let mode = match reader.number()? {
             0 => Mode::Shell,
             1 => Mode::Program,
-            2 => Mode::Bench,
             _ => return None,
         };
         let (arguments, environment) = (reader.number()?, reader.number()?);

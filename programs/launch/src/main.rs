@@ -122,32 +122,20 @@ fn run(command: &Command, control: Option<&Control>, space: Handle, connection: 
             streams.push(port(space, abi::host::STDOUT_PORT, open_flags::WRITE)?);
             streams.push(port(space, abi::host::STDERR_PORT, open_flags::WRITE)?);
         }
-        Mode::Bench => streams.push(port(space, abi::host::STDOUT_PORT, open_flags::WRITE)?),
     }
-    let started = || {
-        if let Some(control) = control {
-            control.ready();
-        }
-        if let Err(failure) = init::up(start::handle("init"), &mut Buffers::new(), Options::NONE) {
-            runtime::log!(Warning, "init does not know that the system is up: {}", failure.errno().text());
-        }
-    };
-    let status = match command.mode {
-        Mode::Bench => {
-            started();
-            measure(streams[0].handle.handle())
-        }
-        Mode::Shell | Mode::Program => {
-            let program = program::find(space, command)?;
-            let (pid, spawned) = program::spawn(connection, space)?;
-            if matches!(command.mode, Mode::Shell) {
-                own_terminal(streams[0].handle.handle(), pid);
-            }
-            started();
-            program::begin(&spawned, &program, &streams)?;
-            program::wait(connection, pid)?
-        }
-    };
+    let program = program::find(space, command)?;
+    let (pid, spawned) = program::spawn(connection, space)?;
+    if matches!(command.mode, Mode::Shell) {
+        own_terminal(streams[0].handle.handle(), pid);
+    }
+    if let Some(control) = control {
+        control.ready();
+    }
+    if let Err(failure) = init::up(start::handle("init"), &mut Buffers::new(), Options::NONE) {
+        runtime::log!(Warning, "init does not know that the system is up: {}", failure.errno().text());
+    }
+    program::begin(&spawned, &program, &streams)?;
+    let status = program::wait(connection, pid)?;
     for stream in &streams {
         // What cannot be waited for is lost anyway.
         let _ = file::sync(stream.handle.handle(), 0, &mut Buffers::new(), Options::NONE);
@@ -159,24 +147,4 @@ fn own_terminal(console: Handle, session: u64) {
     if let Err(failure) = file::control(console, TIOCSCTTY, session, &mut Buffers::new(), Options::NONE) {
         runtime::log!(Warning, "the shell has no terminal: {}", failure.errno().text());
     }
-}
-
-/// Measure, and write one line of JSON a row.
-fn measure(output: Handle) -> u32 {
-    let mut status = 0;
-    bench::all(|row| {
-        let line = format!("{row}\n");
-        let mut rest = line.as_bytes();
-        while !rest.is_empty() {
-            let sent = file::write(output, file::AT_POSITION, 0, &mut Buffers::new().send(rest), Options::NONE);
-            match sent {
-                Ok(answer) => rest = &rest[rest.len().min(answer.count as usize)..],
-                Err(_) => {
-                    status = 1;
-                    return;
-                }
-            }
-        }
-    });
-    status
 }

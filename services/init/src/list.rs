@@ -220,8 +220,6 @@ pub(crate) const PROGRAMS: &[Program] = &[
         flags: native_flags::SPAWN,
         policy: Policy::Once,
         stack: 256 * 1024,
-        // For the programs that it measures with.
-        quota: Quota { processes: 2, threads: 8, batons: 8, gates: 8, mappings: 1024, pages: 192, ..QUOTA },
         ..PROGRAM
     },
     Program {
