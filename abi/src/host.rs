@@ -18,8 +18,6 @@ const _: () = assert!(size_of::<HostRecord>() == 16);
 
 /// To the guest: the terminal has `a` rows and `b` columns.
 pub const RESIZE: u32 = 1;
-/// To the guest: send what every thread is doing, as [`TEXT`].
-pub const DUMP: u32 = 2;
 /// To the host: the program is about to start. `a`, `b`: low and high half of the time-stamp counter at the kernel's entry, 0 if unknown.
 pub const READY: u32 = 0x101;
 /// To the host: the program ended with status `a`; everything it wrote was handed to its ports before. `b`: 1 if Baton could not run it.
@@ -35,6 +33,12 @@ pub const STDIN_PORT: &str = "baton.stdin";
 pub const STDOUT_PORT: &str = "baton.stdout";
 /// Name of the port that is an executed program's standard error.
 pub const STDERR_PORT: &str = "baton.stderr";
+
+/// The report line, a 16550: first I/O port and interrupt line. To each byte that the host sends there, the answer is text that says what
+/// every thread is doing, then [`REPORT_END`].
+pub const REPORT_LINE: (u64, u64) = (0x2f8, 3);
+/// End of transmission.
+pub const REPORT_END: u8 = 4;
 
 /// I/O port (not virtio) whose 32-bit write ends the virtual machine; used when nothing else can.
 pub const DEBUG_EXIT_PORT: u16 = 0xf4;

@@ -145,6 +145,9 @@ methods! {
         IDENTITY = 22;
         /// System-wide figures, for tools. Out: word 0 arena bytes in use, word 1 arena bytes in all, word 2 RAM bytes in all (a boot constant), word 3 ns the CPUs were idle.
         SYSTEM = 23;
+        /// The thread of this process in the first slot above word 0. Out: word 0 a new handle, word 1 its slot. `NotFound` at the end.
+        /// May answer `More`, with the slot to go on above in word 0.
+        NEXT_THREAD = 24;
     }
     /// Methods of a thread. All need [`MANAGE`](crate::Rights::MANAGE), unless the handle is
     /// [`CURRENT_THREAD`](crate::Handle::CURRENT_THREAD).
@@ -164,7 +167,7 @@ methods! {
         /// Clear the STOPPED flag.
         CONTINUE = 7;
         /// Out: word 0 [`State`](crate::thread::State) | STOPPED << 8 | priority << 16, word 1 the identity of the process it
-        /// waits for, word 2 ns of CPU billed to its own baton, word 3 instruction pointer.
+        /// waits for (in SEND that of the receiver that must get on, or the gate's owner if it has none), word 2 ns of CPU billed to its own baton, word 3 instruction pointer.
         STATE = 8;
         /// Set FS base (word 0) and GS base (word 1) of the current thread.
         SET_BASES = 9;

@@ -19,8 +19,8 @@ use abi::{Error, PAGE_SIZE};
 
 /// Things dealt with in one piece.
 const PIECE: u32 = 16;
-/// Threads looked at in one piece, in search of callers.
-const SCAN: u32 = 512;
+/// Threads looked at in one piece, in search of callers or of a process's own.
+pub(crate) const SCAN: u32 = 512;
 /// Pages unmapped in one piece: what one large page covers, so that none is ever split.
 pub(crate) const LARGE_PAGES: u64 = 512;
 

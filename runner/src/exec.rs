@@ -7,11 +7,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use abi::host::DUMP;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGPIPE, SIGTERM};
 
 use crate::archive::Tree;
-use crate::control::{self, Message};
+use crate::control::Message;
 use crate::error::{Context, Error, FAILED, Result, TIMED_OUT, say};
 use crate::events::{self, Event, Stream, Tail};
 use crate::options::{Exec, Options};
@@ -20,12 +19,6 @@ use crate::{Ready, image, module};
 
 /// How long a program may take if `--timeout` does not say.
 const DEFAULT_LIMIT: Duration = Duration::from_secs(60);
-
-/// How long the guest may take to tell what its threads are doing.
-const DUMP_LIMIT: Duration = Duration::from_secs(3);
-
-/// When this long nothing more of that comes, it is complete.
-const DUMP_PAUSE: Duration = Duration::from_millis(300);
 
 /// Whether the program and all that is to be copied can be used, before anything takes time.
 ///
@@ -178,29 +171,11 @@ impl Session {
         }
     }
 
-    /// Ask the guest what it is doing, show it, and say that time is over.
-    fn time_out(&mut self) -> Error {
-        // If it cannot be asked, nothing will come.
-        let _ = control::write(&self.running.control, DUMP, 0, 0);
-        let mut answered = false;
-        let start = Instant::now();
-        while start.elapsed() < DUMP_LIMIT {
-            let pause = if answered { DUMP_PAUSE } else { DUMP_LIMIT.saturating_sub(start.elapsed()) };
-            match self.events.recv_timeout(pause) {
-                Ok(Event::Message(Message::Text(text))) => {
-                    self.texts.push(text);
-                    answered = true;
-                }
-                Ok(Event::Gone) | Err(_) => break,
-                Ok(Event::Signal(_)) => break,
-                Ok(_) => {}
-            }
-        }
+    /// Show what the guest is doing, and say that time is over.
+    fn time_out(&self) -> Error {
         self.show_texts();
-        if !answered {
-            say("the guest did not tell what its threads are doing");
-            self.show_console();
-        }
+        self.running.show_report();
+        self.show_console();
         Error::new("the program did not end in time (--timeout SECONDS gives it more)").with_status(TIMED_OUT)
     }
 

@@ -1,7 +1,7 @@
 //! The virtual machine: QEMU, and our ends of its serial line and its virtio-serial ports.
 
 use std::fs;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -12,10 +12,11 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use abi::host::{
-    CONTROL_PORT, DEBUG_EXIT_PANIC, DEBUG_EXIT_PORT, DEBUG_EXIT_POWER_OFF, STDERR_PORT, STDIN_PORT, STDOUT_PORT,
+    CONTROL_PORT, DEBUG_EXIT_PANIC, DEBUG_EXIT_PORT, DEBUG_EXIT_POWER_OFF, REPORT_END, STDERR_PORT, STDIN_PORT,
+    STDOUT_PORT,
 };
 
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Result, say};
 use crate::setup::qemu::Qemu;
 
 /// What the machine is like.
@@ -87,6 +88,8 @@ pub struct Running {
     messages: Option<JoinHandle<String>>,
     /// The serial line.
     pub serial: UnixStream,
+    /// The line on which init tells what every thread is doing.
+    report: UnixStream,
     /// The control port.
     pub control: UnixStream,
     /// The port of standard input.
@@ -107,6 +110,9 @@ pub enum End {
     /// QEMU ended in some other way.
     Lost(ExitStatus),
 }
+
+/// The guest may take this long to begin to tell what its threads are doing, and to go on.
+const REPORT_LIMIT: Duration = Duration::from_secs(3);
 
 /// QEMU may need this long to open its sockets on a busy host.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -130,7 +136,7 @@ pub fn start(qemu: &Qemu, machine: &Machine, kernel: &Path, module: &Path, scrat
     command.arg("-kernel").arg(kernel).arg("-initrd").arg(module);
     command.args(["-device", "virtio-serial-pci"]);
     let mut listeners = Vec::new();
-    for name in ["serial", CONTROL_PORT, STDIN_PORT, STDOUT_PORT, STDERR_PORT] {
+    for name in ["serial", "report", CONTROL_PORT, STDIN_PORT, STDOUT_PORT, STDERR_PORT] {
         let socket = scratch.join(name);
         let listener = UnixListener::bind(&socket).context(|| format!("cannot listen at {}", socket.display()))?;
         listener.set_nonblocking(true).context(|| format!("cannot listen at {}", socket.display()))?;
@@ -138,11 +144,10 @@ pub fn start(qemu: &Qemu, machine: &Machine, kernel: &Path, module: &Path, scrat
         // In QEMU's options a comma is written twice.
         let socket = socket.display().to_string().replace(',', ",,");
         command.args(["-chardev", &format!("socket,id={name},path={socket}")]);
-        if name == "serial" {
-            command.args(["-serial", "chardev:serial"]);
-        } else {
-            command.args(["-device", &format!("virtserialport,chardev={name},name={name}")]);
-        }
+        match name {
+            "serial" | "report" => command.args(["-serial", &format!("chardev:{name}")]),
+            _ => command.args(["-device", &format!("virtserialport,chardev={name},name={name}")]),
+        };
     }
     // A group of its own: ^C on the terminal is for us to act on.
     command.process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
@@ -170,11 +175,11 @@ pub fn start(qemu: &Qemu, machine: &Machine, kernel: &Path, module: &Path, scrat
     for stream in &streams {
         stream.set_nonblocking(false).context(|| "cannot connect to QEMU".into())?;
     }
-    match <[UnixStream; 5]>::try_from(streams) {
-        Ok([serial, control, stdin, stdout, stderr]) => {
-            Ok(Running { child, messages, serial, control, stdin, stdout, stderr })
+    match <[UnixStream; 6]>::try_from(streams) {
+        Ok([serial, report, control, stdin, stdout, stderr]) => {
+            Ok(Running { child, messages, serial, report, control, stdin, stdout, stderr })
         }
-        Err(_) => unreachable!("one stream was accepted from each of five listeners"),
+        Err(_) => unreachable!("one stream was accepted from each of six listeners"),
     }
 }
 
@@ -208,6 +213,35 @@ impl Running {
             }
         }
         end(stop(&mut self.child))
+    }
+
+    /// Show on standard error what every thread of the guest is doing.
+    pub fn show_report(&self) {
+        match self.report() {
+            Some(report) => {
+                say("what each thread of the guest is doing:");
+                // If there is nowhere to tell it, it is not told.
+                let _ = io::stderr().write_all(report.as_bytes());
+            }
+            None => say("the guest does not tell what its threads are doing"),
+        }
+    }
+
+    /// What every thread of the guest is doing; `None` if the guest does not tell.
+    fn report(&self) -> Option<String> {
+        let mut line = &self.report;
+        line.set_read_timeout(Some(REPORT_LIMIT)).ok()?;
+        line.write_all(b"?").ok()?;
+        let mut text = Vec::new();
+        let mut chunk = [0; 4096];
+        while let Ok(length @ 1..) = line.read(&mut chunk) {
+            text.extend_from_slice(&chunk[..length]);
+            if text.ends_with(&[REPORT_END]) {
+                break;
+            }
+        }
+        text.retain(|byte| *byte != REPORT_END);
+        (!text.is_empty()).then(|| String::from_utf8_lossy(&text).into_owned())
     }
 
     /// What QEMU said on its standard error, once it has ended: empty, or a colon and the text.

@@ -59,6 +59,9 @@ pub fn run(ready: &Ready, options: &Options) -> Result<u8> {
         terminal::reset_screen();
     }
     session.raw = None;
+    if matches!(ended, Ended::Left | Ended::TimedOut) {
+        session.running.show_report();
+    }
     match ended {
         Ended::ByItself(End::PoweredOff, status) => Ok(status),
         Ended::ByItself(end, _) => Err(Error::new(format!("{end}{}", session.running.last_words()))),

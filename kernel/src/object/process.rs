@@ -2,6 +2,7 @@
 
 use super::{Answer, DONE, Request};
 use crate::bytes::{store, word};
+use crate::death::SCAN;
 use crate::handle_table::{DIRECTORY, PAGE_ENTRIES, Reference};
 use crate::kernel::Kernel;
 use crate::machine::{Context, Machine};
@@ -110,8 +111,29 @@ impl<M: Machine> Kernel<M> {
                 let objects: u64 = self.pools.iter().map(|pool| u64::from(pool.used())).sum();
                 request.answer(used + objects * 256, self.arena_total, self.ram_total, self.cpu.idle.get())
             }
+            method::NEXT_THREAD => self.next_thread(request),
             _ => Err(Error::Unsupported),
         }
+    }
+
+    fn next_thread(&self, request: &Request<'_, M>) -> Answer {
+        let end = self.pool(Kind::Thread).high_water();
+        let start = request.words[0].min(u64::from(end)) as u32;
+        let stop = end.min(start.saturating_add(1 + SCAN));
+        // Bound: SCAN.
+        for slot in start + 1..stop {
+            let thread = self.tables.thread(slot);
+            if thread.header.alive() && thread.process.get() == request.object {
+                let process = self.tables.process(request.caller.process.get());
+                let handle = self.install(process, Kind::Thread, slot, Rights::ALL)?;
+                return request.answer(handle.0, u64::from(slot), 0, 0);
+            }
+        }
+        if stop < end {
+            request.caller.context.set_message(request.caller.context.label(), [u64::from(stop) - 1, 0, 0, 0]);
+            return Err(Error::More);
+        }
+        Err(Error::NotFound)
     }
 
     fn handle_information(&self, request: &Request<'_, M>) -> Answer {

@@ -191,7 +191,13 @@ impl<M: Machine> Kernel<M> {
         let thread = self.tables.thread(index);
         let state = thread.state.get();
         let (shown, waits_for) = match state & CODE {
-            SEND => (State::Send, self.tables.gate(thread.target.get() as u32 & 0xffff).header.owner.get()),
+            SEND => {
+                let gate = self.tables.gate(thread.target.get() as u32 & 0xffff);
+                let busy = gate.busy();
+                let waits_for =
+                    if busy == 0 { gate.header.owner.get() } else { self.tables.thread(busy).process.get() };
+                (State::Send, waits_for)
+            }
             REPLY => (State::Reply, state >> 16),
             RECEIVE => (State::Receive, 0),
             READY if self.cpu.thread.get() == index => (State::Running, 0),

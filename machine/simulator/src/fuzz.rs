@@ -60,6 +60,7 @@ const METHODS: [(Kind, &[u16]); 6] = [
             process::SET_QUOTA,
             process::IDENTITY,
             process::SYSTEM,
+            process::NEXT_THREAD,
         ],
     ),
     (
@@ -291,6 +292,7 @@ fn words(user: &User, knowledge: &Rc<Knowledge>, method: u16) -> [u64; 4] {
             words[1] = if random.chance(500) { 1 } else { 0xff }
         }
         process::GIVE => words[1] = 0xff,
+        process::NEXT_THREAD => words[0] = random.below(100),
         process::COPY_TABLE | process::COPY_ENTRY => words[0] = any(Kind::Process),
         process::DESTROY => {
             let kind = *random.choose(&[

@@ -1,19 +1,12 @@
 //! The control port: what is said to the host, and the thread that does what the host asks for.
-//!
-//! That thread allocates nothing and waits for nobody for long, so that it can tell what a stuck system is doing.
-
-use core::fmt::{self, Write};
-use core::mem::offset_of;
 
 use abi::Handle;
-use abi::call::flags::{DEADLINE_REPLY, DEADLINE_SEND};
-use abi::host::{CONTROL_PORT, DUMP, EXIT, HostRecord, READY, RESIZE, TEXT};
-use abi::thread::{Policy, State};
+use abi::host::{CONTROL_PORT, EXIT, HostRecord, READY, RESIZE, TEXT};
+use abi::thread::Policy;
 use alloc::boxed::Box;
 use protocol::file::{AT_POSITION, answer};
-use protocol::process::{ProcessRecord, ThreadRecord};
 use protocol::resource_manager::open_flags;
-use protocol::{Errno, Failure, file, process};
+use protocol::{Errno, Failure, file};
 use runtime::object::{process as kernel, thread};
 use runtime::{Buffers, Options, start};
 
@@ -23,10 +16,6 @@ use crate::files::{self, File};
 const TIOCSWINSZ: u64 = 0x5414;
 /// Bytes of the thread's stack.
 const STACK_LENGTH: usize = 64 << 10;
-/// How long the host waits for an answer to [`DUMP`], and less.
-const DUMP_LIMIT_NS: u64 = 2_500_000_000;
-/// Most threads that are told of.
-const THREADS_MAXIMUM: usize = 1000;
 /// Most bytes that are said at once.
 const PIECE: usize = 2048;
 
@@ -38,7 +27,6 @@ pub(crate) struct Control(File);
 struct Listener {
     port: Handle,
     space: Handle,
-    connection: Handle,
     console: Option<File>,
 }
 
@@ -106,8 +94,8 @@ impl Control {
     }
 
     /// Do what the host asks for, in a thread of its own.
-    pub(crate) fn listen(&self, space: Handle, connection: Handle) {
-        let listener = Box::new(Listener { port: self.port(), space, connection, console: None });
+    pub(crate) fn listen(&self, space: Handle) {
+        let listener = Box::new(Listener { port: self.port(), space, console: None });
         let stack = Box::leak(alloc::vec![0u128; STACK_LENGTH / size_of::<u128>()].into_boxed_slice());
         let own = Handle::SELF_PROCESS;
         // As a called function finds it: the stack 8 below a multiple of 16.
@@ -143,10 +131,8 @@ extern "C" fn listen(listener: u64) -> ! {
         if filled == record.len() {
             filled = 0;
             let record = decode(&record);
-            match record.kind {
-                RESIZE => listener.resize(record.a, record.b),
-                DUMP => listener.dump(),
-                _ => {}
+            if record.kind == RESIZE {
+                listener.resize(record.a, record.b);
             }
         }
     }
@@ -157,41 +143,6 @@ extern "C" fn listen(listener: u64) -> ! {
         let _ = runtime::receive(gate, &mut Buffers::new(), Options::NONE);
     }
 }
-
-/// Text in the making. What does not fit is cut off.
-struct Piece {
-    bytes: [u8; PIECE],
-    length: usize,
-}
-
-impl Write for Piece {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let room = &mut self.bytes[self.length..];
-        let length = text.len().min(room.len());
-        room[..length].copy_from_slice(&text.as_bytes()[..length]);
-        self.length += length;
-        Ok(())
-    }
-}
-
-/// A number in a record of the process service.
-fn small(record: &[u8], at: usize) -> u32 {
-    record.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_le_bytes)
-}
-
-fn large(record: &[u8], at: usize) -> u64 {
-    u64::from(small(record, at)) | u64::from(small(record, at + 4)) << 32
-}
-
-/// A zero-padded name in a record.
-fn name(record: &[u8], at: usize) -> &str {
-    let bytes = record.get(at..at + 16).unwrap_or_default();
-    let bytes = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
-    core::str::from_utf8(bytes).unwrap_or("?")
-}
-
-type Process = [u8; size_of::<ProcessRecord>()];
-type Thread = [u8; size_of::<ThreadRecord>()];
 
 impl Listener {
     fn resize(&mut self, rows: u32, columns: u32) {
@@ -206,84 +157,6 @@ impl Listener {
         // Without a size it is as it was.
         let _ = file::control(console.handle.handle(), TIOCSWINSZ, 0, &mut buffers, Options::NONE);
     }
-
-    /// Tell what every thread is doing.
-    fn dump(&self) {
-        let deadline = runtime::clock::monotonic_ns() + DUMP_LIMIT_NS;
-        let options = Options { flags: DEADLINE_SEND | DEADLINE_REPLY, deadline };
-        let mut piece = Piece { bytes: [0; PIECE], length: 0 };
-        if let Err(failure) = self.dump_into(&mut piece, options) {
-            // Nothing fails that is written here.
-            let _ = writeln!(piece, "the process service does not tell more: {}", failure.errno().text());
-        }
-        self.flush(&mut piece);
-    }
-
-    fn flush(&self, piece: &mut Piece) {
-        say_text(self.port, &piece.bytes[..piece.length]);
-        piece.length = 0;
-    }
-
-    fn dump_into(&self, piece: &mut Piece, options: Options) -> Result<(), Failure> {
-        let mut process: Process = [0; _];
-        let (mut pid, mut told) = (0, 0);
-        loop {
-            match process::next(self.connection, pid, &mut Buffers::new().receive(&mut process), options) {
-                Ok(found) => pid = found.pid,
-                Err(Failure::Service(Errno::ESRCH)) => return Ok(()),
-                Err(failure) => return Err(failure),
-            }
-            let (mut thread, mut tid): (Thread, u64) = ([0; _], 0);
-            while let Ok(found) =
-                process::next_thread(self.connection, pid, tid, &mut Buffers::new().receive(&mut thread), options)
-            {
-                tid = found.tid;
-                told += 1;
-                if told > THREADS_MAXIMUM {
-                    // Nothing fails that is written here.
-                    let _ = writeln!(piece, "and more");
-                    return Ok(());
-                }
-                // As above.
-                let _ = self.tell(piece, (pid, &process), (tid, &thread), options);
-                if piece.length > PIECE / 2 {
-                    self.flush(piece);
-                }
-            }
-        }
-    }
-
-    fn tell(
-        &self,
-        piece: &mut Piece,
-        (pid, process): (u64, &Process),
-        (tid, thread): (u64, &Thread),
-        options: Options,
-    ) -> fmt::Result {
-        let state = small(thread, offset_of!(ThreadRecord, state));
-        let shown = State::from_number(state as u8).map_or("?", State::name);
-        let (own, its) = (name(process, offset_of!(ProcessRecord, name)), name(thread, offset_of!(ThreadRecord, name)));
-        write!(piece, "{pid:>5} {own:<15} thread {tid:<5} {shown:<8}")?;
-        if state >> 8 & 1 != 0 {
-            write!(piece, " STOPPED")?;
-        }
-        let waits_for = large(thread, offset_of!(ThreadRecord, waits_for)) as u32;
-        if waits_for != 0 {
-            let mut other: Process = [0; _];
-            let known = process::record(
-                self.connection,
-                u64::from(waits_for),
-                &mut Buffers::new().receive(&mut other),
-                options,
-            );
-            let other = if known.is_ok() { name(&other, offset_of!(ProcessRecord, name)) } else { "?" };
-            write!(piece, " of {other} ({waits_for})")?;
-        }
-        if !its.is_empty() && its != own {
-            write!(piece, " [{its}]")?;
-        }
-        writeln!(piece)
-    }
 }
 
 /// Open it without becoming its session (which a native program does not have).
@@ -295,25 +168,7 @@ mod tests {
 
     #[test]
     fn records_survive_the_way() {
-        let record = HostRecord { kind: DUMP, a: 1, b: u32::MAX, c: 0x0102_0304 };
+        let record = HostRecord { kind: RESIZE, a: 1, b: u32::MAX, c: 0x0102_0304 };
         assert_eq!(decode(&encode(record)), record);
-    }
-
-    #[test]
-    fn fields_are_found_in_records() {
-        let mut record: Process = [0; _];
-        record[offset_of!(ProcessRecord, name)..][..4].copy_from_slice(b"cat\0");
-        record[offset_of!(ProcessRecord, native)] = 1;
-        assert_eq!(name(&record, offset_of!(ProcessRecord, name)), "cat");
-        assert_eq!(large(&record, offset_of!(ProcessRecord, native)), 1);
-    }
-
-    #[test]
-    fn a_long_text_is_cut_off() {
-        let mut piece = Piece { bytes: [0; PIECE], length: 0 };
-        for _ in 0..PIECE {
-            assert!(write!(piece, "abc").is_ok());
-        }
-        assert_eq!(piece.length, PIECE);
     }
 }

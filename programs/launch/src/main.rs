@@ -68,7 +68,7 @@ fn launch() {
     }
     let control = control.ok();
     if let Some(control) = &control {
-        control.listen(space, connection);
+        control.listen(space);
     }
     let ended = read_command().and_then(|command| run(&command, control.as_ref(), space, connection));
     let (status, failed) = match ended {

@@ -24,32 +24,34 @@ pub fn available() -> bool {
             .is_ok_and(|name| name.trim() == "amd64")
 }
 
-/// What to take out of a package.
+/// What is special about a package.
 #[derive(Clone, Copy, Debug)]
-pub struct Part {
+pub struct Wish {
     /// The package.
     pub package: &'static str,
+    /// The oldest version that serves; empty: any.
+    pub version: &'static str,
     /// Arguments of `tar` that choose the files; none for all.
     pub choose: &'static [&'static str],
 }
 
 /// Unpack `packages`, and all they need that is not installed, into `directory`.
 ///
-/// `parts` says of which packages only some files are wanted.
+/// `wishes` says of which packages only some versions or files are wanted.
 ///
 /// # Errors
 /// They cannot be downloaded or unpacked.
-pub fn unpack(cache: &Cache, packages: &[&str], parts: &[Part], directory: &Path) -> Result<()> {
+pub fn unpack(cache: &Cache, packages: &[&str], wishes: &[Wish], directory: &Path) -> Result<()> {
     let apt = Apt::new(cache, directory)?;
-    let files = apt.download(packages, false).or_else(|first| {
+    let files = apt.download(packages, wishes, false).or_else(|first| {
         say(&format!("{first}; fetching new package lists"));
         apt.update()?;
-        apt.download(packages, true)
+        apt.download(packages, wishes, true)
     })?;
     for file in &files {
         let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let package = name.split('_').next().unwrap_or_default();
-        let choose = parts.iter().find(|part| part.package == package).map_or(&[][..], |part| part.choose);
+        let choose = wishes.iter().find(|wish| wish.package == package).map_or(&[][..], |wish| wish.choose);
         extract(file, choose, directory)?;
     }
     fs::remove_dir_all(&apt.scratch).context(|| format!("cannot remove {}", apt.scratch.display()))
@@ -123,11 +125,14 @@ impl Apt {
     }
 
     /// The `.deb` files of `packages` and of all they need that is not installed.
-    fn download(&self, packages: &[&str], own_lists: bool) -> Result<Vec<PathBuf>> {
+    fn download(&self, packages: &[&str], wishes: &[Wish], own_lists: bool) -> Result<Vec<PathBuf>> {
         let plan = process::output(
             self.command(own_lists).args(["--simulate", "--no-install-recommends", "install"]).args(packages),
         )?;
         let names = planned(&plan);
+        for wish in wishes {
+            check_version(wish, &names)?;
+        }
         // What is installed is not in the plan; of what was asked for we need the files all the same.
         let missing =
             packages.iter().filter(|package| !names.iter().any(|name| name.split('=').next() == Some(**package)));
@@ -149,6 +154,22 @@ fn without_conflicting(status: &str) -> String {
         CONFLICTING.iter().any(|conflicting| name.starts_with(conflicting))
     };
     status.split_inclusive("\n\n").filter(|paragraph| !conflicts(paragraph)).collect()
+}
+
+/// Fail if what would be downloaded is older than what is wished.
+fn check_version(wish: &Wish, planned: &[String]) -> Result<()> {
+    let version = planned.iter().find_map(|name| name.strip_prefix(wish.package)?.strip_prefix('='));
+    let old = |version: &str| {
+        // It says no by failing.
+        process::output(process::command("dpkg").args(["--compare-versions", version, "ge", wish.version])).is_err()
+    };
+    match version {
+        Some(version) if !wish.version.is_empty() && old(version) => Err(Error::new(format!(
+            "the package {} in this machine's sources is of version {version}; {} or newer is needed",
+            wish.package, wish.version
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// `name=version` of every `Inst name (version …` line of a simulated installation.
@@ -174,6 +195,18 @@ mod tests {
             Inst seabios [1.15] (1.16.2-1 Debian:12.15/oldstable [all]) []\n\
             Conf libfdt1 (1.6.1-4+b1 Debian:12.15/oldstable [amd64])\n";
         assert_eq!(planned(plan), ["libfdt1=1.6.1-4+b1", "seabios=1.16.2-1"]);
+    }
+
+    #[test]
+    fn a_package_that_is_too_old_is_refused() {
+        let wish = Wish { package: "rustc-web", version: "1.88", choose: &[] };
+        let refused = |name: &str| check_version(&wish, &[name.to_owned()]).is_err();
+        // Where there is no dpkg, there are no packages.
+        if available() {
+            assert!(refused("rustc-web=1.85.0+dfsg3-1~deb12u3"));
+            assert!(!refused("rustc-web=1.96.0+dfsg1-1~deb12u2"));
+        }
+        assert!(!refused("rustc=1.63"));
     }
 
     #[test]

@@ -128,11 +128,16 @@ fn run_for(command: &mut Command, limit: Duration) -> bool {
 
 fn unpack_debian(cache: &Cache, directory: &Path) -> Result<()> {
     say("setting up Debian's Rust compiler (downloading about 140 MB of packages)");
-    let parts = [apt::Part {
-        package: "rust-web-src",
-        choose: &["--wildcards", "./usr/src/rustc-*/library/*", "./usr/lib/rustlib/src*"],
-    }];
-    apt::unpack(cache, &["rustc-web", "rust-web-src"], &parts, directory)?;
+    let version = env!("CARGO_PKG_RUST_VERSION");
+    let wishes = [
+        apt::Wish { package: "rustc-web", version, choose: &[] },
+        apt::Wish {
+            package: "rust-web-src",
+            version,
+            choose: &["--wildcards", "./usr/src/rustc-*/library/*", "./usr/lib/rustlib/src*"],
+        },
+    ];
+    apt::unpack(cache, &["rustc-web", "rust-web-src"], &wishes, directory)?;
     let documents = directory.join("usr/share");
     if documents.exists() {
         fs::remove_dir_all(&documents).context(|| format!("cannot remove {}", documents.display()))?;

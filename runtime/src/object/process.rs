@@ -240,6 +240,22 @@ pub fn identity(process: Handle) -> Result<u64, Error> {
     invoke(process, method::IDENTITY, [0; 4]).map(|words| words[0])
 }
 
+/// A thread of a process: a new handle to it, and its slot, above which the next is found. `None`: there is no more.
+///
+/// # Errors
+/// [`Error::TableFull`]; [`Error::NoRight`] without the right to manage the process.
+pub fn next_thread(process: Handle, mut slot: u64) -> Result<Option<(Handle, u64)>, Error> {
+    loop {
+        let (words, result) = partial(process, method::NEXT_THREAD, 0, [slot, 0, 0, 0]);
+        match result {
+            Err(Error::More) => slot = words[0],
+            Err(Error::NotFound) => return Ok(None),
+            Err(error) => return Err(error),
+            Ok(_) => return Ok(Some((Handle(words[0]), words[1]))),
+        }
+    }
+}
+
 /// Figures of the whole system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct System {

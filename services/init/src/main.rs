@@ -4,7 +4,8 @@
 //! the connections that programs start with, and the mount connections too: services need not know `path` at all, and a mount
 //! goes on working when the service behind it is started again.
 //!
-//! It calls only `process` (its memory) and, with deadlines, `path` and `log`.
+//! It calls only `process` (its memory) and, with deadlines, `path` and `log`. It tells what every thread is doing even if
+//! none of them answers ([`report`]).
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 extern crate alloc;
@@ -13,6 +14,7 @@ mod image;
 mod launch;
 mod list;
 mod power;
+mod report;
 mod service;
 
 use alloc::vec::Vec;
@@ -104,6 +106,8 @@ struct Init {
     /// Bytes at the start of each RAM range that were taken before `process` got it.
     ram_used: [u64; abi::boot::RAM_RANGES],
     services: Vec<Service>,
+    /// Where init tells what every thread is doing.
+    report_line: Option<report::Line>,
     /// Programs started so far.
     sequence: u64,
     /// Whether the machine is being switched off.
@@ -161,6 +165,8 @@ impl Init {
         let (system_page, first_page) = (Handle::NONE, Handle::NONE);
         let ram_used = [0; abi::boot::RAM_RANGES];
         let (sequence, up) = (0, false);
+        let report_line =
+            report::Line::open(boot.ports, boot.interrupts, gate).doing("the line that tells of threads")?;
         let mut init = Self {
             boot,
             archive,
@@ -172,6 +178,7 @@ impl Init {
             process_quota,
             ram_used,
             services,
+            report_line,
             sequence,
             up,
         };
@@ -317,6 +324,10 @@ impl Init {
     fn pulse(&mut self, received: &Received) {
         let index = (received.badge & 0xffff) as usize;
         if received.is_notice() {
+            return;
+        }
+        if received.badge == report::INTERRUPT {
+            self.report();
             return;
         }
         if received.badge == SIGNALS {
