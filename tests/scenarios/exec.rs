@@ -89,13 +89,38 @@ fn copies_keep_modes(baton: &Baton) -> Outcome {
 }
 
 fn time_out_tells_what_threads_do(baton: &Baton) -> Outcome {
-    let run = baton.exec(&["--timeout", "4", "sleep", "1000"]).run()?;
+    let source = r#"
+        #include <fcntl.h>
+        #include <pthread.h>
+        #include <unistd.h>
+        static void *reader(void *name) {
+            int ends[2]; char byte;
+            pthread_setname_np(pthread_self(), name);
+            return pipe(ends) ? 0 : (void *)read(ends[0], &byte, 1);
+        }
+        int main(void) {
+            pthread_t thread;
+            pthread_create(&thread, 0, reader, "my-reader");
+            for (;;) {}
+        }"#;
+    let program = baton.c_with_glibc("waiting", source)?;
+    let run = baton.exec(&["--timeout", "4", &program.to_string_lossy()]).run()?;
     run.expect_status(124)?;
     let errors = run.errors();
-    ensure!(
-        errors.contains(" sleep ") && (errors.contains(" REPLY") || errors.contains(" RECEIVE")),
-        "threads by name and state: {errors}"
-    );
+    // Process, program, "thread", thread, state, whom it waits for.
+    let lines: Vec<Vec<&str>> = errors.lines().map(|line| line.split_whitespace().collect()).collect();
+    let services = ["process", "log", "registry", "path", "memfs", "bootfs", "pipe", "device", "clock", "serial"];
+    for service in services.into_iter().chain(["virtio-serial", "console", "procfs", "launch"]) {
+        let line = lines.iter().find(|words| words.get(1) == Some(&service));
+        let state = line.and_then(|words| words.get(4));
+        ensure!(matches!(state, Some(&("RECEIVE" | "REPLY" | "READY"))), "{service} is not told of: {errors}");
+    }
+    ensure!(lines.iter().any(|words| **words == ["1", "init", "thread", "1", "RUNNING"]), "init itself: {errors}");
+    let own: Vec<&[&str]> =
+        lines.iter().filter(|words| words.get(1) == Some(&"waiting-glibc")).map(|words| &words[4..]).collect();
+    let [computing, reading] = *own else { return Err(format!("the program's two threads: {errors}").into()) };
+    ensure_equal!(computing, ["READY"], "the thread that computes");
+    ensure!(matches!(reading, ["REPLY", "of", "pipe", _, "[my-reader]"]), "the thread that reads: {errors}");
     Ok(())
 }
 

@@ -270,7 +270,7 @@ fn tell(
     waits_for: u64,
     of: Option<&str>,
 ) -> fmt::Result {
-    write!(line, "{:>5} {:<15} thread {:<5} {:<8}", told.pid, told.program, told.thread, state.name())?;
+    write!(line, "{:>5} {:<15} thread {:<5} {}", told.pid, told.program, told.thread, state.name())?;
     if stopped {
         write!(line, " STOPPED")?;
     }

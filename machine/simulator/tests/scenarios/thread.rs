@@ -417,11 +417,18 @@ fn who_manages_a_process_finds_all_its_threads() {
         let mut made = Vec::new();
         for priority in 10..13 {
             let plan = Plan::new(&pair.client, "idle").priority(priority).argument(priority.into());
-            made.push(root.start(plan, |user| async move { drop(user.compute(u64::MAX >> 1).await) }).await);
+            made.push(
+                root.start(plan, |user| async move {
+                    let _ = user.compute(u64::MAX >> 1).await;
+                })
+                .await,
+            );
         }
         // In the slots between, those of somebody else and one that is no more.
-        root.start(Plan::new(&pair.server, "other").priority(5), |user| async move { drop(user.compute(1).await) })
-            .await;
+        root.start(Plan::new(&pair.server, "other").priority(5), |user| async move {
+            let _ = user.compute(1).await;
+        })
+        .await;
         root.user.method(Handle::SELF_PROCESS, process::DESTROY, [made[1].handle.0, 0, 0, 0]).ok().await;
         let (mut slot, mut found) = (0, Vec::new());
         loop {
@@ -454,7 +461,11 @@ fn a_caller_that_no_receiver_took_waits_for_the_busy_receiver_not_the_gates_owne
             let (root, client) = (root.clone(), client.clone());
             async move {
                 let plan = Plan::new(&client, "caller").priority(priority);
-                let caller = root.start(plan, |user| async move { drop(user.call(connection).await) }).await;
+                let caller = root
+                    .start(plan, |user| async move {
+                        let _ = user.call(connection).await;
+                    })
+                    .await;
                 root.until_state(caller, State::Send).await;
                 root.state(caller).await
             }
