@@ -28,8 +28,13 @@ pub struct Gift {
     pub handle: Handle,
     /// Rights of the copy.
     pub rights: Rights,
-    /// Must be 0.
-    pub reserved: u32,
+    /// 0 or [`Gift::MOVE`].
+    pub flags: u32,
+}
+
+impl Gift {
+    /// The giver's handle is closed when the message is delivered: no copy stays with it. If the message fails, it stays.
+    pub const MOVE: u32 = 1;
 }
 
 /// Names what goes with a message. `send` segments are the bytes of the message (or of the reply), in order, as one run;

@@ -118,7 +118,7 @@ methods! {
         GROW_HANDLES = 10;
         /// Reserve a slot for an arriving handle. Word 0 out: the handle to name in an envelope's `take`.
         RESERVE = 11;
-        /// Close a handle of this process's table. Word 0: the handle.
+        /// Close a handle of this process's table. Word 0: the handle. Option bit 0 set: reserve a slot, too, as `RESERVE` does (word 0 out).
         CLOSE = 12;
         /// Duplicate a handle of the caller's table in it. Word 0: handle. Word 1: rights.
         DUPLICATE = 13;

@@ -126,11 +126,7 @@ impl Kept {
     /// A handle to give.
     pub(crate) fn gift(&self, index: usize) -> Gift {
         let rights = self.at(GIVE + 2 * index + 1);
-        Gift {
-            handle: Handle(self.at(GIVE + 2 * index)),
-            rights: Rights(rights as u32),
-            reserved: (rights >> 32) as u32,
-        }
+        Gift { handle: Handle(self.at(GIVE + 2 * index)), rights: Rights(rights as u32), flags: (rights >> 32) as u32 }
     }
 
     /// How many slots there are for handles.

@@ -10,7 +10,7 @@ use crate::machine::{Context, CopyFault, Machine};
 use crate::schedule::WORK;
 use crate::thread::{FAULTING, REPLY, Thread, Work};
 use abi::object::Kind;
-use abi::{Error, Handle, Rights};
+use abi::{Error, Gift, Handle, Rights};
 use core::cell::Cell;
 
 /// Bytes copied before interrupts are looked for.
@@ -172,7 +172,7 @@ impl<M: Machine> Kernel<M> {
             let gift = gifts.gift(at);
             let mut reference = self.tables.entry(from, gift.handle).map_err(|_| Error::BadGift)?.reference();
             let copyable = reference.kind != Kind::Reserved && reference.rights.contains(Rights::COPY);
-            if !copyable || gift.reserved != 0 || !self.refers(&reference) {
+            if !copyable || gift.flags & !Gift::MOVE != 0 || !self.refers(&reference) {
                 return Err(Error::BadGift);
             }
             let slots = taker.kept().filter(|slots| slots.slots() >= count).ok_or(Error::NoSlot)?;
@@ -186,6 +186,16 @@ impl<M: Machine> Kernel<M> {
                 reference.rights = reference.rights.intersect(gift.rights);
                 self.count_handle(&reference);
                 self.tables.fill_reserved(entry, reference);
+            }
+        }
+        // Bound: GIFTS. What moves goes last: it may have been given twice.
+        for at in 0..count {
+            let gift = gifts.gift(at);
+            if pass
+                && gift.flags != 0
+                && let Ok(entry) = self.tables.entry(from, gift.handle)
+            {
+                self.close(from, entry);
             }
         }
         Ok(count)

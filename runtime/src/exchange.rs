@@ -220,6 +220,14 @@ impl<'a> Buffers<'a> {
         self
     }
 
+    /// Pass a handle itself: it is closed here when the message is delivered.
+    #[must_use]
+    #[inline]
+    pub fn hand_over(mut self, handle: Handle, rights: Rights) -> Self {
+        self.add_hand_over(handle, rights);
+        self
+    }
+
     /// Let an arriving handle go into this reserved slot.
     #[must_use]
     #[inline]
@@ -249,8 +257,19 @@ impl<'a> Buffers<'a> {
     /// As [`Buffers::give`], in place.
     #[inline]
     pub fn add_give(&mut self, handle: Handle, rights: Rights) {
-        if let Some(gift) = self.envelope.give.get_mut(usize::from(self.envelope.give_count)) {
-            *gift = Gift { handle, rights, reserved: 0 };
+        self.add_gift(Gift { handle, rights, flags: 0 });
+    }
+
+    /// As [`Buffers::hand_over`], in place.
+    #[inline]
+    pub fn add_hand_over(&mut self, handle: Handle, rights: Rights) {
+        self.add_gift(Gift { handle, rights, flags: Gift::MOVE });
+    }
+
+    #[inline]
+    fn add_gift(&mut self, gift: Gift) {
+        if let Some(place) = self.envelope.give.get_mut(usize::from(self.envelope.give_count)) {
+            *place = gift;
         }
         self.envelope.give_count = self.envelope.give_count.saturating_add(1);
     }

@@ -68,14 +68,15 @@ impl<M: Machine> Kernel<M> {
                 }
                 DONE
             }
-            method::RESERVE => {
+            method::RESERVE | method::CLOSE => {
+                if request.method == method::CLOSE {
+                    self.close(process, self.tables.entry(process, Handle(first))?);
+                    if request.option & 1 == 0 {
+                        return DONE;
+                    }
+                }
                 let slot = Reference { kind: Kind::Reserved, object: 0, generation: 0, rights: Rights::NONE };
                 Ok(self.tables.insert(process, slot)?.0)
-            }
-            method::CLOSE => {
-                let entry = self.tables.entry(process, Handle(first))?;
-                self.close(process, entry);
-                DONE
             }
             method::DUPLICATE => {
                 let reference = self.copyable(request, first, second)?;

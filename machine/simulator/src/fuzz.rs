@@ -215,7 +215,7 @@ fn decorate(user: &User, knowledge: &Knowledge, mut exchange: Exchange, gifts: b
                 *gift = Gift {
                     handle: knowledge.any(random, None),
                     rights: Rights(random.next() as u32 & 0xff),
-                    reserved: 0,
+                    flags: random.below(3) as u32 & 1,
                 };
             }
             for slot in &mut envelope.take {

@@ -86,7 +86,7 @@ pub fn envelope_bytes(envelope: &abi::Envelope) -> Vec<u8> {
     for gift in &envelope.give {
         bytes.extend(gift.handle.0.to_le_bytes());
         bytes.extend(gift.rights.0.to_le_bytes());
-        bytes.extend(gift.reserved.to_le_bytes());
+        bytes.extend(gift.flags.to_le_bytes());
     }
     for slot in &envelope.take {
         bytes.extend(slot.0.to_le_bytes());

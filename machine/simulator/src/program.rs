@@ -356,9 +356,17 @@ impl Exchange {
     /// One more handle to pass.
     pub fn give(mut self, handle: Handle, rights: Rights) -> Self {
         let envelope = self.envelope_mut();
-        envelope.give[usize::from(envelope.give_count)] = Gift { handle, rights, reserved: 0 };
+        envelope.give[usize::from(envelope.give_count)] = Gift { handle, rights, flags: 0 };
         envelope.give_count += 1;
         self
+    }
+
+    /// One more handle to pass, which the giver loses.
+    pub fn hand_over(self, handle: Handle, rights: Rights) -> Self {
+        let mut passing = self.give(handle, rights);
+        let envelope = passing.envelope_mut();
+        envelope.give[usize::from(envelope.give_count) - 1].flags = Gift::MOVE;
+        passing
     }
 
     /// One more slot for a handle that arrives.

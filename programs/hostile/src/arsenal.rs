@@ -228,7 +228,8 @@ impl<C: Chance> Arsenal<C> {
             *gift = Gift {
                 handle: Handle(self.handle()),
                 rights: Rights(self.nonsense() as u32),
-                reserved: u32::from(self.chance.chance(20)),
+                // What does not exist; `Gift::MOVE` would disarm it.
+                flags: 2 * u32::from(self.chance.chance(20)),
             };
         }
         for slot in &mut envelope.take {
@@ -350,10 +351,8 @@ pub fn envelope_words(envelope: &Envelope) -> [u64; ENVELOPE_WORDS] {
     let counts = [envelope.send_count, envelope.receive_count, envelope.give_count, envelope.take_count];
     words[0] = u64::from(u32::from_le_bytes(counts)) | u64::from(envelope.reserved) << 32;
     let segments = envelope.send.iter().chain(&envelope.receive).flat_map(|segment| [segment.address, segment.length]);
-    let gifts = envelope
-        .give
-        .iter()
-        .flat_map(|gift| [gift.handle.0, u64::from(gift.rights.0) | u64::from(gift.reserved) << 32]);
+    let gifts =
+        envelope.give.iter().flat_map(|gift| [gift.handle.0, u64::from(gift.rights.0) | u64::from(gift.flags) << 32]);
     let slots = envelope.take.iter().map(|slot| slot.0);
     for (word, value) in words[1..].iter_mut().zip(segments.chain(gifts).chain(slots)) {
         *word = value;

@@ -5,7 +5,7 @@ use abi::quota::Usage;
 use abi::thread::Policy;
 use abi::{Error, Handle, Quota, Rights};
 
-use super::{Plain, invoke, invoke_with, partial, repeat};
+use super::{Plain, invoke, invoke_option, invoke_with, partial, repeat};
 use crate::exchange::Buffers;
 
 /// New child process with its own quota, carved out of this one's. No handle of the caller's table is in it.
@@ -136,6 +136,14 @@ pub fn reserve(process: Handle) -> Result<Handle, Error> {
 /// [`Error::BadHandle`].
 pub fn close(process: Handle, closed: Handle) -> Result<(), Error> {
     invoke(process, method::CLOSE, [closed.0, 0, 0, 0]).map(drop)
+}
+
+/// Close a handle of this process and reserve a slot, in one call.
+///
+/// # Errors
+/// [`Error::BadHandle`], and the slot is not reserved; [`Error::TableFull`], and the handle is closed all the same.
+pub fn close_and_reserve(process: Handle, closed: Handle) -> Result<Handle, Error> {
+    invoke_option(process, method::CLOSE, 1, [closed.0, 0, 0, 0]).map(handle)
 }
 
 /// Duplicate a handle of the caller's table in it.

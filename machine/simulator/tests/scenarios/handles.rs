@@ -44,6 +44,77 @@ fn a_passed_handle_arrives_in_a_reserved_slot_with_at_most_the_same_rights() {
 }
 
 #[test]
+fn a_handle_that_is_handed_over_is_gone_here_and_its_last_close_is_seen_there() {
+    scenario(|root| async move {
+        let pair = Pair::new(&root).await;
+        let log = Log::new();
+        let (gate, connection) = (pair.receiving, pair.sending);
+        let noted = log.clone();
+        root.start(Plan::new(&pair.server, "server").priority(20), |user| async move {
+            let message = user.receive(gate).ok().await;
+            let made = user.method(gate, gate_method::CONNECT, [5, 0, 0, 0]).ok().await.handle();
+            // The caller has room for one only: nothing is delivered, and nothing lost.
+            let reply = user.reply(message.request).hand_over(made, Rights::ALL).hand_over(made, Rights::ALL).await;
+            assert_eq!(reply.error(), Some(Error::NoSlot));
+            user.reply(message.request).hand_over(made, Rights::ALL).ok().await;
+            let what = user.method(Handle::SELF_PROCESS, process::HANDLE_INFORMATION, [made.0, 0, 0, 0]).await;
+            assert_eq!(what.error(), Some(Error::BadHandle));
+            let notice = user.receive(gate).ok().await;
+            assert_eq!((notice.request, notice.label, notice.badge), (0, abi::notice::CLOSED, 5));
+            noted.note("closed");
+        })
+        .await;
+        let noted = log.clone();
+        root.start(Plan::new(&pair.client, "client").priority(10), |user| async move {
+            let slot = user.method(Handle::SELF_PROCESS, process::RESERVE, [0; 4]).ok().await.handle();
+            assert_eq!(user.call(connection).take(slot).ok().await.status().handles(), 1);
+            let next =
+                user.method(Handle::SELF_PROCESS, process::CLOSE, [slot.0, 0, 0, 0]).option(1).ok().await.handle();
+            assert!(next != slot && next.index() == slot.index());
+            let what = user.method(Handle::SELF_PROCESS, process::HANDLE_INFORMATION, [next.0, 0, 0, 0]).ok().await;
+            assert_eq!(what.words[1], Kind::Reserved as u64);
+            noted.note("the slot is used again");
+        })
+        .await;
+        root.until_noted(&log, 2).await;
+    });
+}
+
+#[test]
+fn a_handle_handed_over_twice_in_one_message_arrives_twice() {
+    scenario(|root| async move {
+        let pair = Pair::new(&root).await;
+        let extra = root.give_connection(&pair.client, pair.gate, 5).await;
+        let log = Log::new();
+        let (gate, connection) = (pair.receiving, pair.sending);
+        let noted = log.clone();
+        root.start(Plan::new(&pair.server, "server").priority(20), |user| async move {
+            let first = user.method(Handle::SELF_PROCESS, process::RESERVE, [0; 4]).ok().await.handle();
+            let second = user.method(Handle::SELF_PROCESS, process::RESERVE, [0; 4]).ok().await.handle();
+            let message = user.receive(gate).take(first).take(second).ok().await;
+            assert_eq!(message.status().handles(), 2);
+            user.reply(message.request).ok().await;
+            for slot in [first, second] {
+                user.method(Handle::SELF_PROCESS, process::CLOSE, [slot.0, 0, 0, 0]).ok().await;
+            }
+            let notice = user.receive(gate).ok().await;
+            assert_eq!((notice.request, notice.label, notice.badge), (0, abi::notice::CLOSED, 5));
+            noted.note("closed");
+        })
+        .await;
+        let noted = log.clone();
+        root.start(Plan::new(&pair.client, "client").priority(10), |user| async move {
+            user.call(connection).hand_over(extra, Rights::SEND).hand_over(extra, Rights::SEND).ok().await;
+            let what = user.method(Handle::SELF_PROCESS, process::HANDLE_INFORMATION, [extra.0, 0, 0, 0]).await;
+            assert_eq!(what.error(), Some(Error::BadHandle));
+            noted.note("gone");
+        })
+        .await;
+        root.until_noted(&log, 2).await;
+    });
+}
+
+#[test]
 fn without_a_slot_the_whole_message_fails_and_the_server_sees_nothing() {
     scenario(|root| async move {
         let pair = Pair::new(&root).await;
