@@ -15,13 +15,14 @@ use crate::message::{PROMPT, ask};
 use crate::numbered::Numbered;
 use crate::numbers::{Outcome, int, mode, open};
 use crate::process::is_own_limit;
+use crate::slot::Recycled;
 use crate::task::Task;
 
 /// An open file.
 pub(crate) struct OpenFile {
-    handle: OwnedHandle,
+    handle: Recycled,
     /// Of a pair of sockets, which is two pipes: the end that is written to.
-    writer: Option<OwnedHandle>,
+    writer: Option<Recycled>,
     /// Absolute, without links; empty if it has no place in the tree.
     pub(crate) path: Vec<u8>,
     /// st_mode.
@@ -45,7 +46,7 @@ impl OpenFile {
     /// Take charge of a connection.
     pub(crate) const fn new(handle: OwnedHandle, path: Vec<u8>, mode: u32, features: u64, flags: u64) -> Self {
         Self {
-            handle,
+            handle: Recycled::new(handle),
             writer: None,
             path,
             mode,
@@ -61,7 +62,7 @@ impl OpenFile {
     pub(crate) fn socket(reader: OwnedHandle, writer: OwnedHandle, flags: u64) -> Self {
         let mode = mode::SOCKET | 0o777;
         let features = file::features::WAITS;
-        Self { writer: Some(writer), ..Self::new(reader, Vec::new(), mode, features, flags) }
+        Self { writer: Some(Recycled::new(writer)), ..Self::new(reader, Vec::new(), mode, features, flags) }
     }
 
     /// An `epoll` descriptor.

@@ -9,13 +9,14 @@ use protocol::{Errno, Failure};
 use runtime::{Buffers, Options};
 
 use crate::descriptor::{self, OpenFile};
-use crate::message::{self, PROMPT, WAIT, ask, insist, slot};
+use crate::message::{self, PROMPT, WAIT, ask, insist};
 use crate::numbers::{AT_FDCWD, Outcome, RESTART, int, mode, open};
 use crate::path::{self, Follow};
 use crate::paths::{self, Own};
 use crate::task::Task;
 use crate::user_memory;
 use crate::signal;
+use crate::slot::Slot;
 
 /// Most bytes that one call moves, as on Linux; and what one message may carry.
 const TRANSFER_MAXIMUM: u64 = 1 << 30;
@@ -64,7 +65,7 @@ pub(crate) fn open_path(task: &Task, whole: Vec<u8>, flags: u64, mode: u64) -> R
     let mask = task.directory.lock().umask;
     let mode = mode & 0o7777 & !u64::from(mask);
     let owner = owner(task);
-    let slot = slot(task.connection())?;
+    let slot = Slot::new(task.connection())?;
     let follow = if flags & open::NO_FOLLOW != 0 || flags & (open::CREATE | open::EXCLUSIVE) == open::CREATE | open::EXCLUSIVE {
         Follow::No
     } else {
@@ -85,7 +86,7 @@ pub(crate) fn open_path(task: &Task, whole: Vec<u8>, flags: u64, mode: u64) -> R
     if answer.handles == 0 {
         return Err(Errno::EIO);
     }
-    Ok(OpenFile::new(slot, place, answer.mode as u32, answer.features, flags))
+    Ok(OpenFile::new(slot.filled(), place, answer.mode as u32, answer.features, flags))
 }
 
 /// Do what the server makes a connection for, at our charge; once more with a larger share if it failed for that.

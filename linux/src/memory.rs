@@ -7,8 +7,9 @@ use protocol::Errno;
 use runtime::{Buffers, OwnedHandle};
 
 use crate::descriptor::{self, OpenFile};
-use crate::message::{PROMPT, ask, slot};
+use crate::message::{PROMPT, ask};
 use crate::numbers::{Outcome, open};
+use crate::slot::Slot;
 use crate::task::Task;
 use crate::user_memory;
 
@@ -96,13 +97,13 @@ impl Shown {
 }
 
 fn show(task: &Task, opened: &OpenFile, offset: u64, length: u64, write: bool) -> Result<Shown, Errno> {
-    let memory = slot(task.connection())?;
+    let memory = Slot::new(task.connection())?;
     let mut buffers = Buffers::new().take(memory.handle());
     let answer = ask(&mut buffers, |buffers| file::map(opened.handle(), offset, length, u64::from(write), buffers, PROMPT))?;
     if answer.handles == 0 {
         return Err(Errno::ENODEV);
     }
-    Ok(Shown { memory, offset: answer.memory_offset, length: answer.length })
+    Ok(Shown { memory: memory.filled(), offset: answer.memory_offset, length: answer.length })
 }
 
 fn of_file(task: &Task, opened: &OpenFile, wish: [u64; 4], offset: u64) -> Outcome {

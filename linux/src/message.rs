@@ -4,7 +4,6 @@ use abi::{Error, Handle};
 use abi::call::flags::INTERRUPTIBLE;
 use protocol::{Errno, Failure, process};
 use runtime::handle::with_room;
-use runtime::object::process as object;
 use runtime::{Buffers, Options, OwnedHandle};
 
 use crate::numbers::RESTART;
@@ -55,11 +54,6 @@ pub(crate) fn errno(failure: Failure) -> Errno {
 /// The error number of a kernel error.
 pub(crate) fn kernel(error: Error) -> Errno {
     errno(Failure::Kernel(error))
-}
-
-/// A slot for a handle that arrives; closed if none does and nobody keeps it.
-pub(crate) fn slot(connection: Handle) -> Result<OwnedHandle, Errno> {
-    make(connection, || object::reserve(Handle::SELF_PROCESS))
 }
 
 /// What the process is given at a time when its share of kernel objects is used up.

@@ -8,7 +8,8 @@ use protocol::process::NAME_SPACE;
 use protocol::{Failure, path};
 use runtime::{Buffers, OwnedHandle, clock};
 
-use crate::message::{PROMPT, insist, slot};
+use crate::message::{PROMPT, insist};
+use crate::slot::Slot;
 use crate::task::Task;
 
 /// An owner of a path.
@@ -74,11 +75,11 @@ pub(crate) fn owner(task: &Task, path: &[u8], skip: u64) -> Result<Owner, Failur
     if let Some(owner) = task.process.mounts.lock().find(path, skip, now) {
         return Ok(Owner { consumed: owner.consumed.min(path.len()), ..owner });
     }
-    let slot = slot(task.connection()).map_err(Failure::Service)?;
+    let slot = Slot::new(task.connection()).map_err(Failure::Service)?;
     let mut buffers = Buffers::new().send(path).take(slot.handle());
     let answer = insist(&mut buffers, |buffers| path::resolve(NAME_SPACE, skip, buffers, PROMPT))?;
     let consumed = path.len().min(answer.consumed as usize);
-    let owner = Owner { mount: Arc::new(slot), consumed, number: answer.mount, more: answer.more != 0 };
+    let owner = Owner { mount: Arc::new(slot.filled()), consumed, number: answer.mount, more: answer.more != 0 };
     if let Some(alone @ [_, ..]) = path.get(..answer.alone as usize) {
         // At the prefix itself no slash follows it, but one does below.
         let consumed = if consumed == path.len() && !path.ends_with(b"/") { consumed + 1 } else { consumed };

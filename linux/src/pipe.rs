@@ -9,10 +9,11 @@ use runtime::{Buffers, OwnedHandle};
 
 use crate::descriptor::{self, OpenFile};
 use crate::files;
-use crate::message::{insist, slot};
+use crate::message::insist;
 use crate::numbers::{Outcome, open};
 use crate::path::{self, Follow};
 use crate::paths;
+use crate::slot::Slot;
 use crate::task::Task;
 use crate::user_memory;
 
@@ -30,13 +31,14 @@ pub(crate) fn pipe(task: &mut Task, [address, ..]: [u64; 6]) -> Outcome {
 
 /// A pipe: its read end, its write end, its mode.
 pub(crate) fn make(task: &Task, status: u64) -> Result<(OwnedHandle, OwnedHandle, u32), Errno> {
-    let (first, second) = (slot(task.connection())?, slot(task.connection())?);
+    let (first, second) = (Slot::new(task.connection())?, Slot::new(task.connection())?);
     let (answer, _) = path::walk(task, place(service::PIPE), Follow::Yes, |mount, rest, room| {
         files::charged(task, || {
             let mut buffers = Buffers::new().send(rest).receive(room).take(first.handle()).take(second.handle());
             insist(&mut buffers, |buffers| file::open(mount, status, 0, 0, buffers, files::CHARGED))
         })
     })?;
+    let (first, second) = (first.filled(), second.filled());
     if answer.handles == 2 { Ok((first, second, answer.mode as u32)) } else { Err(Errno::EIO) }
 }
 

@@ -107,6 +107,7 @@ pub(crate) unsafe extern "C" fn begin_child(task: *mut Task) {
     let pid = task::own_pid();
     let parent = &own.process;
     parent.mounts.lock().forget();
+    crate::slot::forget();
     let process = Process {
         pid,
         connection: CONNECTION,

@@ -11,8 +11,9 @@ use runtime::Buffers;
 
 use crate::descriptor::{self, OpenFile};
 use crate::names;
-use crate::message::{PROMPT, ask, insist, slot};
+use crate::message::{PROMPT, ask, insist};
 use crate::numbers::{Outcome, int, open};
+use crate::slot::Slot;
 use crate::task::Task;
 use crate::user_memory;
 
@@ -104,10 +105,11 @@ pub(crate) fn getrandom(task: &mut Task, [address, length, flags, ..]: [u64; 6])
 
 /// The mount connection of a service with a fixed place.
 fn service_at(connection: Handle, place: &[u8]) -> Result<runtime::OwnedHandle, Errno> {
-    let slot = slot(connection)?;
+    let slot = Slot::new(connection)?;
     let mut buffers = Buffers::new().send(place).take(slot.handle());
     let answer = ask(&mut buffers, |buffers| protocol::path::resolve(service::NAME_SPACE, 0, buffers, PROMPT))?;
-    if answer.consumed as usize >= place.len() { Ok(slot) } else { Err(Errno::ENOENT) }
+    let connection = slot.filled();
+    if answer.consumed as usize >= place.len() { Ok(connection) } else { Err(Errno::ENOENT) }
 }
 
 /// Say something in the system log.
@@ -280,13 +282,13 @@ pub(crate) fn pidfd_open(task: &mut Task, [pid, flags, ..]: [u64; 6]) -> Outcome
     if flags & !open::NONBLOCK != 0 || int(pid) <= 0 {
         return Err(Errno::EINVAL);
     }
-    let slot = slot(task.connection())?;
+    let slot = Slot::new(task.connection())?;
     ask(&mut Buffers::new().take(slot.handle()), |buffers| {
         service::process_file(task.connection(), pid & 0xffff_ffff, buffers, PROMPT)
     })?;
     let mut name = PIDFD.to_vec();
     crate::paths::digits(&mut name, pid & 0xffff_ffff);
-    descriptor::install(task, OpenFile::new(slot, name, 0o600, 0, flags), true)
+    descriptor::install(task, OpenFile::new(slot.filled(), name, 0o600, 0, flags), true)
 }
 
 /// How the library remembers which process a descriptor stands for.

@@ -11,10 +11,11 @@ use runtime::{Buffers, OwnedHandle};
 
 use crate::entry::{self, Block};
 use crate::locks::Lock;
-use crate::message::{PROMPT, ask, slot};
+use crate::message::{PROMPT, ask};
 use crate::numbers::Outcome;
 use crate::process;
 use crate::signal;
+use crate::slot::Slot;
 use crate::task::{self, Process, Task};
 use crate::user_memory::{self, Plain};
 use crate::vector;
@@ -211,7 +212,7 @@ fn new_thread(task: &mut Task, wish: &Wish) -> Outcome {
 /// A child with a pid of its own in this same kernel process: `vfork`, and what `posix_spawn` uses.
 fn new_sharing_process(task: &mut Task, wish: &Wish) -> Outcome {
     let block = task::room()?;
-    let connection = match slot(task.connection()) {
+    let connection = match Slot::new(task.connection()) {
         Ok(slot) => slot,
         Err(error) => {
             task::vacate(block);
@@ -229,6 +230,7 @@ fn new_sharing_process(task: &mut Task, wish: &Wish) -> Outcome {
             return Err(error);
         }
     };
+    let connection = connection.filled();
     let process = child_process(task, pid as u32, &connection);
     let mut child = sibling(task, wish, block, Arc::new(process));
     child.tid = pid as u32;

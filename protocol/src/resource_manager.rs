@@ -571,6 +571,8 @@ struct Outcome {
     reply: Reply,
     data: Data,
     gifts: [(Handle, Rights); 2],
+    /// Whether the gifts leave this program: as long as it had a handle to a connection too, its last close could not be seen.
+    hands_over: bool,
     then: Then,
 }
 
@@ -589,22 +591,23 @@ enum Then {
         count: usize,
         lazily: bool,
     },
-    /// Our copies of given handles are closed, so that the last close is seen: at once, as others may wait for it, or before the
-    /// next message, where nobody can tell the difference: without a message to us, a file's last close changes nothing.
-    CloseGifts {
-        lazily: bool,
-    },
 }
 
 impl Outcome {
-    const NONE: Self =
-        Self { reply: Reply::DONE, data: Data::NONE, gifts: [(Handle::NONE, Rights::NONE); 2], then: Then::Nothing };
+    const NONE: Self = Self {
+        reply: Reply::DONE,
+        data: Data::NONE,
+        gifts: [(Handle::NONE, Rights::NONE); 2],
+        hands_over: false,
+        then: Then::Nothing,
+    };
 
     /// Success, with nothing to say. Only what counts is written: this is done for every message.
     fn clear(&mut self) {
         self.reply = Reply::DONE;
         self.data.clear();
         self.gifts = Self::NONE.gifts;
+        self.hands_over = false;
         self.then = Then::Nothing;
     }
 
@@ -626,7 +629,12 @@ impl Outcome {
             buffers.add_send(segment.address, segment.length);
         }
         for (handle, rights) in self.gifts {
-            if !handle.is_none() {
+            if handle.is_none() {
+                break;
+            }
+            if self.hands_over {
+                buffers.add_hand_over(handle, rights);
+            } else {
                 buffers.add_give(handle, rights);
             }
         }
@@ -636,9 +644,10 @@ impl Outcome {
         Message::new(self.reply.label, self.reply.words)
     }
 
-    fn close_gifts(&self) {
-        for (handle, _) in self.gifts {
-            handles::close(handle);
+    /// The answer did not arrive: what it was to hand over is closed, which brings the notice that closes the file.
+    fn take_back(&self) {
+        for (handle, _) in self.gifts.iter().filter(|_| self.hands_over) {
+            handles::close(*handle);
         }
     }
 }
@@ -740,9 +749,7 @@ impl<M: ResourceManager> Server<M> {
                 Ok(received) => received,
                 Err(error) if request != 0 => {
                     refuse(request, error);
-                    if matches!(outcome.then, Then::CloseGifts { .. }) {
-                        outcome.close_gifts();
-                    }
+                    outcome.take_back();
                     continue;
                 }
                 // A sender whose buffer is missing must not end the server.
@@ -769,7 +776,6 @@ impl<M: ResourceManager> Server<M> {
     fn answered(&mut self, outcome: &Outcome) {
         match outcome.then {
             Then::Nothing => {}
-            Then::CloseGifts { .. } => outcome.close_gifts(),
             Then::Advance { badge, position } => {
                 if let Some(file) = self.files.find(badge) {
                     file.position = position;
@@ -854,11 +860,10 @@ impl<M: ResourceManager> Server<M> {
                 };
             }
         }
-        match outcome.then {
-            Then::CloseGifts { lazily: false } => self.answer_with_gifts(request, outcome),
-            Then::Deliver { lazily: false, .. } => self.answer_now(request, outcome),
-            _ => return true,
+        if !matches!(outcome.then, Then::Deliver { lazily: false, .. }) {
+            return true;
         }
+        self.answer_now(request, outcome);
         false
     }
 
@@ -868,19 +873,11 @@ impl<M: ResourceManager> Server<M> {
         outcome.fill(&mut buffers);
         match runtime::reply(request, outcome.message(), &buffers) {
             Ok(_) => self.answered(outcome),
-            Err(error) => refuse(request, error),
+            Err(error) => {
+                refuse(request, error);
+                outcome.take_back();
+            }
         }
-    }
-
-    /// Answer before receiving: as long as we hold a handle to a connection too, its last close cannot be seen.
-    fn answer_with_gifts(&mut self, request: u64, outcome: &Outcome) {
-        let mut buffers = Buffers::new();
-        outcome.fill(&mut buffers);
-        if let Err(error) = runtime::reply(request, outcome.message(), &buffers) {
-            refuse(request, error);
-        }
-        // If nobody took the connection, closing our handle brings the notice that closes the file.
-        outcome.close_gifts();
     }
 
     fn finish_open(&mut self, late: OpenedLater<M::File>) {
@@ -890,7 +887,7 @@ impl<M: ResourceManager> Server<M> {
             Err(errno) => Err(errno),
         };
         match done {
-            Ok(()) => self.answer_with_gifts(late.request, &outcome),
+            Ok(()) => self.answer_now(late.request, &outcome),
             Err(errno) => {
                 complete_plain(late.request, Reply::error(errno));
             }
@@ -901,8 +898,7 @@ impl<M: ResourceManager> Server<M> {
     fn install(&mut self, request: u64, opened: Opened<M::File>, outcome: &mut Outcome) -> Result<(), Errno> {
         outcome.reply =
             file::answer::Open { mode: u64::from(opened.mode), features: opened.features, ..Default::default() }.into();
-        let lazily = opened.features & (features::SEEK | features::WAITS) == features::SEEK && opened.second.is_none();
-        outcome.then = Then::CloseGifts { lazily };
+        outcome.hands_over = true;
         let mut refused = None;
         let both = [Some((opened.file, opened.flags)), opened.second];
         for (gift, (file, flags)) in outcome.gifts.iter_mut().zip(both.into_iter().flatten()) {
@@ -927,7 +923,7 @@ impl<M: ResourceManager> Server<M> {
         match refused {
             None => Ok(()),
             Some(errno) => {
-                outcome.close_gifts();
+                outcome.take_back();
                 Err(errno)
             }
         }
