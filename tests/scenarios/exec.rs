@@ -16,6 +16,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     ("point_02_interrupt_ends_with_130", interrupt_ends_with_130),
     ("point_02_scripts_and_missing_files", scripts_and_missing_files),
     ("point_02_program_of_50_mib", program_of_50_mib),
+    ("point_02_copy_of_130_mib", large_copy),
     ("point_02_100_mib_through_the_streams", much_through_the_streams),
 ];
 
@@ -166,6 +167,16 @@ fn program_of_50_mib(baton: &Baton) -> Outcome {
         }";
     let program = baton.c_with_glibc("large", source)?;
     baton.exec(&[&program.to_string_lossy()]).run()?.expect_output("1\n")?;
+    Ok(())
+}
+
+fn large_copy(baton: &Baton) -> Outcome {
+    let file = std::env::temp_dir().join(format!("baton-test-{}-large", std::process::id()));
+    std::fs::File::create(&file)?.set_len(130 << 20)?;
+    let copy = format!("{}:/root/large", file.display());
+    let run = baton.exec(&["--copy", &copy, "sh", "-c", "stat -c %s large; ls /boot >/dev/null && echo there"]).run();
+    std::fs::remove_file(file)?;
+    run?.expect_output("136314880\nthere\n")?;
     Ok(())
 }
 

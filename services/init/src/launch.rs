@@ -43,7 +43,7 @@ impl Init {
         let image = Image::parse(file.data).doing("reading its ELF file")?;
 
         let is_process = program.name == list::PROCESS;
-        let quota = if is_process { self.process_quota } else { program.quota };
+        let quota = if is_process { self.process_quota } else { program.share(self.boot.archive_length) };
         self.sequence += 1;
         let identity = NATIVE_IDENTITY | self.sequence;
         let child = handle::with_room(|| process::create_process(Handle::SELF_PROCESS, identity, &quota));

@@ -85,7 +85,7 @@ pub(crate) struct Program {
     pub(crate) needs: Option<&'static str>,
     /// Bytes of stack, whole pages.
     pub(crate) stack: u64,
-    /// What it may have of the kernel.
+    /// What it may have of the kernel, besides what mapping the boot archive takes.
     pub(crate) quota: Quota,
 }
 
@@ -119,6 +119,15 @@ const PROGRAM: Program = Program {
 pub(crate) const LOG_WAIT_NS: u64 = 20_000_000;
 
 impl Program {
+    /// What it may have of the kernel: with page tables for the boot archive, if it maps that.
+    pub(crate) fn share(&self, archive_length: u64) -> Quota {
+        /// Bytes that one page table covers.
+        const TABLE_SPAN: u64 = 2 << 20;
+        let maps_archive = self.grants.iter().any(|grant| matches!(grant, Grant::Archive));
+        let tables = if maps_archive { archive_length.div_ceil(TABLE_SPAN) + 1 } else { 0 };
+        Quota { pages: self.quota.pages + tables as u32, ..self.quota }
+    }
+
     /// Whether it has a connection to the program with this name that it keeps things open through.
     pub(crate) fn depends_on(&self, name: &str) -> bool {
         self.grants.iter().any(|grant| matches!(grant, Grant::Connection(_, to, _) if *to == name))

@@ -161,7 +161,8 @@ impl Init {
         record.add("log", connection(list::LOG, 0)?.0);
         record.add("log-wait-ns", list::LOG_WAIT_NS);
         start::install(record);
-        let process_quota = process_quota(&process::usage(own).doing("init's quota")?);
+        let usage = process::usage(own).doing("init's quota")?;
+        let process_quota = process_quota(&usage, boot.archive_length);
         let (system_page, first_page) = (Handle::NONE, Handle::NONE);
         let ram_used = [0; abi::boot::RAM_RANGES];
         let (sequence, up) = (0, false);
@@ -443,10 +444,10 @@ const fn death_badge(index: usize, starts: u64) -> u64 {
 
 /// What `process` may have: what is left when every other program has its share and init keeps some, for restarts and for the
 /// connections that services make without charging their callers.
-fn process_quota(usage: &abi::quota::Usage) -> Quota {
+fn process_quota(usage: &abi::quota::Usage, archive_length: u64) -> Quota {
     let left = |field: fn(&Quota) -> u32, kept: u32| {
-        let others: u32 =
-            PROGRAMS.iter().filter(|program| program.name != list::PROCESS).map(|program| field(&program.quota)).sum();
+        let others = PROGRAMS.iter().filter(|program| program.name != list::PROCESS);
+        let others: u32 = others.map(|program| field(&program.share(archive_length))).sum();
         let available = field(&usage.limit).saturating_sub(field(&usage.used));
         available.saturating_sub(others).saturating_sub(kept)
     };
