@@ -55,22 +55,17 @@ pub fn build(rust: &Rust) -> Result<Guest> {
         let programs: Vec<&Program> = programs.iter().filter(|program| program.kind == kind).collect();
         build_kind(rust, &programs, &target.join(folder), flags, script)
     };
-    let kernel = build(
-        Kind::Kernel,
-        "kernel",
-        &["-Crelocation-model=static", "-Ccode-model=kernel", "-Cforce-frame-pointers=yes"],
-        None,
-    )?;
+    let kernel = build(Kind::Kernel, "kernel", &["-Crelocation-model=static", "-Ccode-model=kernel"], None)?;
     let programs = build(
         Kind::Program,
         "programs",
-        &["-Crelocation-model=static", "-Ccode-model=small", "-Cforce-frame-pointers=yes", "-Clink-arg=--no-pie"],
+        &["-Crelocation-model=static", "-Ccode-model=small", "-Clink-arg=--no-pie"],
         Some("runtime/link.ld"),
     )?;
     let personality = build(
         Kind::Personality,
         "personality",
-        &["-Crelocation-model=pic", "-Ccode-model=small", "-Cforce-frame-pointers=yes", "-Clink-arg=--no-pie"],
+        &["-Crelocation-model=pic", "-Ccode-model=small", "-Clink-arg=--no-pie"],
         Some("linux/link.ld"),
     )?;
     let kernel = kernel.into_iter().next().ok_or_else(|| Error::new("this workspace has no kernel"))?;
