@@ -1,7 +1,7 @@
 //! The kernel objects and their methods: the one table from which dispatch, stubs and tracing come.
 //!
 //! A method is called with [`Operation::Call`](crate::Operation::Call) on a handle of the object; its number is bits 0–15
-//! of the label, and the answer is in the words. Bits 16–63 of the label carry the *option* where a method has one.
+//! of the label, and the answer is in the words (what a method says nothing of stays as it was). Bits 16–63 of the label carry the *option* where a method has one.
 //! The call is answered on the spot and never blocks; what takes long answers [`More`](crate::Error::More) and is repeated.
 //! "Access" in a word's low bits is a set of [`access`] bits (addresses are page-aligned).
 

@@ -3,6 +3,7 @@
 use crate::alarm::AlarmOf;
 use crate::envelope;
 use crate::gate::Waiter;
+use crate::handle_table::Entry;
 use crate::kernel::Kernel;
 use crate::machine::{Context, Machine, Outcome};
 use crate::schedule::{CHAIN, SCHEDULE};
@@ -19,9 +20,8 @@ impl<M: Machine> Kernel<M> {
     /// A plain call to a gate whose one receiver is parked: the receiver runs at once on the caller's baton. False:
     /// nothing was changed, go the general way. `CARRY`: label and words go from context to context.
     #[inline(always)]
-    pub(crate) fn fast_call<const CARRY: bool>(&self, thread: &Thread<M>, handle: u64) -> bool {
+    pub(crate) fn fast_call<const CARRY: bool>(&self, thread: &Thread<M>, entry: &Entry, handle: u64) -> bool {
         let tables = self.tables;
-        let entry = tables.slot(tables.process(thread.process.get()), handle);
         let connection = tables.connection(entry.object.get());
         let target = connection.gate.get();
         let gate = tables.gate(target as u32 & 0xffff);
@@ -110,7 +110,7 @@ impl<M: Machine> Kernel<M> {
         let handle = thread.context.target();
         let entry = self.tables.slot(self.tables.process(thread.process.get()), handle);
         if entry.send.get() != handle || handle == 0 {
-            return self.call_object(index, thread, Handle(handle));
+            return self.call_object(thread, Handle(handle));
         }
         let connection = self.tables.connection(entry.object.get());
         if connection.header.generation.get() != entry.object_generation.get() {

@@ -4,10 +4,12 @@
 //! does not take comes here, where an exchange is parsed once into the thread (`operation`, `envelope`, `deadline`)
 //! and then may block, be finished piece by piece, or be answered on the spot by a kernel object.
 
+use crate::handle_table::Entry;
 use crate::kernel::Kernel;
 use crate::machine::{Context, Machine, Outcome};
 use crate::thread::{ENVELOPE, FAULTING, Thread, Work};
 use abi::call::flags;
+use abi::object::Kind;
 use abi::{Error, Operation, Status};
 
 const FLAGS: u64 = flags::DEADLINE_SEND
@@ -31,7 +33,9 @@ impl<M: Machine> Kernel<M> {
         let operation = context.operation();
         if !M::PASSES_MESSAGES && operation <= 1 && context.envelope() == 0 {
             let done = if operation == 0 {
-                self.fast_call::<true>(thread, context.target())
+                let target = context.target();
+                let entry = self.tables.slot(self.tables.process(thread.process.get()), target);
+                self.fast_call::<true>(thread, entry, target)
             } else {
                 self.fast_reply::<true>(index, thread, context.target(), context.gate())
             };
@@ -45,23 +49,61 @@ impl<M: Machine> Kernel<M> {
         }
     }
 
-    /// The message path alone, for a machine's entry code: a plain call, without flags or envelope, of the thread that
-    /// runs and whose context is saved. Who runs now (it has run before, so the machine knows its space); `None`: nothing
-    /// was changed, go the general way. Label and words are left to the machine: they stay in registers.
+    /// A plain call, without flags or envelope, for a machine's entry code: of the thread that runs, whose context is saved
+    /// (but see [`Context::complete_plain_call`]). Who runs now, `None`: back to [`Kernel::step`]. Between threads that have
+    /// run before, label and words of a message are left to the machine, as they stay in registers, and so is all that
+    /// [`Machine::load`] does; it has been done for whoever goes on otherwise.
     #[inline(always)]
     pub fn pass_call(&self, target: u64) -> Option<&M::Context> {
-        let thread = self.tables.thread(self.cpu.thread.get());
-        let passed = self.cpu.attention.get() == 0 && self.fast_call::<false>(thread, target);
-        if passed { Some(&self.tables.thread(self.cpu.thread.get()).context) } else { None }
+        let tables = self.tables;
+        let thread = tables.thread(self.cpu.thread.get());
+        let entry = tables.slot(tables.process(thread.process.get()), target);
+        if self.cpu.attention.get() == 0 && self.fast_call::<false>(thread, entry, target) {
+            return Some(&tables.thread(self.cpu.thread.get()).context);
+        }
+        self.finish_plain_call(thread, entry, target)
     }
 
-    /// Likewise a plain reply-and-receive; the caller's outcome is all zero.
+    /// Likewise a plain reply-and-receive; the caller's outcome is all zero. `None`: nothing was changed.
     #[inline(always)]
     pub fn pass_reply(&self, request: u64, gate: u64) -> Option<&M::Context> {
         let index = self.cpu.thread.get();
         let thread = self.tables.thread(index);
         let passed = self.cpu.attention.get() == 0 && self.fast_reply::<false>(index, thread, request, gate);
         if passed { Some(&self.tables.thread(self.cpu.thread.get()).context) } else { None }
+    }
+
+    /// Any system call, for a machine's entry code: of the thread that runs, whose context is saved. Who runs now, loaded;
+    /// `None`: back to [`Kernel::step`].
+    pub fn take_call(&self) -> Option<&M::Context> {
+        self.system_call(self.cpu.thread.get());
+        self.resume()
+    }
+
+    /// A plain call that is no message, or none that can be passed at once.
+    #[inline(never)]
+    fn finish_plain_call(&self, thread: &Thread<M>, entry: &Entry, target: u64) -> Option<&M::Context> {
+        if entry.key.get() != target || entry.kind.get() == Kind::Connection as u8 {
+            thread.context.complete_plain_call();
+            return self.take_call();
+        }
+        thread.operation.set(0);
+        thread.moved.set(0);
+        if let Err(error) = self.call_method(thread, &entry.reference(), false) {
+            self.fail(thread.index(), error, 0);
+        }
+        self.resume()
+    }
+
+    /// Who can go on at once, loaded.
+    #[inline(always)]
+    fn resume(&self) -> Option<&M::Context> {
+        if self.cpu.attention.get() != 0 {
+            return None;
+        }
+        let thread = self.tables.thread(self.cpu.thread.get());
+        self.machine.load(thread.space.get(), &thread.context);
+        Some(&thread.context)
     }
 
     fn exchange(&self, index: u32, thread: &Thread<M>, operation: u64) -> Result<(), Error> {

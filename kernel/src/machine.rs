@@ -7,7 +7,7 @@ use core::fmt;
 /// Why user code stopped running, or idling ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trap {
-    /// The `exchange` system call: arguments are in the context.
+    /// The `exchange` system call: arguments are in the context. (Not if the entry code has carried it out.)
     Call,
     /// A page is missing or forbids the access. `access`: [`abi::notice::access`] bits.
     PageFault {
@@ -84,6 +84,18 @@ pub trait Context: Default + 'static {
     }
     /// Set the label and the words.
     fn set_message(&self, label: u64, words: [u64; 4]);
+    /// Set the label.
+    fn set_label(&self, label: u64) {
+        self.set_message(label, self.words());
+    }
+    /// Set the first word.
+    fn set_word(&self, word: u64) {
+        let [_, second, third, fourth] = self.words();
+        self.set_message(self.label(), [word, second, third, fourth]);
+    }
+    /// Of a plain call that the machine's entry code passed on, operation, envelope, deadline and lengths were not stored:
+    /// they are all 0.
+    fn complete_plain_call(&self) {}
     /// Copy label and words from another context: the message itself.
     fn take_message(&self, from: &Self) {
         self.set_message(from.label(), from.words());
@@ -140,6 +152,10 @@ pub trait Machine: 'static {
     /// another thread than it was called for.
     const PASSES_MESSAGES: bool = false;
 
+    /// Make a thread the one whose space and registers are loaded, for entry code that goes on with it by itself.
+    fn load(&self, space: Self::Space, context: &Self::Context) {
+        let _ = (space, context);
+    }
     /// Run user code of a thread until it stops.
     fn enter(&self, space: Self::Space, context: &Self::Context) -> Trap;
     /// Wait for an interrupt, with nothing to run.

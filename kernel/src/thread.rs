@@ -182,6 +182,12 @@ impl<M: Machine> Default for Thread<M> {
 }
 
 impl<M: Machine> Thread<M> {
+    /// Its own index.
+    #[inline(always)]
+    pub(crate) fn index(&self) -> u32 {
+        self.request.get() as u32 & 0xffff
+    }
+
     /// The state's number, without flags.
     pub(crate) fn code(&self) -> u32 {
         self.state.get() & CODE

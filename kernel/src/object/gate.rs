@@ -12,7 +12,7 @@ use abi::{Error, Rights};
 
 impl<M: Machine> Kernel<M> {
     pub(super) fn create_gate(&self, request: &Request<'_, M>) -> Answer {
-        let [reserve, grace, ..] = request.words;
+        let [reserve, grace, ..] = request.words();
         let reserve = self.named_or_none(request, reserve, Kind::Baton, Rights::MANAGE)?;
         self.check_reserve(0, reserve)?;
         let index = self.create(Kind::Gate, request.object)?;
@@ -52,7 +52,7 @@ impl<M: Machine> Kernel<M> {
 
     #[inline(never)]
     pub(super) fn gate_method(&self, request: &Request<'_, M>) -> Answer {
-        let [first, second, ..] = request.words;
+        let [first, second, ..] = request.words();
         let gate = self.tables.gate(request.object);
         if request.method != method::REQUEST_INFORMATION {
             request.need(Rights::MANAGE)?;
@@ -67,7 +67,7 @@ impl<M: Machine> Kernel<M> {
             }
             method::NEXT_CONNECTION => {
                 let forest = ConnectionSet(self);
-                let next = if request.option & 1 == 1 {
+                let next = if request.option() & 1 == 1 {
                     tree::first(&forest, &gate.connections)
                 } else {
                     match tree::last_up_to(&forest, &gate.connections, first) {
@@ -108,7 +108,7 @@ impl<M: Machine> Kernel<M> {
                 payer = caller.process.get();
             }
         }
-        let rights = match request.option {
+        let rights = match request.option() {
             0 => Rights::SEND.and(Rights::COPY),
             rights => Rights::ALL.intersect(Rights(rights as u32)),
         };

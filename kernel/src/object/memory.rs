@@ -38,20 +38,20 @@ impl<M: Machine> Kernel<M> {
             method::DERIVE => self.derive(request),
             method::PORT_READ => {
                 request.need(Rights::READ)?;
-                let [offset, bytes, ..] = request.words;
+                let [offset, bytes, ..] = request.words();
                 let port = self.port(request, offset, bytes)?;
-                Ok(u64::from(self.machine.port_read(port, bytes as u8)))
+                request.word(u64::from(self.machine.port_read(port, bytes as u8)))
             }
             method::PORT_WRITE => {
                 request.need(Rights::WRITE)?;
-                let [offset, bytes, value, _] = request.words;
+                let [offset, bytes, value, _] = request.words();
                 let port = self.port(request, offset, bytes)?;
                 self.machine.port_write(port, bytes as u8, value as u32);
                 DONE
             }
             method::PORT_WRITE_BYTES => {
                 request.need(Rights::WRITE)?;
-                let [offset, count, low, high] = request.words;
+                let [offset, count, low, high] = request.words();
                 let port = self.port(request, offset, 1)?;
                 if count > 16 {
                     return Err(Error::BadArgument);
@@ -88,7 +88,7 @@ impl<M: Machine> Kernel<M> {
 
     fn derive(&self, request: &Request<'_, M>) -> Answer {
         request.need(Rights::COPY)?;
-        let [payer, offset, length, rights] = request.words;
+        let [payer, offset, length, rights] = request.words();
         let payer = self.named(request, payer, Kind::Process, Rights::MANAGE)?;
         let whole = self.tables.memory(request.object);
         let paged = whole.kind.get() <= MemoryType::Device as u8;
@@ -173,7 +173,7 @@ impl<M: Machine> Kernel<M> {
     }
 
     pub(super) fn map(&self, request: &Request<'_, M>) -> Answer {
-        let [handle, place, offset, length] = request.words;
+        let [handle, place, offset, length] = request.words();
         let entry = self.tables.entry(self.tables.process(request.caller.process.get()), abi::Handle(handle))?;
         let rights = entry.reference().rights;
         let memory_index = self.named(request, handle, Kind::Memory, Rights::NONE)?;
@@ -252,7 +252,7 @@ impl<M: Machine> Kernel<M> {
     }
 
     pub(super) fn unmap(&self, request: &Request<'_, M>) -> Answer {
-        let (start, end) = user_range(request.words[0], request.words[1])?;
+        let (start, end) = user_range(request.words()[0], request.words()[1])?;
         let process = self.tables.process(request.object);
         let mut pages = 0;
         // Bound: RECORDS, or a large page's worth of pages.
@@ -305,8 +305,8 @@ impl<M: Machine> Kernel<M> {
     }
 
     pub(super) fn protect(&self, request: &Request<'_, M>) -> Answer {
-        let bits = request.words[0] & (PAGE_SIZE - 1);
-        let (mut at, end) = user_range(request.words[0] & !(PAGE_SIZE - 1), request.words[1])?;
+        let bits = request.words()[0] & (PAGE_SIZE - 1);
+        let (mut at, end) = user_range(request.words()[0] & !(PAGE_SIZE - 1), request.words()[1])?;
         if bits & !ACCESS != 0 {
             return Err(Error::BadArgument);
         }
@@ -341,10 +341,10 @@ impl<M: Machine> Kernel<M> {
     }
 
     pub(super) fn share_range(&self, request: &Request<'_, M>) -> Answer {
-        let [source, address, length, _] = request.words;
+        let [source, address, length, _] = request.words();
         let source = self.tables.process(self.named(request, source, Kind::Process, Rights::MANAGE)?);
         let (mut at, end) = user_range(address, length)?;
-        let keep = request.option & 1 == 1;
+        let keep = request.option() & 1 == 1;
         let (process, mut pages) = (self.tables.process(request.object), LARGE_PAGES);
         // Bound: RECORDS, and their pages.
         for _ in 0..RECORDS {

@@ -14,21 +14,19 @@ use crate::envelope::{RECEIVE, SEND};
 use crate::handle_table::Reference;
 use crate::kernel::Kernel;
 use crate::machine::{Context, Machine, Outcome};
-use crate::thread::{DEAD, Thread};
+use crate::thread::Thread;
 use abi::object::Kind;
 use abi::{Error, Handle, Rights, Segment};
-use core::cell::Cell;
 
-/// Word 0 out, or why not. Further words go into the request.
-pub(crate) type Answer = Result<u64, Error>;
+/// Done, with what it has to say in the caller's words; or why not.
+pub(crate) type Answer = Result<(), Error>;
 
 /// Nothing to say.
-pub(crate) const DONE: Answer = Ok(0);
+pub(crate) const DONE: Answer = Ok(());
 
-/// A method call.
+/// A method call. Option and words are in the caller's context, where the answer goes too.
 pub(crate) struct Request<'a, M: Machine> {
     /// The calling thread.
-    pub(crate) index: u32,
     pub(crate) caller: &'a Thread<M>,
     /// Whose method is called.
     pub(crate) object: u32,
@@ -36,17 +34,33 @@ pub(crate) struct Request<'a, M: Machine> {
     /// The handle is the calling thread's name for itself.
     pub(crate) itself: bool,
     pub(crate) method: u16,
-    pub(crate) option: u64,
-    pub(crate) words: [u64; 4],
-    /// Words 1 to 3 of the answer.
-    further: Cell<[u64; 3]>,
 }
 
 impl<M: Machine> Request<'_, M> {
+    /// Which thread calls.
+    pub(crate) fn index(&self) -> u32 {
+        self.caller.index()
+    }
+
+    pub(crate) fn words(&self) -> [u64; 4] {
+        self.caller.context.words()
+    }
+
+    pub(crate) fn option(&self) -> u64 {
+        self.caller.context.label() >> 16
+    }
+
+    /// An answer of one word. The others stay what they were.
+    #[inline(always)]
+    pub(crate) fn word(&self, word: u64) -> Answer {
+        self.caller.context.set_word(word);
+        DONE
+    }
+
     /// An answer of several words.
     pub(crate) fn answer(&self, first: u64, second: u64, third: u64, fourth: u64) -> Answer {
-        self.further.set([second, third, fourth]);
-        Ok(first)
+        self.caller.context.set_message(0, [first, second, third, fourth]);
+        DONE
     }
 
     /// The handle must permit this.
@@ -57,34 +71,29 @@ impl<M: Machine> Request<'_, M> {
 
 impl<M: Machine> Kernel<M> {
     /// Call the object that a handle of the thread's process names.
-    pub(crate) fn call_object(&self, index: u32, thread: &Thread<M>, handle: Handle) -> Result<(), Error> {
+    pub(crate) fn call_object(&self, thread: &Thread<M>, handle: Handle) -> Result<(), Error> {
         let itself = handle == Handle::CURRENT_THREAD;
         let reference = if itself {
             let generation = thread.header.generation.get();
-            Reference { kind: Kind::Thread, object: index, generation, rights: Rights::ALL }
+            Reference { kind: Kind::Thread, object: thread.index(), generation, rights: Rights::ALL }
         } else {
             self.tables.entry(self.tables.process(thread.process.get()), handle)?.reference()
         };
-        if !self.refers(&reference) {
+        self.call_method(thread, &reference, itself)
+    }
+
+    /// Call the object that a reference of the thread's process names.
+    pub(crate) fn call_method(&self, thread: &Thread<M>, reference: &Reference, itself: bool) -> Result<(), Error> {
+        if !self.refers(reference) {
             return Err(Error::BadHandle);
         }
-        let label = thread.context.label();
-        let request = Request {
-            index,
-            caller: thread,
-            object: reference.object,
-            rights: reference.rights,
-            itself,
-            method: label as u16,
-            option: label >> 16,
-            words: thread.context.words(),
-            further: Cell::new([0; 3]),
-        };
+        let (object, rights) = (reference.object, reference.rights);
+        let request = Request { caller: thread, object, rights, itself, method: thread.context.label() as u16 };
         if request.method >> 8 != reference.kind as u16 {
             let exists = matches!(Kind::from_number((request.method >> 8) as u8), Some(kind) if kind != Kind::Free);
             return Err(if exists { Error::WrongKind } else { Error::Unsupported });
         }
-        let first = match reference.kind {
+        match reference.kind {
             Kind::Process => self.process_method(&request)?,
             Kind::Thread => self.thread_method(&request)?,
             Kind::Baton => self.baton_method(&request)?,
@@ -93,11 +102,8 @@ impl<M: Machine> Kernel<M> {
             Kind::Memory => self.memory_method(&request)?,
             Kind::Connection | Kind::Free | Kind::Reserved => return Err(Error::Unsupported),
         };
-        if thread.code() != DEAD {
-            let [second, third, fourth] = request.further.get();
-            thread.context.set_message(0, [first, second, third, fourth]);
-            thread.context.set_outcome(Outcome { moved: thread.moved.get(), ..Outcome::default() });
-        }
+        thread.context.set_label(0);
+        thread.context.set_outcome(Outcome { moved: thread.moved.get(), ..Outcome::default() });
         Ok(())
     }
 
@@ -105,7 +111,7 @@ impl<M: Machine> Kernel<M> {
     pub(crate) fn named(&self, request: &Request<'_, M>, word: u64, kind: Kind, rights: Rights) -> Result<u32, Error> {
         let handle = Handle(word);
         if kind == Kind::Thread && handle == Handle::CURRENT_THREAD {
-            return Ok(request.index);
+            return Ok(request.index());
         }
         self.object(request.caller, handle, kind, rights)
     }
@@ -125,7 +131,7 @@ impl<M: Machine> Kernel<M> {
     pub(crate) fn hand_out(&self, request: &Request<'_, M>, kind: Kind, object: u32, rights: Rights) -> Answer {
         let process = self.tables.process(request.caller.process.get());
         match self.install(process, kind, object, rights) {
-            Ok(handle) => Ok(handle.0),
+            Ok(handle) => request.word(handle.0),
             Err(error) => {
                 // New objects have no remains that would need a second piece.
                 let _ = self.destroy(kind, object);

@@ -32,10 +32,10 @@ impl<M: Machine> Kernel<M> {
     pub(super) fn process_method(&self, request: &Request<'_, M>) -> Answer {
         match request.method {
             method::HANDLE_INFORMATION => return self.handle_information(request),
-            method::IDENTITY => return Ok(self.tables.process(request.object).identity.get()),
+            method::IDENTITY => return request.word(self.tables.process(request.object).identity.get()),
             _ => request.need(Rights::MANAGE)?,
         }
-        let [first, second, ..] = request.words;
+        let [first, second, ..] = request.words();
         let process = self.tables.process(request.object);
         let caller = self.tables.process(request.caller.process.get());
         match request.method {
@@ -76,15 +76,15 @@ impl<M: Machine> Kernel<M> {
                     }
                 }
                 let slot = Reference { kind: Kind::Reserved, object: 0, generation: 0, rights: Rights::NONE };
-                Ok(self.tables.insert(process, slot)?.0)
+                request.word(self.tables.insert(process, slot)?.0)
             }
             method::DUPLICATE => {
                 let reference = self.copyable(request, first, second)?;
-                Ok(self.install_reference(caller, reference)?.0)
+                request.word(self.install_reference(caller, reference)?.0)
             }
             method::GIVE => {
                 let reference = self.copyable(request, first, second)?;
-                Ok(self.install_reference(process, reference)?.0)
+                request.word(self.install_reference(process, reference)?.0)
             }
             method::COPY_TABLE => self.copy_table(request),
             method::COPY_ENTRY => {
@@ -139,7 +139,7 @@ impl<M: Machine> Kernel<M> {
 
     fn handle_information(&self, request: &Request<'_, M>) -> Answer {
         let process = self.tables.process(request.caller.process.get());
-        let reference = self.tables.entry(process, Handle(request.words[0]))?.reference();
+        let reference = self.tables.entry(process, Handle(request.words()[0]))?.reference();
         if !self.refers(&reference) {
             return Err(Error::BadHandle);
         }
@@ -155,7 +155,7 @@ impl<M: Machine> Kernel<M> {
         if Handle(handle) == Handle::CURRENT_THREAD {
             let generation = request.caller.header.generation.get();
             let rights = Rights::ALL.intersect(Rights(rights as u32));
-            return Ok(Reference { kind: Kind::Thread, object: request.index, generation, rights });
+            return Ok(Reference { kind: Kind::Thread, object: request.index(), generation, rights });
         }
         let process = self.tables.process(request.caller.process.get());
         let mut reference = self.tables.entry(process, Handle(handle))?.reference();
@@ -200,7 +200,7 @@ impl<M: Machine> Kernel<M> {
         };
         let process = self.tables.process(index);
         process.account.reset(&quota);
-        process.identity.set(request.words[0]);
+        process.identity.set(request.words()[0]);
         process.handle_pages.set(0);
         process.free_handle.set(0);
         process.possessions.set(0);
@@ -241,7 +241,7 @@ impl<M: Machine> Kernel<M> {
         request: &Request<'_, M>,
         owner: &crate::process::Process<M>,
     ) -> Result<(u8, Policy, u64, u64, u8), Error> {
-        let [priority, policy, slice, period] = request.words;
+        let [priority, policy, slice, period] = request.words();
         let cap = u64::from(owner.account.priority.get().min(255));
         let policy = match policy {
             0 => Policy::Fifo,
@@ -250,7 +250,7 @@ impl<M: Machine> Kernel<M> {
             _ => return Err(Error::BadArgument),
         };
         let sporadic_fits =
-            policy != Policy::Sporadic || (slice >= 1000 && period >= slice && request.option <= priority);
+            policy != Policy::Sporadic || (slice >= 1000 && period >= slice && request.option() <= priority);
         if priority > 255 || !sporadic_fits || (slice != 0 && slice < 1000) {
             return Err(Error::BadArgument);
         }
@@ -258,7 +258,7 @@ impl<M: Machine> Kernel<M> {
             return Err(Error::QuotaExceeded);
         }
         let slice = if slice == 0 { crate::boot::DEFAULT_SLICE } else { slice };
-        Ok((priority as u8, policy, slice, period, request.option as u8))
+        Ok((priority as u8, policy, slice, period, request.option() as u8))
     }
 
     fn copy_entry(&self, target: u32, entry: &crate::handle_table::Entry) -> Result<(), Error> {
@@ -276,9 +276,9 @@ impl<M: Machine> Kernel<M> {
     }
 
     fn copy_table(&self, request: &Request<'_, M>) -> Answer {
-        let source = self.tables.process(self.named(request, request.words[0], Kind::Process, Rights::MANAGE)?);
+        let source = self.tables.process(self.named(request, request.words()[0], Kind::Process, Rights::MANAGE)?);
         let end = u64::from(source.handle_pages.get() * PAGE_ENTRIES);
-        let start = request.words[1];
+        let start = request.words()[1];
         let stop = end.min(start.saturating_add(COPY_PIECE));
         // Bound: COPY_PIECE.
         for index in start..stop {
@@ -296,7 +296,7 @@ impl<M: Machine> Kernel<M> {
 
     fn destroy_handle(&self, request: &Request<'_, M>) -> Answer {
         let process = self.tables.process(request.caller.process.get());
-        let entry = self.tables.entry(process, Handle(request.words[0]))?;
+        let entry = self.tables.entry(process, Handle(request.words()[0]))?;
         let reference = entry.reference();
         if reference.kind == Kind::Reserved {
             self.close(process, entry);
@@ -312,7 +312,7 @@ impl<M: Machine> Kernel<M> {
         if generation == reference.generation || dying {
             self.destroy(reference.kind, reference.object)?;
         }
-        if process.header.alive() && entry.key.get() == request.words[0] {
+        if process.header.alive() && entry.key.get() == request.words()[0] {
             self.tables.clear(process, entry);
         }
         DONE

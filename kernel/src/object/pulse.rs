@@ -13,7 +13,7 @@ const PERIOD_MINIMUM: u64 = 10_000;
 
 impl<M: Machine> Kernel<M> {
     pub(super) fn create_pulse(&self, request: &Request<'_, M>) -> Answer {
-        let [gate, badge, options, baton] = request.words;
+        let [gate, badge, options, baton] = request.words();
         let gate = self.named(request, gate, Kind::Gate, Rights::MANAGE)?;
         let baton = self.named_or_none(request, baton, Kind::Baton, Rights::MANAGE)?;
         let index = self.create(Kind::Pulse, request.object)?;
@@ -43,7 +43,7 @@ impl<M: Machine> Kernel<M> {
         request.need(Rights::MANAGE)?;
         let index = request.object;
         let pulse = self.tables.pulse(index);
-        let [first, second, third, _] = request.words;
+        let [first, second, third, _] = request.words();
         match request.method {
             method::SET_ALARM => {
                 if second != 0 && second < PERIOD_MINIMUM {
@@ -65,7 +65,7 @@ impl<M: Machine> Kernel<M> {
                 if offset >= lines.length.get() || second >= crate::interrupt::LINES as u64 {
                     return Err(Error::BadArgument);
                 }
-                self.bind_line(index, second as u32, (offset & 63) as u32, third, request.option & 1 == 1)?;
+                self.bind_line(index, second as u32, (offset & 63) as u32, third, request.option() & 1 == 1)?;
                 DONE
             }
             method::REARM => {

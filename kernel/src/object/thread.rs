@@ -86,7 +86,7 @@ impl<M: Machine> Kernel<M> {
         }
         let index = request.object;
         let thread = self.tables.thread(index);
-        let [first, second, third, fourth] = request.words;
+        let [first, second, third, fourth] = request.words();
         match request.method {
             method::START => {
                 if thread.code() != DEAD {
@@ -128,7 +128,7 @@ impl<M: Machine> Kernel<M> {
             }
             method::STATE => return self.thread_state(request),
             method::SET_BASES => {
-                if index != request.index {
+                if index != request.index() {
                     return Err(Error::BadArgument);
                 }
                 thread.context.set_bases(first, second);

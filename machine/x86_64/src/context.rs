@@ -7,7 +7,7 @@ use abi::upcall::SavedPlace;
 use kernel::machine::{Context, Outcome};
 
 use crate::space::Space;
-use crate::vector;
+use crate::{bases, vector};
 
 /// Flags that a program may have set: CF, PF, AF, ZF, SF, TF, DF, OF, AC, ID.
 const USER_FLAGS: u64 = 0x24_0dd5;
@@ -91,10 +91,25 @@ impl X86Context {
         self.general[register].set(value);
     }
 
-    /// Segment bases, for the processors whose programs cannot change them.
-    pub(crate) fn bases(&self) -> (u64, u64) {
-        (self.fs_base.get(), self.gs_base.get())
+    /// The segment bases: those that are loaded, if they are this thread's.
+    fn bases(&self) -> (u64, u64) {
+        if vector::is_loaded(self) { bases::loaded() } else { (self.fs_base.get(), self.gs_base.get()) }
     }
+
+    /// Its segment bases are about to be replaced: keep them.
+    #[inline]
+    pub(crate) fn keep_bases(&self) {
+        let (fs, gs) = bases::loaded();
+        self.fs_base.set(fs);
+        self.gs_base.set(gs);
+    }
+
+    /// Load its segment bases.
+    #[inline]
+    pub(crate) fn load_bases(&self) {
+        bases::load(self.fs_base.get(), self.gs_base.get());
+    }
+
 
     fn go_on_whole_at(&self, instruction_pointer: u64) {
         self.instruction_pointer.set(user_address(instruction_pointer));
@@ -170,6 +185,22 @@ impl Context for X86Context {
         self.set(R12 + 3, words[3]);
     }
 
+    #[inline]
+    fn set_label(&self, label: u64) {
+        self.set(R10, label);
+    }
+
+    #[inline]
+    fn set_word(&self, word: u64) {
+        self.set(R12, word);
+    }
+
+    fn complete_plain_call(&self) {
+        for register in [RAX, RDX, R8, R9] {
+            self.set(register, 0);
+        }
+    }
+
     fn start(&self, instruction_pointer: u64, stack_pointer: u64, argument: u64) {
         let (fs_base, gs_base) = self.bases();
         self.set_registers(&Registers { rip: instruction_pointer, fs_base, gs_base, ..Registers::default() });
@@ -206,11 +237,12 @@ impl Context for X86Context {
     }
 
     fn registers(&self) -> Registers {
+        let (fs_base, gs_base) = self.bases();
         let mut registers = Registers {
             rip: self.instruction_pointer.get(),
             rflags: self.flags.get(),
-            fs_base: self.fs_base.get(),
-            gs_base: self.gs_base.get(),
+            fs_base,
+            gs_base,
             ..Registers::default()
         };
         for (to, from) in registers.general.iter_mut().zip(&self.general) {
@@ -231,5 +263,8 @@ impl Context for X86Context {
     fn set_bases(&self, fs_base: u64, gs_base: u64) {
         self.fs_base.set(user_address(fs_base));
         self.gs_base.set(user_address(gs_base));
+        if vector::is_loaded(self) {
+            self.load_bases();
+        }
     }
 }

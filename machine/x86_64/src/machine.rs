@@ -11,7 +11,8 @@ use crate::processor;
 use crate::segments;
 use crate::serial;
 use crate::space::{self, Space, Spaces};
-use crate::trap::{self, Stubs};
+use crate::trap;
+use crate::bases;
 use crate::vector;
 
 const DEBUG: u64 = 1;
@@ -24,12 +25,9 @@ const FAULT_PRESENT: u64 = 1;
 const FAULT_WRITE: u64 = 2;
 const FAULT_FETCH: u64 = 16;
 
-const FS_BASE_REGISTER: u32 = 0xc000_0100;
-const GS_BASE_REGISTER: u32 = 0xc000_0101;
 
 /// One processor.
 pub(crate) struct X86 {
-    stubs: Stubs,
     spaces: Spaces,
     pic: Pic,
     pub(crate) clock: Clock,
@@ -41,28 +39,21 @@ impl X86 {
     pub(crate) fn new(spaces: Spaces, time_base: u64) -> Self {
         segments::initialize();
         vector::initialize();
-        let stubs = Stubs::choose(control::enable());
-        control::enable_calls(stubs.syscall);
+        let bases = control::enable();
+        bases::initialize(bases);
+        control::enable_calls(trap::syscall_entry(bases && vector::is_optimised()));
         let pic = Pic::new();
         let clock = Clock::new(&pic, time_base);
-        Self { stubs, spaces, pic, clock }
+        Self { spaces, pic, clock }
     }
 
-    /// Load a thread's space and whatever of its registers the entry code does not.
+    /// Load a thread's space, and those of its registers that stay loaded while it is in the kernel.
     #[inline(always)]
     pub(crate) fn prepare(&self, space: Space, context: &X86Context) {
         self.spaces.load(space);
         if !vector::is_loaded(context) {
             context.space.set(space);
             vector::switch_to(context);
-        }
-        if !self.stubs.bases {
-            let (fs, gs) = context.bases();
-            // SAFETY: every processor with long mode has the register; the kernel does not use FS, and contexts hold
-            // canonical addresses only.
-            unsafe { processor::write_model_register(FS_BASE_REGISTER, fs) };
-            // SAFETY: likewise GS.
-            unsafe { processor::write_model_register(GS_BASE_REGISTER, gs) };
         }
     }
 
@@ -120,10 +111,15 @@ impl Machine for X86 {
     const PASSES_MESSAGES: bool = true;
 
     #[inline(always)]
+    fn load(&self, space: Space, context: &X86Context) {
+        self.prepare(space, context);
+    }
+
+    #[inline(always)]
     fn enter(&self, space: Space, context: &X86Context) -> Trap {
         self.prepare(space, context);
-        match trap::enter(self.stubs, context) {
-            trap::CALL => Trap::Call,
+        match trap::enter(context) {
+            trap::CALLED => Trap::Kick,
             vector => self.trap(vector),
         }
     }
@@ -251,7 +247,6 @@ pub(crate) fn halt() -> ! {
 mod control {
     use crate::processor;
     use crate::segments;
-    use crate::vector;
 
     const EXTENDED_FEATURES: u32 = 0xc000_0080;
     const STAR: u32 = 0xc000_0081;
@@ -279,11 +274,9 @@ mod control {
             (2, 2, INSTRUCTION_PREVENTION),
         ];
         let features = processor::cpuid(7, 0);
-        // The entry code with segment bases takes XSAVEOPT for granted; there is hardly a processor with one of them only.
-        let optimised = vector::is_optimised();
         let mut control = processor::control_4() | MACHINE_CHECKS | GLOBAL_PAGES | VECTORS;
         for (register, bit, switch) in FEATURES {
-            if features[register & 3] & 1 << bit != 0 && (switch != SEGMENT_BASES || optimised) {
+            if features[register & 3] & 1 << bit != 0 {
                 control |= switch;
             }
         }

@@ -8,7 +8,7 @@
 //! | [`pvh`], [`boot`] | the boot stub; not part of the running kernel |
 //! | [`layout`] | the kernel's half of every address space |
 //! | [`machine`] | the `Machine` trait, put together from the rest |
-//! | [`trap`], [`message`], [`context`], [`vector`], [`segments`] | into user code and out again |
+//! | [`trap`], [`message`], [`context`], [`vector`], [`bases`], [`segments`] | into user code and out again |
 //! | [`space`], [`page`] | page tables, copies between spaces |
 //! | [`clock`], [`ticks`], [`apic`], [`pic`] | time and interrupts |
 //! | [`processor`], [`serial`], [`range`] | instructions, last words, sets of addresses |
@@ -34,7 +34,7 @@ macro_rules! processor_modules {
     )*};
 }
 
-processor_modules! { apic boot clock context layout machine message pic processor pvh segments serial space start trap vector }
+processor_modules! { apic bases boot clock context layout machine message pic processor pvh segments serial space start trap vector }
 
 #[cfg(any(target_os = "none", all(clippy, target_arch = "x86_64")))]
 use start::start;

@@ -1,7 +1,7 @@
 //! The message path straight from the entry code: a plain call or reply-and-receive that the kernel can do at once never
 //! leaves the entry code's registers. The label and the words stay in `r10` and `r12`–`r15`, on their way from one program
-//! to the other; everything else goes through the contexts, as always. What the kernel does not take goes the general
-//! way, with nothing changed.
+//! to the other; everything else goes through the contexts, as always. The general way is
+//! entered from here too: nearly always somebody can go on at once, and the kernel's loop is not needed.
 
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
@@ -39,13 +39,19 @@ fn kernel() -> &'static Kernel<X86> {
     unsafe { place.assume_init_ref() }
 }
 
-/// A plain call of the current thread, whose context is saved but for the registers that only the general way reads. The
-/// context to go on with; null: nothing was changed, go the general way.
+/// A plain call of the current thread, whose context is saved but for what is zero in a plain call. The context to go on with;
+/// null: return from `enter`.
 pub(crate) extern "C" fn call(target: u64) -> Option<&'static X86Context> {
     kernel().pass_call(target)
 }
 
-/// A plain reply-and-receive of the current thread, likewise.
+/// A plain reply-and-receive of the current thread, whose context is saved but for the registers that only the general way
+/// reads. The context to go on with; null: nothing was changed, go the general way.
 pub(crate) extern "C" fn reply(request: u64, gate: u64) -> Option<&'static X86Context> {
     kernel().pass_reply(request, gate)
+}
+
+/// Any system call of the current thread, whose context is saved. The context to go on with; null: return from `enter`.
+pub(crate) extern "C" fn general() -> Option<&'static X86Context> {
+    kernel().take_call()
 }

@@ -98,6 +98,25 @@ pub(crate) unsafe fn write_model_register(register: u32, value: u64) {
     };
 }
 
+/// FS base and GS base.
+#[inline]
+pub(crate) fn segment_bases() -> (u64, u64) {
+    let (fs, gs);
+    // SAFETY: reads registers; called only where the instructions are switched on.
+    unsafe { asm!("rdfsbase {}", "rdgsbase {}", out(reg) fs, out(reg) gs, options(nomem, nostack, preserves_flags)) };
+    (fs, gs)
+}
+
+/// Set FS base and GS base.
+///
+/// # Safety
+/// The instructions must be switched on, the addresses canonical, and nothing of the kernel's may use the segments.
+#[inline]
+pub(crate) unsafe fn set_segment_bases(fs: u64, gs: u64) {
+    // SAFETY: the caller's promise.
+    unsafe { asm!("wrfsbase {}", "wrgsbase {}", in(reg) fs, in(reg) gs, options(nostack, preserves_flags)) };
+}
+
 /// The address of the last page fault.
 #[inline]
 pub(crate) fn fault_address() -> u64 {

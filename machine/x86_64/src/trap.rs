@@ -2,8 +2,9 @@
 //!
 //! * [`enter`] saves the kernel's stack pointer, loads the whole context and leaves by `sysretq` (the thread is inside a plain
 //!   system call) or `iretq`.
-//! * `syscall` comes back at `syscall_*`, which stores the context. A plain message may go straight to another thread
-//!   ([`message`](crate::message)), with the kernel's stack as [`enter`] left it; anything else returns from `enter`. Outside the thread's native range
+//! * `syscall` comes back at `syscall_*`, which stores the context and calls [`message`](crate::message), on the kernel's
+//!   stack as [`enter`] left it. A plain message goes straight to another thread there. Whatever else the call was, most
+//!   often the same or another thread can go on at once; only if there is more to do, [`enter`] returns. Outside the thread's native range
 //!   it is an upcall instead: the program goes on at its personality's entry after ten instructions, and the kernel never
 //!   hears of it ([`abi::upcall`]: nothing is written to memory; flags are reset, so the entry runs with DF and TF clear).
 //! * An exception or interrupt in user mode comes back at `trap_common`, which does the same with the frame that the
@@ -27,8 +28,8 @@ use crate::serial::Part;
 use crate::{message, space, vector};
 use kernel::machine::Context;
 
-/// What [`enter`] returns for a system call; below it, the number of an exception or interrupt.
-pub(crate) const CALL: u64 = 0x100;
+/// What [`enter`] returns after a system call, which has been carried out; below it, the number of an exception or interrupt.
+pub(crate) const CALLED: u64 = 0x100;
 /// What [`idle`] returns when something woke the processor that needs no work.
 pub(crate) const NOTHING: u64 = 0x101;
 
@@ -37,8 +38,6 @@ pub(crate) const VECTORS: usize = 64;
 
 /// Written by the entry code, read after it returned.
 static ERROR_CODE: AtomicU64 = AtomicU64::new(0);
-/// Whether the processor has the instructions that read and write segment bases.
-static HAS_BASE_INSTRUCTIONS: AtomicU64 = AtomicU64::new(0);
 static KERNEL_STACK: AtomicU64 = AtomicU64::new(0);
 
 /// The frame of `iretq` for an upcall. Its stack pointer is also where `syscall` leaves the user's for a moment.
@@ -84,20 +83,6 @@ global_asm!(
         mov [\base + 8 * 15], r15
     .endm
 
-    .macro LOAD_BASES              // of the context in rdi
-        mov rax, [rdi + {fs}]
-        wrfsbase rax
-        mov rax, [rdi + {gs}]
-        wrgsbase rax
-    .endm
-
-    .macro STORE_BASES base
-        rdfsbase rcx
-        mov [\base + {fs}], rcx
-        rdgsbase rcx
-        mov [\base + {gs}], rcx
-    .endm
-
     .macro ENTER                   // rdi: context
         push rbx
         push rbp
@@ -124,13 +109,7 @@ global_asm!(
     .endm
 
     .balign 16
-    enter_with_bases:
-        ENTER
-        LOAD_BASES
-        RESUME
-
-    .balign 16
-    enter_without_bases:
+    enter_user:
         ENTER
         RESUME
 
@@ -142,22 +121,12 @@ global_asm!(
         mov dword ptr [\base + {whole}], 0
     .endm
 
-    .balign 16
-    syscall_without_bases:
-        FOREIGN
-        STORE_GENERAL rsp
-        mov [rsp + 8 * 5], rdi
-        STORE_CALL rsp
-        mov rsp, [rip + {kernel_stack}]
-        jmp call_returns
-
     .macro STORE_PLAIN             // a plain call or reply-and-receive: what must survive; rbp: its context, rbx: the label
         mov [rsp + 8 * 1], rbx
         mov [rsp + 8 * 6], rbp
         mov [rsp + 8 * 5], rdi
         mov [rsp + 8 * 4], rsi
         STORE_CALL rsp
-        STORE_BASES rsp
         mov rbp, rsp
         mov rbx, r10
         mov rsp, [rip + {kernel_stack}]
@@ -171,26 +140,42 @@ global_asm!(
         mov [rbp + 8 * 15], r15
     .endm
 
-    .macro SWITCH                  // from the context in rbp to the one in rax
-        mov rdx, [rax + {space}]
-        cmp [rip + {loaded_space}], rdx
-        je 2f
-        mov [rip + {loaded_space}], rdx
-        mov cr3, rdx
-    2:  mov rdi, rax
+    .macro SWITCH_REGISTERS        // vector registers and segment bases, from the context in rbp to the one in rax: rdi
+        mov rdi, rax
         mov r8, [rbp + {area}]
-        mov r9, [rax + {area}]
+        mov r9, [rdi + {area}]
         mov eax, -1
         mov edx, eax
         xsaveopt64 [r8]
         xrstor64 [r9]
         mov [rip + {current}], rdi
-        LOAD_BASES
+        rdfsbase rax
+        mov [rbp + {fs}], rax
+        rdgsbase rax
+        mov [rbp + {gs}], rax
+        mov rax, [rdi + {fs}]
+        wrfsbase rax
+        mov rax, [rdi + {gs}]
+        wrgsbase rax
+    .endm
+
+    .macro SWITCH_BY_CALL          // the same where the processor lacks some of these instructions
+        mov rdi, rax
+        call {switch}
+        mov rdi, rax
+    .endm
+
+    .macro SWITCH same, registers  // from the context in rbp to the one in rax: rdi
+        mov rdx, [rax + {space}]
+        cmp [rip + {loaded_space}], rdx
+        je \same
+        mov [rip + {loaded_space}], rdx
+        mov cr3, rdx
+    5:  \registers
         cmp dword ptr [rdi + {whole}], 0
     .endm
 
-    .balign 16
-    syscall_with_bases:
+    .macro SYSCALL registers
         FOREIGN
         test rdx, rdx              // without an envelope?
         jnz 4f
@@ -202,8 +187,8 @@ global_asm!(
         STORE_WORDS r10
         call {pass_call}
         test rax, rax
-        jz call_not_passed
-        SWITCH
+        jz return_from_enter
+        SWITCH 6f, \registers
         jne passed_to_whole
         mov r10, rbx
         mov rax, [rdi + 8 * 0]
@@ -219,11 +204,16 @@ global_asm!(
         mov rdi, [rdi + 8 * 5]
         sysretq
 
+    6:  cmp rax, [rip + {current}] // the same space, or one that was loaded with the thread
+        jne 5b
+        mov rdi, rax
+        jmp resume
+
     3:  STORE_PLAIN
         call {pass_reply}
         test rax, rax
         jz reply_not_passed
-        SWITCH
+        SWITCH 5f, \registers
         jne replied_to_whole
         mov r10, rbx
         mov rbx, [rdi + 8 * 1]
@@ -242,21 +232,35 @@ global_asm!(
     4:  STORE_GENERAL rsp
         mov [rsp + 8 * 5], rdi
         STORE_CALL rsp
-        STORE_BASES rsp
         mov rsp, [rip + {kernel_stack}]
-        jmp call_returns
+        jmp general
+    .endm
 
-    reply_not_passed:              // store what was left out, and return from `enter`
-        inc eax
-    call_not_passed:               // rax: the operation
-        xor ecx, ecx
-        mov [rbp + 8 * 0], rax
-        mov [rbp + 8 * 3], rcx
-        mov [rbp + 8 * 8], rcx
-        mov [rbp + 8 * 9], rcx
+    .balign 16
+    syscall_fast:
+        SYSCALL SWITCH_REGISTERS
+
+    .balign 16
+    syscall_portable:
+        SYSCALL SWITCH_BY_CALL
+
+    reply_not_passed:              // store what was left out
+        mov ecx, 1
+        xor eax, eax
+        mov [rbp + 8 * 0], rcx
+        mov [rbp + 8 * 3], rax
+        mov [rbp + 8 * 8], rax
+        mov [rbp + 8 * 9], rax
         STORE_WORDS rbx
-    call_returns:
-        mov eax, {call}
+    general:
+        call {general}
+        test rax, rax              // whom to resume
+        jz return_from_enter
+        mov rdi, rax
+    resume:
+        RESUME
+    return_from_enter:
+        mov eax, {called}
         add rsp, 8
         pop rbp
         pop rbx
@@ -327,13 +331,7 @@ global_asm!(
         pop rcx
         pop [rdi + {flags}]
         pop [rdi + 8 * 7]
-        cmp dword ptr [rip + {has_bases}], 0
-        je 2f
-        rdfsbase rcx
-        mov [rdi + {fs}], rcx
-        rdgsbase rcx
-        mov [rdi + {gs}], rcx
-    2:  mov dword ptr [rdi + {whole}], 1
+        mov dword ptr [rdi + {whole}], 1
     back_to_kernel:                // rax: return address of a vector entry
         cld
         mov rsp, [rip + {kernel_stack}]
@@ -405,10 +403,11 @@ global_asm!(
     current = sym vector::LOADED,
     upcall = sym UPCALL_FRAME,
     error = sym ERROR_CODE,
-    has_bases = sym HAS_BASE_INSTRUCTIONS,
     kernel_fault = sym kernel_fault,
     pass_call = sym message::call,
     pass_reply = sym message::reply,
+    general = sym message::general,
+    switch = sym vector::switch,
     loaded_space = sym space::LOADED,
     area = const AREA,
     space = const SPACE,
@@ -419,7 +418,7 @@ global_asm!(
     whole = const WHOLE,
     native_mask = const NATIVE_MASK,
     foreign_entry = const FOREIGN_ENTRY,
-    call = const CALL,
+    called = const CALLED,
     nothing = const NOTHING,
     vectors = const VECTORS,
     user_code = const USER_CODE,
@@ -429,10 +428,9 @@ global_asm!(
 unsafe extern "C" {
     safe static vector_entries: u8;
     safe static ignore_interrupt: u8;
-    safe static enter_with_bases: u8;
-    safe static enter_without_bases: u8;
-    safe static syscall_with_bases: u8;
-    safe static syscall_without_bases: u8;
+    safe static enter_user: u8;
+    safe static syscall_fast: u8;
+    safe static syscall_portable: u8;
     safe static idle_wait: u8;
     safe static idle_poll: u8;
 }
@@ -447,42 +445,22 @@ pub(crate) fn ignoring_entry() -> u64 {
     (&raw const ignore_interrupt) as u64
 }
 
-/// The entry and exit code for this processor.
-#[derive(Clone, Copy)]
-pub(crate) struct Stubs {
-    enter: u64,
-    /// Where `syscall` goes.
-    pub(crate) syscall: u64,
-    /// Whether programs change their segment bases themselves, and `enter` loads them.
-    pub(crate) bases: bool,
+/// Where `syscall` goes. `fast`: the processor has XSAVEOPT, and instructions for segment bases.
+pub(crate) fn syscall_entry(fast: bool) -> u64 {
+    if fast { (&raw const syscall_fast) as u64 } else { (&raw const syscall_portable) as u64 }
 }
 
-impl Stubs {
-    /// For a processor with or without the segment base instructions.
-    pub(crate) fn choose(bases: bool) -> Self {
-        HAS_BASE_INSTRUCTIONS.store(u64::from(bases), Ordering::Relaxed);
-        if bases {
-            Self { enter: (&raw const enter_with_bases) as u64, syscall: (&raw const syscall_with_bases) as u64, bases }
-        } else {
-            Self {
-                enter: (&raw const enter_without_bases) as u64,
-                syscall: (&raw const syscall_without_bases) as u64,
-                bases,
-            }
-        }
-    }
-}
-
-/// Run user code in the current address space until it stops: [`CALL`], or a vector.
+/// Run user code in the current address space until it stops: [`CALLED`], or a vector.
 #[inline(always)]
-pub(crate) fn enter(stubs: Stubs, context: &X86Context) -> u64 {
+pub(crate) fn enter(context: &X86Context) -> u64 {
     let reason;
     // SAFETY: the stub loads all user registers from the context (cells, so it may write them) and comes back with the
     // kernel's stack as it was. Every register it does not restore is declared lost.
     unsafe {
         asm!(
-            "call rax",
-            inout("rax") stubs.enter => reason,
+            "call {enter}",
+            enter = sym enter_user,
+            out("rax") reason,
             inout("rdi") context => _,
             out("rcx") _, out("rdx") _, out("rsi") _, out("r8") _, out("r9") _, out("r10") _, out("r11") _,
             out("r12") _, out("r13") _, out("r14") _, out("r15") _,

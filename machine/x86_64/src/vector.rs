@@ -1,4 +1,4 @@
-//! Vector and floating-point registers: they stay loaded until another thread runs.
+//! Vector and floating-point registers: they stay loaded until another thread runs. (So do segment bases: [`bases`](crate::bases).)
 //!
 //! The kernel never touches them, so a thread that calls a kernel object, faults or is interrupted and goes on pays one
 //! comparison. When another thread is entered, the old one's are saved at its place in the *vector window*, found by the
@@ -86,7 +86,7 @@ pub(crate) fn reset(context: &X86Context) {
     }
 }
 
-/// Save whose are loaded, load this context's.
+/// Save whose are loaded, load this context's; segment bases too.
 #[inline(always)]
 pub(crate) fn switch_to(context: &X86Context) {
     let loaded = LOADED.load(Ordering::Relaxed);
@@ -107,9 +107,17 @@ pub(crate) fn switch_to(context: &X86Context) {
     } else {
         exchange_plainly(area, context);
     }
+    old.keep_bases();
+    context.load_bases();
     // From now on they are saved there; so a thread that has run can be loaded from its area without a look.
     context.vector.set(context.area.get());
     LOADED.store(address(context), Ordering::Relaxed);
+}
+
+/// [`switch_to`] for the entry code: gives back what it was given.
+pub(crate) extern "C" fn switch(context: &'static X86Context) -> &'static X86Context {
+    switch_to(context);
+    context
 }
 
 /// The same for processors without XSAVEOPT, or without XSAVE.
