@@ -71,7 +71,7 @@ impl<M: Machine> Kernel<M> {
             method::RESERVE | method::CLOSE => {
                 if request.method == method::CLOSE {
                     self.close(process, self.tables.entry(process, Handle(first))?);
-                    if request.option & 1 == 0 {
+                    if request.option() & 1 == 0 {
                         return DONE;
                     }
                 }
@@ -119,7 +119,7 @@ impl<M: Machine> Kernel<M> {
 
     fn next_thread(&self, request: &Request<'_, M>) -> Answer {
         let end = self.pool(Kind::Thread).high_water();
-        let start = request.words[0].min(u64::from(end)) as u32;
+        let start = request.words()[0].min(u64::from(end)) as u32;
         let stop = end.min(start.saturating_add(1 + SCAN));
         // Bound: SCAN.
         for slot in start + 1..stop {
