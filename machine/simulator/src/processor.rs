@@ -39,6 +39,8 @@ pub struct Settings {
     pub step_ns: u64,
     /// In how many of 1000 exchanges of [`World::unlucky_program`]s there is no frame for a page table.
     pub unlucky_per_mille: u64,
+    /// The invariants are checked after every so many steps of the kernel.
+    pub check_every: u64,
     /// After how many steps of the kernel a run is called endless.
     pub patience: u64,
     /// Print what happens.
@@ -52,6 +54,7 @@ impl Default for Settings {
             large_pages: false,
             step_ns: 200,
             unlucky_per_mille: 0,
+            check_every: 1,
             patience: 2_000_000,
             verbose: false,
         }

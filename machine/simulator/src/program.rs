@@ -327,6 +327,12 @@ impl Exchange {
         self
     }
 
+    /// The gate to receive at, or whatever stands in its place.
+    pub const fn gate(mut self, gate: u64) -> Self {
+        self.gate = gate;
+        self
+    }
+
     /// More flags ([`abi::call::flags`]).
     pub const fn flags(mut self, flags: u64) -> Self {
         self.operation |= flags;
@@ -416,11 +422,11 @@ impl Exchange {
     pub fn ok(self) -> impl Future<Output = Answer> {
         let place = std::panic::Location::caller();
         async move {
-            let described = format!("{self:x?}");
+            let asked = self.clone();
             let answer = self.repeat().await;
             assert!(
                 answer.error().is_none(),
-                "{place}: {described} failed: {:?}, words {:x?}",
+                "{place}: {asked:x?} failed: {:?}, words {:x?}",
                 answer.error(),
                 answer.words
             );
@@ -433,11 +439,11 @@ impl Exchange {
     pub fn fails(self, error: Error) -> impl Future<Output = Answer> {
         let place = std::panic::Location::caller();
         async move {
-            let described = format!("{self:x?}");
+            let asked = self.clone();
             let answer = self.repeat().await;
             assert!(
                 answer.error() == Some(error),
-                "{place}: {described} should fail with {error:?}, but answered {answer:x?}"
+                "{place}: {asked:x?} should fail with {error:?}, but answered {answer:x?}"
             );
             answer
         }

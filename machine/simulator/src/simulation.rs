@@ -99,12 +99,14 @@ impl Simulation {
         &self.kernel
     }
 
-    fn run(&self, patience: u64) {
+    fn run(&self, settings: &Settings) {
         let mut steps = 0_u64;
         while !self.world.is_finished() {
             self.kernel.step();
-            invariant::check_schedule(&self.kernel, &self.world);
-            if steps.is_multiple_of(OBJECT_CHECKS) {
+            if steps.is_multiple_of(settings.check_every) {
+                invariant::check_schedule(&self.kernel, &self.world);
+            }
+            if steps.is_multiple_of(settings.check_every * OBJECT_CHECKS) {
                 invariant::check_objects(&self.kernel, &self.world);
             }
             let piece = self.world.largest_piece();
@@ -114,7 +116,7 @@ impl Simulation {
             );
             assert!(!self.world.is_hung(), "nothing can run, nothing will come, and the scenario is not done");
             steps += 1;
-            assert!(steps < patience, "the scenario never ends");
+            assert!(steps < settings.patience, "the scenario never ends");
         }
     }
 
@@ -204,7 +206,7 @@ pub fn run<F: Future<Output = ()> + 'static>(
     let simulation = Rc::new(Simulation::new(&world, entry));
     explain_panics();
     let _present = Present::new(&simulation, seed, settings);
-    simulation.run(settings.patience);
+    simulation.run(&settings);
     let report = simulation.report();
     if settings.verbose {
         for ((operation, method, error), count) in world.coverage() {

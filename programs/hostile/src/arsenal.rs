@@ -5,7 +5,7 @@
 
 use abi::call::{NEVER, POLL, flags};
 use abi::envelope::{GIFTS, SEGMENTS};
-use abi::object::{baton, process, thread};
+use abi::object::{Kind, baton, gate, memory, process, pulse, thread};
 use abi::{Envelope, Gift, Handle, Operation, PAGE_SIZE, Rights, Segment, USER_END, system_page};
 
 use crate::chance::Chance;
@@ -23,6 +23,10 @@ pub const ENVELOPE_WORDS: usize = size_of::<Envelope>() / 8;
 const WAIT_NS: u64 = 100_000;
 /// In how many of 1000 shots the one who fires may be lost: waits for ever, stops itself, or worse.
 const NEVER_BACK: u64 = 2;
+/// In how many of 1000 shots the one who fires does not wait at all.
+const POLLS: u64 = 500;
+/// The numbers in [`Arsenal::shot`] of what can be done with a request: reply and receive, reply, read or write.
+const ANSWERS: [u64; 4] = [29, 39, 44, 45];
 /// What is likely to end the one who fires.
 const LETHAL: [u16; 7] = [
     process::DESTROY,
@@ -33,11 +37,15 @@ const LETHAL: [u16; 7] = [
     thread::START,
     baton::SET,
 ];
-/// Handles and requests that are remembered.
-const HANDLES: usize = 48;
+/// Handles of each kind, and requests, that are remembered.
+const HANDLES: usize = 12;
 const REQUESTS: usize = 8;
-/// Indices of a new process's table that are likely in use.
+/// Kinds of handles, and one more for 0.
+const KINDS: usize = Kind::Reserved as usize + 1;
+/// Indices of a new process's table that are likely in use; what they are is asked first.
 const LIKELY: u64 = 16;
+/// How many methods each [`Kind`] has, at least.
+const METHODS: [u64; 8] = [0, 24, 14, 2, 5, 1, 5, 5];
 
 /// Addresses at which something begins or ends: the kernel's halves, the hole between, images, the boot record, 0.
 const EDGES: [u64; 14] = [
@@ -85,8 +93,8 @@ pub struct Spoils {
     pub status: u64,
     /// `rdi`.
     pub request: u64,
-    /// `r12`.
-    pub word: u64,
+    /// `r12`–`r15`.
+    pub words: [u64; 4],
 }
 
 /// Makes shots.
@@ -94,17 +102,25 @@ pub struct Spoils {
 pub struct Arsenal<C> {
     /// Where its choices come from.
     pub chance: C,
-    handles: [u64; HANDLES],
+    handles: [[u64; HANDLES]; KINDS],
+    learned: [usize; KINDS],
     requests: [u64; REQUESTS],
-    learned: usize,
     received: usize,
+    /// The last request is not answered yet, as far as is known.
+    owes: bool,
+    asked: u64,
 }
 
 impl<C: Chance> Arsenal<C> {
-    /// With nothing learned: it begins with what a new process's handles are likely to be.
-    pub fn new(chance: C) -> Self {
-        let handles = core::array::from_fn(|index| Handle::new(1 + index as u16 % LIKELY as u16, 1).0);
-        Self { chance, handles, requests: [0; REQUESTS], learned: 0, received: 0 }
+    /// With nothing learned but what every program knows.
+    pub const fn new(chance: C) -> Self {
+        let mut handles = [[0; HANDLES]; KINDS];
+        handles[Kind::Process as usize][0] = Handle::SELF_PROCESS.0;
+        handles[Kind::Thread as usize][0] = Handle::CURRENT_THREAD.0;
+        let mut learned = [0; KINDS];
+        learned[Kind::Process as usize] = 1;
+        learned[Kind::Thread as usize] = 1;
+        Self { chance, handles, learned, requests: [0; REQUESTS], received: 0, owes: false, asked: 0 }
     }
 
     /// Remember what a shot brought.
@@ -115,17 +131,35 @@ impl<C: Chance> Arsenal<C> {
         if spoils.request != 0 {
             self.requests[self.received % REQUESTS] = spoils.request;
             self.received += 1;
-        } else if shot.operation as u8 == Operation::Call as u8 && shot.label as u16 >= 0x100 {
-            // The first slots keep what the process began with.
-            self.handles[LIKELY as usize + self.learned % (HANDLES - LIKELY as usize)] = spoils.word;
-            self.learned += 1;
+            self.owes = true;
+            return;
+        }
+        if shot.operation as u8 != Operation::Call as u8 {
+            return;
+        }
+        let (kind, handle) = match shot.label as u16 {
+            process::HANDLE_INFORMATION => (spoils.words[1], shot.words[0]),
+            process::CREATE_PROCESS => (Kind::Process as u64, spoils.words[0]),
+            process::CREATE_THREAD => (Kind::Thread as u64, spoils.words[0]),
+            process::CREATE_BATON => (Kind::Baton as u64, spoils.words[0]),
+            process::CREATE_GATE => (Kind::Gate as u64, spoils.words[0]),
+            process::CREATE_PULSE => (Kind::Pulse as u64, spoils.words[0]),
+            process::RESERVE => (Kind::Reserved as u64, spoils.words[0]),
+            gate::CONNECT => (Kind::Connection as u64, spoils.words[0]),
+            memory::DERIVE => (Kind::Memory as u64, spoils.words[0]),
+            _ => return,
+        };
+        let kind = kind as usize % KINDS;
+        if !self.handles[kind].contains(&handle) {
+            self.handles[kind][self.learned[kind] % HANDLES] = handle;
+            self.learned[kind] += 1;
         }
     }
 
     /// The next shot. `now` is the time, ns.
     pub fn shot(&mut self, now: u64) -> Shot {
         let mut shot = Shot {
-            operation: 0,
+            operation: Operation::Call as u64,
             target: 0,
             gate: 0,
             envelope: 0,
@@ -134,21 +168,32 @@ impl<C: Chance> Arsenal<C> {
             words: core::array::from_fn(|_| self.word(now)),
             content: None,
         };
-        match self.chance.below(100) {
+        if self.asked < LIKELY {
+            self.asked += 1;
+            shot.target = Handle::SELF_PROCESS.0;
+            shot.label = u64::from(process::HANDLE_INFORMATION);
+            shot.words[0] = Handle::new(self.asked as u16, 1).0;
+            return shot;
+        }
+        // Who asked does not wait for ever.
+        let what =
+            if self.owes && self.chance.chance(600) { self.chance.choose(&ANSWERS) } else { self.chance.below(100) };
+        match what {
             0..=17 => {
-                shot.operation = Operation::Call as u64;
-                shot.target = self.handle();
+                shot.target = self.handle(Kind::Connection);
                 shot.label = self.chance.below(64);
             }
             18..=28 => {
                 shot.operation = Operation::Receive as u64;
-                shot.gate = self.handle();
+                shot.gate = self.handle(Kind::Gate);
             }
             29..=38 => {
+                self.owes = false;
                 shot.operation = Operation::ReplyAndReceive as u64;
-                (shot.target, shot.gate) = (self.request(), self.handle());
+                (shot.target, shot.gate) = (self.request(), self.handle(Kind::Gate));
             }
             39..=43 => {
+                self.owes = false;
                 shot.operation = Operation::Reply as u64;
                 shot.target = self.request();
             }
@@ -160,13 +205,9 @@ impl<C: Chance> Arsenal<C> {
             }
             51..=55 => {
                 shot.operation = Operation::Raise as u64;
-                shot.target = self.handle();
+                shot.target = self.handle(Kind::Pulse);
             }
-            56..=95 => {
-                shot.operation = Operation::Call as u64;
-                shot.target = self.handle();
-                self.arrange(&mut shot);
-            }
+            56..=97 => self.arrange(&mut shot, now),
             _ => {
                 shot.operation = self.nonsense();
                 (shot.target, shot.gate) = (self.nonsense(), self.nonsense());
@@ -178,15 +219,19 @@ impl<C: Chance> Arsenal<C> {
 
     /// Flags, a deadline and an envelope.
     fn decorate(&mut self, shot: &mut Shot, now: u64) {
-        for flag in [flags::INTERRUPTIBLE, flags::NO_GRACE, flags::CHARGE_ME, flags::RETRY, flags::HOLD] {
+        for flag in [flags::NO_GRACE, flags::CHARGE_ME, flags::RETRY, flags::HOLD] {
             if self.chance.chance(150) {
                 shot.operation |= flag;
             }
         }
+        if self.chance.chance(850) {
+            shot.operation |= flags::INTERRUPTIBLE;
+        }
         // Nearly all come back by themselves.
         if !self.chance.chance(NEVER_BACK) {
             shot.operation |= flags::DEADLINE_SEND | flags::DEADLINE_REPLY | flags::DEADLINE_RECEIVE;
-            shot.deadline = if self.chance.chance(750) { POLL } else { now.saturating_add(self.chance.below(WAIT_NS)) };
+            shot.deadline =
+                if self.chance.chance(POLLS) { POLL } else { now.saturating_add(self.chance.below(WAIT_NS)) };
         } else if self.chance.chance(500) {
             shot.deadline = self.nonsense();
         }
@@ -226,52 +271,88 @@ impl<C: Chance> Arsenal<C> {
         }
         for gift in &mut envelope.give {
             *gift = Gift {
-                handle: Handle(self.handle()),
+                handle: Handle(self.any_handle()),
                 rights: Rights(self.nonsense() as u32),
                 // What does not exist; `Gift::MOVE` would disarm it.
                 flags: 2 * u32::from(self.chance.chance(20)),
             };
         }
         for slot in &mut envelope.take {
-            *slot = Handle(self.handle());
+            *slot = Handle(self.handle(Kind::Reserved));
         }
         envelope
     }
 
     /// A method, and words with which it makes sense, or nearly.
-    fn arrange(&mut self, shot: &mut Shot) {
-        let kind = 1 + self.chance.below(7);
-        let mut method = (kind << 8 | self.chance.below(26)) as u16;
+    fn arrange(&mut self, shot: &mut Shot, now: u64) {
+        let kind = if self.chance.chance(500) { Kind::Process } else { self.kind() };
+        // One more than there are: that does not exist.
+        let mut method = (kind as u16) << 8 | (1 + self.chance.below(METHODS[kind as usize % METHODS.len()])) as u16;
         if LETHAL.contains(&method) && !self.chance.chance(10 * NEVER_BACK) {
             // Left to accident, mostly, or nobody would get far.
             method = if self.chance.chance(500) { thread::CONTINUE } else { thread::INTERRUPT };
         }
-        shot.label = u64::from(method) | if self.chance.chance(200) { self.nonsense() << 16 } else { 0 };
-        if self.chance.chance(200) {
-            return;
+        shot.label = u64::from(method) | if self.chance.chance(150) { self.nonsense() << 16 } else { 0 };
+        let kind = Kind::from_number((method >> 8) as u8).unwrap_or(Kind::Free);
+        let own = kind == Kind::Process && self.chance.chance(800);
+        shot.target = if own { Handle::SELF_PROCESS.0 } else { self.handle(kind) };
+        if !self.chance.chance(150) {
+            self.reason(shot, method, now);
         }
-        if kind == 1 && self.chance.chance(700) {
-            shot.target = Handle::SELF_PROCESS.0;
-        }
+    }
+
+    /// Words with which a method makes sense.
+    fn reason(&mut self, shot: &mut Shot, method: u16, now: u64) {
         let (place, length) = self.range();
-        match method {
+        let soon = now.saturating_add(self.chance.below(10 * WAIT_NS));
+        let baton = if self.chance.chance(500) { 0 } else { self.handle(Kind::Baton) };
+        shot.words = match method {
             process::MAP => {
-                shot.words = [self.handle(), place | self.chance.below(8), self.chance.below(8) * PAGE_SIZE, length];
+                let offset = self.chance.below(8) * PAGE_SIZE;
+                [self.handle(Kind::Memory), place | self.chance.below(8), offset, length]
             }
-            process::UNMAP => shot.words = [place, length, 0, 0],
-            process::PROTECT => shot.words = [place | self.chance.below(8), length, 0, 0],
-            process::SHARE_RANGE => shot.words = [self.handle(), place, length, 0],
-            process::GROW_HANDLES => shot.words[0] = self.chance.below(400),
-            process::GIVE | process::DUPLICATE => shot.words = [self.handle(), self.nonsense(), 0, 0],
-            process::CLOSE => shot.words[0] = self.handles[LIKELY as usize + self.chance.below(8) as usize],
-            process::CREATE_BATON => {
-                shot.words = [self.chance.below(12), self.chance.below(3), self.chance.below(WAIT_NS), WAIT_NS * 4];
+            process::UNMAP => [place, length, 0, 0],
+            process::PROTECT => [place | self.chance.below(8), length, 0, 0],
+            process::SHARE_RANGE => [self.handle(Kind::Process), place, length, 0],
+            process::COPY_TABLE | process::COPY_ENTRY => [self.handle(Kind::Process), self.any_handle(), 0, 0],
+            process::GROW_HANDLES => [self.chance.below(400), 0, 0, 0],
+            process::GIVE | process::DUPLICATE => [self.any_handle(), self.nonsense(), 0, 0],
+            process::SET_INHERIT => [self.any_handle(), self.chance.below(2), 0, 0],
+            process::CLOSE => {
+                // Not what it began with, mostly.
+                let kind = self.kind();
+                [self.handles[kind as usize][1 + self.chance.below(HANDLES as u64 - 1) as usize], 0, 0, 0]
             }
-            thread::START => {
-                shot.words = [self.address(), FIELD + self.chance.below(FIELD_LENGTH), 0, self.handle()];
+            process::CREATE_THREAD | thread::SET_FAULT_CONNECTION => {
+                let connection = if self.chance.chance(500) { 0 } else { self.handle(Kind::Connection) };
+                [connection, 0, 0, 0]
             }
-            _ => {}
-        }
+            process::CREATE_BATON | baton::SET => {
+                [self.chance.below(12), self.chance.below(3), self.chance.below(WAIT_NS), WAIT_NS * 4]
+            }
+            process::CREATE_GATE => [baton, self.chance.below(WAIT_NS), 0, 0],
+            process::CREATE_PULSE => {
+                [self.handle(Kind::Gate), self.nonsense(), self.chance.below(2) | self.chance.below(12) << 8, baton]
+            }
+            thread::START => [self.address(), FIELD + self.chance.below(FIELD_LENGTH), 0, baton],
+            thread::SET_BATON | gate::SET_RESERVE => [baton, 0, 0, 0],
+            gate::CONNECT => {
+                let charged = if self.chance.chance(500) { 0 } else { self.request() };
+                [self.nonsense(), charged, 0, 0]
+            }
+            gate::REQUEST_INFORMATION => [self.request(), 0, 0, 0],
+            pulse::SET_ALARM => [soon, self.chance.below(2) * self.chance.below(WAIT_NS), 0, 0],
+            pulse::BIND_INTERRUPT => [self.handle(Kind::Memory), self.chance.below(24), 0, 0],
+            pulse::BIND_DEATH => {
+                let kind = if self.chance.chance(500) { Kind::Thread } else { Kind::Process };
+                [self.handle(kind), 0, 0, 0]
+            }
+            memory::DERIVE => {
+                let offset = self.chance.below(8) * PAGE_SIZE;
+                [Handle::SELF_PROCESS.0, offset, (1 + self.chance.below(4)) * PAGE_SIZE, self.nonsense()]
+            }
+            _ => return,
+        };
     }
 
     /// Whole pages of the meadow, or of the field behind the envelopes.
@@ -285,28 +366,41 @@ impl<C: Chance> Arsenal<C> {
         if self.chance.chance(700) { self.chance.below(0x800) } else { self.nonsense() }
     }
 
-    /// A handle that may be something, mostly.
-    fn handle(&mut self) -> u64 {
-        match self.chance.below(20) {
+    fn kind(&mut self) -> Kind {
+        Kind::from_number(1 + self.chance.below(7) as u8).unwrap_or(Kind::Process)
+    }
+
+    fn any_handle(&mut self) -> u64 {
+        let kind = self.kind();
+        self.handle(kind)
+    }
+
+    /// A handle of this kind, mostly.
+    fn handle(&mut self, kind: Kind) -> u64 {
+        match self.chance.below(40) {
             0 => self.nonsense(),
-            1 => Handle::CURRENT_THREAD.0,
-            2 => Handle::new(self.chance.below(80) as u16, self.chance.below(4)).0,
-            3..=10 => self.handles[self.chance.below(LIKELY) as usize],
-            _ => self.handles[self.chance.below(HANDLES as u64) as usize],
+            1 => Handle::new(self.chance.below(80) as u16, self.chance.below(4)).0,
+            2 | 3 => self.handles[self.chance.below(KINDS as u64) as usize][0],
+            _ => {
+                let known = self.learned[kind as usize].clamp(1, HANDLES) as u64;
+                self.handles[kind as usize][self.chance.below(known) as usize]
+            }
         }
     }
 
+    /// A request that may be open: most likely the last one.
     fn request(&mut self) -> u64 {
-        match self.chance.below(10) {
+        match self.chance.below(20) {
             0 => self.nonsense(),
             1 => self.chance.below(1 << 24),
+            2..=14 => self.requests[self.received.wrapping_sub(1) % REQUESTS],
             _ => self.requests[self.chance.below(REQUESTS as u64) as usize],
         }
     }
 
     fn word(&mut self, now: u64) -> u64 {
         match self.chance.below(8) {
-            0 | 1 => self.handle(),
+            0 | 1 => self.any_handle(),
             2 => self.chance.below(16),
             3 => self.address(),
             4 => self.length(),
@@ -392,17 +486,18 @@ mod tests {
     fn a_new_handle_and_a_request_are_used_again() {
         let mut arsenal = Arsenal::new(Random::new(3));
         let mut shot = arsenal.shot(0);
-        (shot.operation, shot.label) = (0, u64::from(process::RESERVE));
-        arsenal.learn(&shot, Spoils { status: 0, request: 0, word: 0x1234_5678 });
-        arsenal.learn(&shot, Spoils { status: 0, request: 0x8765_4321, word: 0 });
-        arsenal.learn(&shot, Spoils { status: 1, request: 0, word: 0x1111_1111 });
-        let mut shots = core::iter::repeat_with(|| arsenal.shot(0)).take(5_000);
-        let (mut handle, mut request) = (false, false);
-        shots.by_ref().for_each(|shot| {
-            handle |= shot.target == 0x1234_5678;
-            request |= shot.target == 0x8765_4321;
+        let words = |word| [word, 0, 0, 0];
+        shot.label = u64::from(process::CREATE_GATE);
+        arsenal.learn(&shot, Spoils { status: 0, request: 0, words: words(0x1234_5678) });
+        arsenal.learn(&shot, Spoils { status: 0, request: 0x8765_4321, words: [0; 4] });
+        arsenal.learn(&shot, Spoils { status: 1, request: 0, words: words(0x1111_1111) });
+        let (mut gate, mut request) = (0, 0);
+        for _ in 0..5_000 {
+            let shot = arsenal.shot(0);
+            gate += u64::from(shot.gate == 0x1234_5678);
+            request += u64::from(shot.target == 0x8765_4321);
             assert_ne!(shot.target, 0x1111_1111);
-        });
-        assert!(handle && request);
+        }
+        assert!(gate > 500 && request > 100, "{gate} {request}");
     }
 }

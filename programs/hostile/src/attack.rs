@@ -1,11 +1,13 @@
 //! The threads that fire. They run in a process that shares nothing writable of this program's, so they use no statics.
 
+use abi::thread::State;
 use abi::{Handle, PAGE_SIZE};
 use hostile::arsenal::{Spoils, envelope_words};
 use hostile::{Arsenal, Chance, FIELD, FIELD_LENGTH, Random};
 use runtime::clock;
 use runtime::exchange::{Registers, exchange};
 use runtime::mapped::Window;
+use runtime::object::thread;
 
 /// Threads that fire; one more scribbles on the envelopes meanwhile.
 pub(crate) const SHOOTERS: u64 = 3;
@@ -72,28 +74,39 @@ fn shoot(task: Task, shared: &Window) -> ! {
             label: shot.label,
             words: shot.words,
         });
-        arsenal.learn(&shot, Spoils { status: out.status, request: out.target, word: out.words[0] });
+        arsenal.learn(&shot, Spoils { status: out.status, request: out.target, words: out.words });
         fired += 1;
         shared.copy_in(COUNTERS + task.number * 8, &fired.to_le_bytes());
     }
 }
 
-/// Change envelopes while others wait with them, and just before they are read.
+/// Change envelopes while others wait with them, and just before they are read. Who still waits after that is interrupted:
+/// timers would do it too, but a round would take long.
 fn scribble(task: Task, shared: &Window) -> ! {
     let mut chance = Random::new(task.seed);
+    let mut waited = [false; SHOOTERS as usize];
     loop {
+        for (number, waited) in waited.iter_mut().enumerate() {
+            let shooter = Handle::new(task.memory + 1 + 2 * number as u16, 1);
+            let waits = thread::state(shooter)
+                .is_ok_and(|now| matches!(now.state, State::Send | State::Reply | State::Receive));
+            if core::mem::replace(waited, waits) && waits {
+                // If it goes on meanwhile, its next wait is cut short.
+                let _ = thread::interrupt(shooter);
+            }
+        }
         for _ in 0..SCRIBBLES {
             let place = chance.below(PAGE_SIZE / 8) * 8;
             let shift = chance.below(64);
             shared.copy_in(place, &(chance.next() >> shift).to_le_bytes());
         }
-        runtime::object::thread::yield_now();
+        thread::yield_now();
     }
 }
 
 /// Wait for the end: a thread cannot end itself.
 fn stop() -> ! {
     loop {
-        runtime::object::thread::yield_now();
+        thread::yield_now();
     }
 }

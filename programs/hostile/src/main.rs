@@ -27,6 +27,8 @@ runtime::heap!();
 const ROUND: u64 = 20_000;
 /// How often a round is looked at, ns.
 const LOOK_NS: u64 = 1_000_000;
+/// Grace times of gates, by round.
+const GRACES_NS: [u64; 4] = [0, 0, 0, 50_000];
 /// A round in which so many looks in a row found no further shot is over.
 const IDLE_LOOKS: u32 = 10;
 /// Rounds between two lines of the log.
@@ -121,7 +123,8 @@ impl Ground {
         process::map(space, self.stacks, STACKS, writable, 0, (SHOOTERS + 1) * STACK_LENGTH)?;
         process::map(space, self.shared, FIELD, writable, 0, FIELD_LENGTH)?;
         process::grow_handles(space, 64)?;
-        let gate = OwnedHandle::new(process::create_gate(space, Handle::NONE, LOOK_NS)?);
+        let gate =
+            OwnedHandle::new(process::create_gate(space, Handle::NONE, GRACES_NS[seed as usize % GRACES_NS.len()])?);
         let connection = OwnedHandle::new(gate::connect(gate.handle(), 1, 0)?);
         process::give(space, gate.handle(), Rights::RECEIVE.and(Rights::MANAGE).and(Rights::COPY))?;
         process::give(space, connection.handle(), Rights::SEND.and(Rights::COPY))?;
