@@ -14,7 +14,6 @@ use crate::locks::Lock;
 use crate::message::{PROMPT, ask};
 use crate::numbered::Numbered;
 use crate::numbers::{Outcome, int, mode, open};
-use crate::process::is_own_limit;
 use crate::slot::Recycled;
 use crate::task::Task;
 
@@ -307,11 +306,4 @@ pub(crate) fn set_flags(file: &OpenFile, flags: u64) -> Outcome {
 pub(crate) fn set_nonblocking(file: &OpenFile, on: bool) -> Outcome {
     let now = flags(file)?;
     set_flags(file, if on { now | open::NONBLOCK } else { now & !open::NONBLOCK })
-}
-
-/// RLIMIT_NOFILE of this process changed.
-pub(crate) fn limit_changed(task: &Task, resource: u64, soft: u64) {
-    if is_own_limit(resource) {
-        task.files.lock().set_limit(usize::try_from(soft).unwrap_or(usize::MAX));
-    }
 }

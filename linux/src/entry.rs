@@ -10,7 +10,7 @@ use core::sync::atomic::AtomicU64;
 
 use abi::upcall::UpcallBlock;
 use protocol::image::TASK_ADDRESS;
-use protocol::process::{LIBRARY_MAGIC, LibraryHeader};
+use protocol::process::{LIBRARY_MAGIC, LibraryHeader, ROBUST_LIST};
 
 use crate::frame::Frame;
 use crate::heap::FIRST_TASK_LENGTH;
@@ -20,6 +20,8 @@ use crate::task::Task;
 #[repr(C)]
 pub(crate) struct Block {
     pub(crate) upcall: UpcallBlock,
+    /// Head of the list of robust futexes, where the process service looks for it.
+    pub(crate) robust_list: u64,
     pub(crate) task: *mut Task,
     /// Top of the library stack.
     pub(crate) stack: u64,
@@ -28,6 +30,8 @@ pub(crate) struct Block {
     pub(crate) vacant: AtomicU64,
     pub(crate) frame: Frame,
 }
+
+const _: () = assert!(offset_of!(Block, robust_list) as u64 == ROBUST_LIST);
 
 unsafe extern "C" {
     fn linux_start();

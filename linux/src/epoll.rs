@@ -11,7 +11,7 @@ use core::sync::atomic::Ordering;
 use abi::Handle;
 use protocol::Errno;
 
-use crate::descriptor::{self, OpenFile};
+use crate::descriptor::{self, Files, OpenFile};
 use crate::locks::Lock;
 use crate::numbers::{Outcome, RESTART_UNHANDLED, int};
 use crate::poll;
@@ -114,6 +114,76 @@ impl Interest {
         for pulse in self.waiters.lock().iter() {
             // A waiter that is gone needs no wake.
             let _ = runtime::raise(*pulse, 1);
+        }
+    }
+}
+
+/// For `fork`: take the locks of all wishes about these files, so that no other thread is in the middle of changing them.
+/// Threads hold several of these at once, in no fixed order: hence all or none. [`thaw`] opens them again.
+pub(crate) fn freeze(files: &Files) {
+    let watched = watched(files);
+    loop {
+        let frozen = watched.iter().take_while(|file| file.try_freeze()).count();
+        if frozen == watched.len() {
+            return;
+        }
+        // SAFETY: these were taken just now.
+        watched[..frozen].iter().for_each(|file| unsafe { file.thaw() });
+        runtime::object::thread::yield_now();
+    }
+}
+
+/// Open what [`freeze`] took, in parent or child.
+///
+/// # Safety
+/// It was taken for this copy of the memory, and the descriptors are as they were.
+pub(crate) unsafe fn thaw(files: &Files) {
+    // SAFETY: as the caller says.
+    watched(files).iter().for_each(|file| unsafe { file.thaw() });
+}
+
+/// The files that have wishes or are wished for, each once.
+fn watched(files: &Files) -> Vec<&Arc<OpenFile>> {
+    let concerned = |file: &OpenFile| file.interest.is_some() || file.touched.load(Ordering::Relaxed) != 0;
+    let mut found: Vec<&Arc<OpenFile>> = files.iter().map(|(_, entry)| &entry.value).filter(|file| concerned(file)).collect();
+    found.sort_unstable_by_key(|file| Arc::as_ptr(file));
+    found.dedup_by_key(|file| Arc::as_ptr(file));
+    found
+}
+
+/// Take a lock for a thread that will not give it back itself.
+fn try_take<T>(lock: &Lock<T>) -> bool {
+    lock.try_lock().map(core::mem::forget).is_some()
+}
+
+impl OpenFile {
+    fn try_freeze(&self) -> bool {
+        if !try_take(&self.watchers) {
+            return false;
+        }
+        let Some(interest) = &self.interest else { return true };
+        if try_take(&interest.wishes) {
+            if try_take(&interest.waiters) {
+                return true;
+            }
+            // SAFETY: taken above.
+            unsafe { interest.wishes.force_unlock() };
+        }
+        // SAFETY: taken above.
+        unsafe { self.watchers.force_unlock() };
+        false
+    }
+
+    /// # Safety
+    /// [`Self::try_freeze`] took its locks.
+    unsafe fn thaw(&self) {
+        // SAFETY: as the caller says.
+        unsafe { self.watchers.force_unlock() };
+        if let Some(interest) = &self.interest {
+            // SAFETY: as above.
+            unsafe { interest.wishes.force_unlock() };
+            // SAFETY: as above.
+            unsafe { interest.waiters.force_unlock() };
         }
     }
 }

@@ -165,10 +165,12 @@ fn prepare(task: &mut Task, program: Program, environment: Vec<u8>) -> Result<Ve
     let user = *task.process.user.lock();
     let descriptor_limit = task.files.lock().limit() as u64;
     let ignored = task.actions.lock().ignored();
+    let file_limit = task.process.file_limit.get();
     let mut start = Start {
         umask: directory.umask,
         user,
         descriptor_limit,
+        file_limit,
         mask: task.mask,
         ignored,
         directory: directory.path,

@@ -8,6 +8,7 @@ use protocol::pipe::FIFO;
 use protocol::{Errno, Failure};
 use runtime::{Buffers, Options};
 
+use crate::file_limit;
 use crate::descriptor::{self, OpenFile};
 use crate::message::{self, PROMPT, WAIT, ask, insist};
 use crate::numbers::{AT_FDCWD, Outcome, RESTART, int, mode, open};
@@ -152,6 +153,28 @@ fn write_segments(task: &mut Task, opened: &OpenFile, segments: &[[u64; 2]], off
 
 /// Write buffers of the program's; EPIPE comes without its signal.
 pub(crate) fn write_quietly(task: &mut Task, opened: &OpenFile, segments: &[[u64; 2]], offset: u64) -> Outcome {
+    if task.process.file_limit.get().is_some() {
+        let wanted = segments.iter().map(|[_, length]| length).sum();
+        let allowed = file_limit::allowed(task, opened, offset, wanted)?;
+        if allowed < wanted {
+            return write_all(task, opened, &cut(segments, allowed), offset);
+        }
+    }
+    write_all(task, opened, segments, offset)
+}
+
+/// The first so many bytes of buffers.
+fn cut(segments: &[[u64; 2]], mut left: u64) -> Vec<[u64; 2]> {
+    let mut out = Vec::new();
+    for [address, length] in segments {
+        let length = left.min(*length);
+        left -= length;
+        out.push([*address, length]);
+    }
+    out
+}
+
+fn write_all(task: &mut Task, opened: &OpenFile, segments: &[[u64; 2]], offset: u64) -> Outcome {
     let written = waiting(task, opened, |flags, options| {
         let mut buffers = Buffers::new();
         segments.iter().for_each(|[address, length]| buffers.add_send(*address, *length));
@@ -341,6 +364,7 @@ pub(crate) fn truncate(task: &mut Task, [path, length, ..]: [u64; 6]) -> Outcome
         return Err(Errno::EINVAL);
     }
     let whole = path::from_user(task, AT_FDCWD, path)?;
+    file_limit::check_length(task, length)?;
     path::change(task, whole, Follow::Yes, |mount, buffers| file::truncate(mount, length, buffers, PROMPT).map(drop))
 }
 
@@ -350,6 +374,7 @@ pub(crate) fn ftruncate(task: &mut Task, [number, length, ..]: [u64; 6]) -> Outc
     if length > i64::MAX as u64 || opened.opened() & open::ACCESS == 0 {
         return Err(Errno::EINVAL);
     }
+    file_limit::check_length(task, length)?;
     ask(&mut Buffers::new(), |buffers| file::truncate_open(opened.handle(), length, buffers, PROMPT)).map(|_| 0)
 }
 
@@ -359,6 +384,7 @@ pub(crate) fn fallocate(task: &mut Task, [number, how, offset, length, ..]: [u64
     if offset > i64::MAX as u64 || length == 0 || length > i64::MAX as u64 {
         return Err(Errno::EINVAL);
     }
+    file_limit::check_length(task, offset.saturating_add(length))?;
     ask(&mut Buffers::new(), |buffers| file::allocate(opened.handle(), how, offset, length, buffers, PROMPT)).map(|_| 0)
 }
 

@@ -93,45 +93,6 @@ fn requeue(task: &Task, address: u64, wake: u64, moved: u64, target: u64, expect
         .map(|answer| answer.woken)
 }
 
-/// The owner's id in a robust futex; that it ended; that others wait.
-const OWNER: u32 = 0x3fff_ffff;
-const OWNER_ENDED: u32 = 0x4000_0000;
-const WAITERS: u32 = 0x8000_0000;
-/// Most entries of a robust list, as on Linux.
-const ROBUST_MAXIMUM: usize = 2048;
-
-/// Mark the futexes that a thread still holds as its end leaves them, and wake one waiter of each. (A thread that ends by itself leaves this
-/// to the service.)
-pub(crate) fn abandon(task: &Task, tid: u32, head: u64) {
-    // As on Linux, a list that is broken is followed as far as it goes.
-    let Ok([mut entry, offset, pending]) = user_memory::read::<[u64; 3]>(head) else { return };
-    for _ in 0..ROBUST_MAXIMUM {
-        if entry == head || head == 0 {
-            break;
-        }
-        let next = user_memory::read::<u64>(entry & !1);
-        if entry != pending {
-            abandon_one(task, tid, (entry & !1).wrapping_add(offset));
-        }
-        let Ok(next) = next else { return };
-        entry = next;
-    }
-    if pending != 0 {
-        abandon_one(task, tid, (pending & !1).wrapping_add(offset));
-    }
-}
-
-fn abandon_one(task: &Task, tid: u32, address: u64) {
-    if user_memory::check(address, 4).is_err() || !address.is_multiple_of(4) {
-        return;
-    }
-    let old = user_memory::update(address, |old| (old & OWNER == tid).then_some(old & WAITERS | OWNER_ENDED));
-    if old.is_ok_and(|old| old & WAITERS != 0) {
-        // Private waiters end with this process.
-        let _ = wake(task, address, 1, ANY, 1);
-    }
-}
-
 /// FUTEX_WAKE_OP: change the second word, wake on the first, and on the second if its old value meets a condition.
 fn wake_operation(task: &Task, [address, count, other_count, other, code]: [u64; 5], shared: u64) -> Outcome {
     user_memory::check(other, 4)?;

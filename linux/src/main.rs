@@ -25,8 +25,13 @@ macro_rules! modules {
 }
 
 modules! {
-    descriptor directory dispatch entry epoll exec fault files futex heap identity locks memory message mounts path pipe poll process
-    record_locks scheduling signal signal_frame slot socket start status system task thread time timer user_memory vector
+    descriptor directory dispatch entry epoll exec
+    fault file_limit files futex
+    heap identity locks memory message mounts
+    path pipe poll process
+    record_locks scheduling signal signal_frame slot socket start status system
+    task thread time timer
+    user_memory vector
     vsyscall
 }
 

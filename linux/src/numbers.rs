@@ -49,6 +49,7 @@ pub(crate) mod signals {
     pub(crate) const PIPE: u32 = 13;
     pub(crate) const ALRM: u32 = 14;
     pub(crate) const STOP: u32 = 19;
+    pub(crate) const XFSZ: u32 = 25;
     pub(crate) const LAST: u32 = 64;
     /// What no mask can hold.
     pub(crate) const UNBLOCKABLE: u64 = 1 << (KILL - 1) | 1 << (STOP - 1);

@@ -156,6 +156,7 @@ pub(crate) fn walk_two(
     mut operate: impl FnMut(Handle, &[u8], &[u8], &mut [u8]) -> Result<(), Failure>,
 ) -> Outcome {
     let mut room = Room::of(task);
+    let mut resolved = false;
     for _ in 0..REDIRECTS {
         if let Some(target) = own_link(task, &first, Follow::No) {
             first = target;
@@ -179,10 +180,24 @@ pub(crate) fn walk_two(
                     second = limited(paths::redirected(&second[..consumed], target))?;
                 }
             }
+            Err((Failure::Service(Errno::EXDEV), _)) if !resolved => {
+                // Two owners; but a link on the way to one may lead to the other's (/dev/shm).
+                resolved = true;
+                first = in_real_directory(task, &first)?;
+                second = in_real_directory(task, &second)?;
+            }
             Err((failure, _)) => return Err(errno(failure)),
         }
     }
     Err(Errno::ELOOP)
+}
+
+/// A path without links but for its last part.
+fn in_real_directory(task: &Task, path: &[u8]) -> Result<Vec<u8>, Errno> {
+    let trimmed = paths::trimmed(path);
+    let (_, directory) = stat(task, paths::parent(trimmed).to_vec(), Follow::Yes)?;
+    let name = trimmed.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
+    Ok(paths::absolute(&directory, &path[name..]))
 }
 
 /// Status of a path, and the path without links.

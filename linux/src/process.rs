@@ -9,7 +9,8 @@ use runtime::{Buffers, Options};
 
 use crate::descriptor;
 use crate::entry;
-use crate::futex;
+use crate::epoll;
+use crate::file_limit::FileLimit;
 use crate::heap;
 use crate::message::{PROMPT, WAIT, ask, errno, insist};
 use crate::numbers::{Outcome, RESTART, int};
@@ -22,19 +23,10 @@ use crate::vector;
 /// End the process with a status.
 pub(crate) fn exit_group(task: &mut Task, [status, ..]: [u64; 6]) -> Outcome {
     descriptor::let_all_go(task);
-    abandon_futexes(task);
     loop {
         // There is no answer: this thread is destroyed meanwhile.
         let _ = service::exit(task.connection(), status & 0xff, &mut Buffers::new(), PROMPT);
         runtime::object::thread::yield_now();
-    }
-}
-
-/// No thread of this process will unlock what it holds.
-fn abandon_futexes(task: &Task) {
-    let threads = task::robust_lists(&task.process);
-    for (tid, head) in threads {
-        futex::abandon(task, tid, head);
     }
 }
 
@@ -79,6 +71,7 @@ pub(crate) fn fork_with(task: &mut Task, child_tid: u64, stack: u64) -> Outcome 
         let _tasks = tasks.lock();
         let _rooms = rooms.lock();
         let files = files.lock();
+        epoll::freeze(&files);
         let handles = descriptor::handles(&files);
         let _directory = directory.lock();
         let _actions = actions.lock();
@@ -91,6 +84,8 @@ pub(crate) fn fork_with(task: &mut Task, child_tid: u64, stack: u64) -> Outcome 
             service::fork(connection, entry::fork_child(), top, address, block, buffers, PROMPT)
         });
         heap::unlock();
+        // SAFETY: frozen above; the descriptors are locked still.
+        unsafe { epoll::thaw(&files) };
         result
     };
     task.frame().rsp = before;
@@ -113,6 +108,7 @@ pub(crate) unsafe extern "C" fn begin_child(task: *mut Task) {
         connection: CONNECTION,
         user: crate::locks::Lock::new(*parent.user.lock()),
         program: parent.program.clone(),
+        file_limit: FileLimit::new(parent.file_limit.get()),
         program_break: crate::locks::Lock::new(*parent.program_break.lock()),
         mounts: Default::default(),
         reported_numbers: Default::default(),
@@ -127,7 +123,8 @@ pub(crate) unsafe extern "C" fn begin_child(task: *mut Task) {
         let _ = waiting.gate.into_handle();
         let _ = waiting.pulse.into_handle();
     }
-    (own.clear_tid, own.robust_list, own.taken, own.restart) = (0, 0, None, None);
+    (own.clear_tid, own.taken, own.restart) = (0, None, None);
+    own.set_robust_list(0);
     own.set_pending(false);
     crate::thread::load_state(own);
     signal::announce_mask(own);
@@ -141,12 +138,16 @@ pub(crate) unsafe extern "C" fn begin_child(task: *mut Task) {
 /// Open the locks that the parent's fork held.
 fn unlock_all(task: &Task) {
     let (tasks, rooms) = task::lists();
+    // First: others may allocate.
+    heap::unlock();
     // SAFETY: `fork_with` held this lock for this copy.
     unsafe { tasks.force_unlock() };
     // SAFETY: as above.
     unsafe { rooms.force_unlock() };
     // SAFETY: as above.
     unsafe { task.files.force_unlock() };
+    // SAFETY: `fork_with` froze them for this copy, and nobody else is here to change them.
+    unsafe { epoll::thaw(&task.files.lock()) };
     // SAFETY: as above.
     unsafe { task.directory.force_unlock() };
     // SAFETY: as above.
@@ -157,7 +158,6 @@ fn unlock_all(task: &Task) {
     unsafe { task.process.user.force_unlock() };
     // SAFETY: as above.
     unsafe { task.process.mounts.force_unlock() };
-    heap::unlock();
 }
 
 /// Linux's `struct rusage`.
@@ -310,9 +310,15 @@ pub(crate) fn setsid(task: &mut Task, _: [u64; 6]) -> Outcome {
     ask(&mut Buffers::new(), |buffers| service::set_session(task.connection(), buffers, PROMPT)).map(|answer| answer.session)
 }
 
-/// RLIMIT_NOFILE is kept here, too.
-pub(crate) const fn is_own_limit(resource: u64) -> bool {
-    resource == 7
+/// Some limits are kept here, too: those on files.
+fn limit_changed(task: &Task, resource: u64, soft: u64) {
+    const FILE_LENGTH: u64 = 1;
+    const DESCRIPTORS: u64 = 7;
+    match resource & 0xffff_ffff {
+        FILE_LENGTH => task.process.file_limit.set(soft),
+        DESCRIPTORS => task.files.lock().set_limit(usize::try_from(soft).unwrap_or(usize::MAX)),
+        _ => {}
+    }
 }
 
 /// `getrlimit`.
@@ -339,10 +345,10 @@ pub(crate) fn prlimit64(task: &mut Task, [pid, resource, new, old, ..]: [u64; 6]
     let named = if own { 0 } else { pid & 0xffff_ffff };
     let [soft, hard] = wanted.unwrap_or([LEAVE; 2]);
     let answer = ask(&mut Buffers::new(), |buffers| {
-        service::limit(task.connection(), named, resource, soft, hard, buffers, PROMPT)
+        service::limit(task.connection(), named, resource & 0xffff_ffff, soft, hard, buffers, PROMPT)
     })?;
     if let (Some([soft, _]), true) = (wanted, own) {
-        descriptor::limit_changed(task, resource, soft);
+        limit_changed(task, resource, soft);
     }
     user_memory::write_optional(old, &[answer.soft, answer.hard])?;
     Ok(0)

@@ -11,6 +11,7 @@ use runtime::OwnedHandle;
 
 use crate::descriptor::{Files, OpenFile};
 use crate::directory::Directory;
+use crate::file_limit::FileLimit;
 use crate::frame::{AlternateStack, Frame, NO_CALL};
 use crate::heap::FIRST_TASK_LENGTH;
 use crate::locks::Lock;
@@ -41,6 +42,7 @@ fn begin(start: Start) {
         connection: CONNECTION,
         user: Lock::new(start.user),
         program: start.program,
+        file_limit: FileLimit::new(start.file_limit),
         program_break: Lock::new((start.program_break, start.program_break)),
         mounts: Default::default(),
         reported_numbers: Default::default(),
@@ -63,7 +65,6 @@ fn begin(start: Start) {
         actions: Arc::new(Lock::new(Actions::new(start.ignored))),
         thread_pointer: 0,
         clear_tid: 0,
-        robust_list: 0,
         mask: start.mask,
         saved_mask: None,
         alternate_stack: AlternateStack::NONE,

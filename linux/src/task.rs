@@ -21,6 +21,7 @@ use runtime::OwnedHandle;
 use crate::descriptor::Files;
 use crate::directory::Directory;
 use crate::entry::Block;
+use crate::file_limit::FileLimit;
 use crate::frame::{AlternateStack, Frame};
 use crate::locks::Lock;
 use crate::message::make;
@@ -38,6 +39,8 @@ pub(crate) struct Process {
     pub(crate) program: Vec<u8>,
     /// Whose paths are, as far as known.
     pub(crate) mounts: Lock<Mounts>,
+    /// RLIMIT_FSIZE.
+    pub(crate) file_limit: FileLimit,
     /// Where `brk` starts, and where it is.
     pub(crate) program_break: Lock<(u64, u64)>,
     /// Calls named in the log already: a bit each, and numbers that no call has.
@@ -61,8 +64,6 @@ pub(crate) struct Task {
     pub(crate) thread_pointer: u64,
     /// Where the thread's id is cleared at its end.
     pub(crate) clear_tid: u64,
-    /// Head of its list of robust futexes.
-    pub(crate) robust_list: u64,
     /// Blocked signals.
     pub(crate) mask: u64,
     /// What the mask becomes again after a call with a mask of its own.
@@ -102,6 +103,18 @@ impl Task {
     pub(crate) fn frame(&mut self) -> &mut Frame {
         // SAFETY: the block lives as long as its task; only the task's own thread (or who prepares it) calls this.
         unsafe { &mut (*self.block).frame }
+    }
+
+    /// Head of its list of robust futexes, or 0.
+    pub(crate) fn robust_list(&self) -> u64 {
+        // SAFETY: the block lives as long as its task; only the task's own thread writes there.
+        unsafe { (*self.block).robust_list }
+    }
+
+    /// Where that head is from now on.
+    pub(crate) fn set_robust_list(&mut self, head: u64) {
+        // SAFETY: as above.
+        unsafe { (*self.block).robust_list = head };
     }
 
     /// The connection to the process service.
@@ -231,17 +244,6 @@ pub(crate) fn forget(task: *mut Task) {
     TASKS.lock().retain(|other| other.0 != task);
     // SAFETY: made by `settle`; it is in no list any more, and its thread does not use it any more.
     drop(unsafe { Box::from_raw(task) });
-}
-
-/// Ids and robust lists of a process's threads, of those that have one.
-pub(crate) fn robust_lists(process: &Arc<Process>) -> Vec<(u32, u64)> {
-    let tasks = TASKS.lock();
-    // SAFETY: tasks in the list exist; the numbers are read while their threads may write them, and any value will do.
-    let tasks = tasks.iter().map(|task| unsafe { &*task.0 });
-    tasks
-        .filter(|task| Arc::ptr_eq(&task.process, process) && task.robust_list != 0)
-        .map(|task| (task.tid, task.robust_list))
-        .collect()
 }
 
 /// A room whose thread is gone, or was never made, can be used again. (A thread that ends says so itself, with its last instruction.)

@@ -10,6 +10,7 @@ use protocol::process::{self as service, Request};
 use runtime::{Buffers, OwnedHandle};
 
 use crate::entry::{self, Block};
+use crate::file_limit::FileLimit;
 use crate::locks::Lock;
 use crate::message::{PROMPT, ask};
 use crate::numbers::Outcome;
@@ -155,7 +156,6 @@ fn sibling(task: &mut Task, wish: &Wish, block: *mut Block, process: Arc<Process
         },
         thread_pointer: if shares(flag::SETTLS) { wish.thread_pointer } else { task.thread_pointer },
         clear_tid: if shares(flag::CHILD_CLEARTID) { wish.child_tid } else { 0 },
-        robust_list: 0,
         mask: task.mask,
         saved_mask: None,
         alternate_stack: if shares(flag::THREAD) { crate::frame::AlternateStack::NONE } else { task.alternate_stack },
@@ -270,6 +270,7 @@ fn child_process(task: &Task, pid: u32, connection: &OwnedHandle) -> Process {
         connection: connection.handle(),
         user: Lock::new(*own.user.lock()),
         program: own.program.clone(),
+        file_limit: FileLimit::new(own.file_limit.get()),
         program_break: Lock::new(*own.program_break.lock()),
         mounts: Default::default(),
         reported_numbers: Default::default(),
@@ -317,7 +318,6 @@ pub(crate) fn exit(task: &mut Task, [status, ..]: [u64; 6]) -> Outcome {
         tid: u64::from(task.tid),
         clear: task.clear_tid,
         status: status & 0xff,
-        robust: task.robust_list,
     };
     let (label, words) = request.encode();
     let connection = task.connection();
@@ -367,7 +367,7 @@ pub(crate) fn set_robust_list(task: &mut Task, [address, length, ..]: [u64; 6]) 
     if length != ROBUST_LENGTH {
         return Err(Errno::EINVAL);
     }
-    task.robust_list = address;
+    task.set_robust_list(address);
     Ok(0)
 }
 
@@ -376,7 +376,7 @@ pub(crate) fn get_robust_list(task: &mut Task, [pid, address, length, ..]: [u64;
     if pid as u32 != 0 && pid as u32 != task.tid {
         return Err(Errno::EPERM);
     }
-    user_memory::write(address, &task.robust_list)?;
+    user_memory::write(address, &task.robust_list())?;
     user_memory::write(length, &ROBUST_LENGTH)?;
     Ok(0)
 }

@@ -255,6 +255,8 @@ pub struct Start {
     pub user: User,
     /// Descriptors stay below this (RLIMIT_NOFILE); 0: the system's default.
     pub descriptor_limit: u64,
+    /// Files that are written stay so small (RLIMIT_FSIZE).
+    pub file_limit: Option<u64>,
     /// Blocked signals.
     pub mask: u64,
     /// Ignored signals.
@@ -312,6 +314,7 @@ impl Start {
             self.program_break,
             u64::from(self.umask),
             self.descriptor_limit,
+            self.file_limit.unwrap_or(u64::MAX),
             self.mask,
             self.ignored,
         ] {
@@ -356,6 +359,7 @@ impl Start {
             program_break: reader.number()?,
             umask: reader.small()?,
             descriptor_limit: reader.number()?,
+            file_limit: reader.number().map(|limit| (limit != u64::MAX).then_some(limit))?,
             mask: reader.number()?,
             ignored: reader.number()?,
             ..Self::default()

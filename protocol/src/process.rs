@@ -70,6 +70,10 @@ pub const LIBRARY_HEAP: u64 = abi::NATIVE_BASE + 0x2000_0000;
 /// Lowest address a program's area may have (`vm.mmap_min_addr`).
 pub const PROGRAM_LOWEST: u64 = 0x1_0000;
 
+/// Behind the upcall block of each thread lies the address of the head of its list of robust futexes, or 0 (`set_robust_list(2)`): the service
+/// reads it when the thread ends, whatever the cause.
+pub const ROBUST_LIST: u64 = size_of::<abi::upcall::UpcallBlock>() as u64;
+
 /// The start of the personality library's image, at [`LIBRARY_ADDRESS`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
@@ -101,8 +105,8 @@ crate::protocol! {
     /// Start the prepared thread at `entry` with `stack` and `argument` in `rdi`.
     2 ThreadStart thread_start(tid, entry, stack, argument) -> ();
     /// The calling thread `tid` ends: it is destroyed without an answer; then, if `clear` is not 0, the u32 there becomes 0 and its futex is woken.
-    /// The last thread's end is the process's exit with `status`. `robust`: head of its robust list, or 0.
-    3 ThreadExit thread_exit(tid, clear, status, robust) -> ();
+    /// The last thread's end is the process's exit with `status`.
+    3 ThreadExit thread_exit(tid, clear, status) -> ();
     /// The whole process exits (no answer). `status`: 0–255, as `_exit`'s argument.
     4 Exit exit(status) -> ();
     /// The process dies of a signal (no answer). `core`: 1 if it would leave a core.

@@ -19,8 +19,15 @@ const THREADS: &str = include_str!("../programs/threads.c");
 const TIMERS: &str = include_str!("../programs/timers.c");
 const MEMORY: &str = include_str!("../programs/memory.c");
 
-const SOURCES: &[(&str, &str)] =
-    &[("files", FILES), ("processes", PROCESSES), ("memory", MEMORY), ("threads", THREADS), ("timers", TIMERS)];
+const SOURCES: &[(&str, &str)] = &[
+    ("files", FILES),
+    ("processes", PROCESSES),
+    ("memory", MEMORY),
+    ("threads", THREADS),
+    ("timers", TIMERS),
+    ("limits", include_str!("../programs/limits.c")),
+    ("sharing", include_str!("../programs/sharing.c")),
+];
 
 type Compile = fn(&Baton, &str, &str) -> Result<PathBuf, Failed>;
 

@@ -184,6 +184,18 @@ impl ResourceManager for Devices {
         Err(if walk(path, false)?.node.is_some() { Errno::EEXIST } else { Errno::EACCES }.into())
     }
 
+    fn link(&mut self, _call: &Call<'_>, old: &[u8], new: &[u8], _follow: bool) -> Done {
+        walk(old, false)?.existing()?;
+        Err(if walk(new, false).map_err(Refusal::second)?.node.is_some() { Errno::EEXIST } else { Errno::EACCES }
+            .into())
+    }
+
+    fn rename(&mut self, _call: &Call<'_>, old: &[u8], new: &[u8], _flags: u64) -> Done {
+        walk(old, false)?.existing()?;
+        walk(new, false).map_err(Refusal::second)?;
+        Err(Errno::EACCES.into())
+    }
+
     fn make_node(&mut self, _call: &Call<'_>, path: &[u8], _open: &Open, _device: u64) -> Done {
         Err(if walk(path, false)?.node.is_some() { Errno::EEXIST } else { Errno::EACCES }.into())
     }

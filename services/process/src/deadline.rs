@@ -8,6 +8,8 @@ use crate::server::Server;
 pub(crate) enum Event {
     /// A request has waited long enough.
     Request(u64),
+    /// A process that was killed has had its time.
+    End(u32),
     /// A process's timer is to be looked at.
     Timer(u32, u32),
 }
@@ -27,6 +29,9 @@ impl Server {
             self.deadlines.remove(&(at, event));
             match event {
                 Event::Request(request) => self.timed_out(request),
+                Event::End(pid) => {
+                    self.end_if_due(pid);
+                }
                 Event::Timer(pid, number) => self.look_at_timer(pid, number),
             }
         }

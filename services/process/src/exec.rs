@@ -98,6 +98,14 @@ impl Server {
     ) -> Result<Outcome, Errno> {
         let embryo = self.embryo(pid)?;
         let flags = (access >> 8 | map_flags::FIXED) & !map_flags::NO_REPLACE;
+        // The first stack: as much as RLIMIT_STACK says, below the same top.
+        let (address, length) = if flags & map_flags::GROWS_DOWN != 0 {
+            let end = address.checked_add(length).ok_or(Errno::ENOMEM)?;
+            let room = self.stack_length(pid).min(end);
+            (end - room, room)
+        } else {
+            (address, length)
+        };
         let backing = self.passed_backing(offset)?;
         let space = self.spaces.get_mut(&embryo).ok_or(Errno::ESRCH)?;
         space.map(&mut self.ram, address, length, access & 0xff, flags, backing)?;
@@ -202,6 +210,7 @@ impl Server {
         let peak = self.spaces.get(&old).map_or(0, |space| space.peak);
         // Signals to the thread that calls exec stay pending.
         let pending = self.table.threads.get_mut(&pid).map(|thread| core::mem::take(&mut thread.pending));
+        self.leave_all_robust(pid);
         for tid in old_threads {
             self.drop_thread(tid, whole);
         }

@@ -5,6 +5,7 @@ use alloc::collections::BTreeSet;
 use abi::Handle;
 use protocol::Errno;
 
+use crate::deadline::Event;
 use crate::kernel;
 use crate::server::{Outcome, Server};
 use crate::signal::{Disposition, SIGCONT, SIGHUP, from_system};
@@ -51,11 +52,31 @@ impl Server {
         }
     }
 
-    /// A process dies of a signal.
-    pub(crate) fn end_by_signal(&mut self, pid: u32, signal: u32, core: bool) {
-        // No file is written: what wait is told says so.
-        let _ = core;
-        self.end_process(pid, wait::signaled(signal, false));
+    /// A process dies of a signal. If its threads share memory with another process (vfork), they may hold locks there: they end where
+    /// their library asks what is the matter, or when it has not for a while. (A core is not written, and what wait is told says so.)
+    pub(crate) fn end_by_signal(&mut self, pid: u32, signal: u32, _core: bool) {
+        const PATIENCE_NS: u64 = 1_000_000_000;
+        let status = wait::signaled(signal, false);
+        let Some(process) = self.table.process_mut(pid) else { return };
+        if self.spaces.get(&process.space).is_none_or(|space| space.users <= 1) {
+            return self.end_process(pid, status);
+        }
+        if process.ending.is_some() || process.state == State::Zombie {
+            return;
+        }
+        let until = kernel::now().saturating_add(PATIENCE_NS);
+        process.ending = Some((status, until));
+        process.state = State::Running;
+        self.deadlines.insert((until, Event::End(pid)));
+        self.each_thread(pid, kernel::resume);
+        self.each_thread(pid, kernel::interrupt);
+    }
+
+    /// A thread of a process is where nothing of its library's is locked: if the process is to end, it ends now. Whether it did.
+    pub(crate) fn end_if_due(&mut self, pid: u32) -> bool {
+        let Some((status, _)) = self.table.process(pid).and_then(|process| process.ending) else { return false };
+        self.end_process(pid, status);
+        true
     }
 
     /// A process ends with a wait status.
@@ -67,7 +88,11 @@ impl Server {
         let (group, session) = (process.group, process.session);
         let name_space = core::mem::replace(&mut process.name_space, Handle::NONE);
         kernel::close(name_space);
+        if let Some((_, until)) = process.ending.take() {
+            self.deadlines.remove(&(until, Event::End(pid)));
+        }
         self.drop_timers(pid, 0);
+        self.leave_all_robust(pid);
         self.forget_process(pid);
         self.drop_images(pid);
 
@@ -150,6 +175,7 @@ impl Server {
     /// Whether there may be one more process. What starts a shell's commands may go on when others may not, so that
     /// somebody can still put an end to those.
     pub(crate) fn room_for_process(&self, pid: u32) -> Result<(), Errno> {
+        self.room_for_user(pid)?;
         let count = self.table.processes.values().filter(|process| process.native.is_none()).count();
         let leads = self.table.process(pid).is_some_and(|process| process.session == pid || process.native.is_some());
         let limit = self.process_limit + if leads { 4 } else { 0 };

@@ -8,6 +8,7 @@ use protocol::Reply;
 use crate::server::{Call, Outcome, Server};
 use crate::signal::{SIGBUS, SIGFPE, SIGILL, SIGKILL, SIGSEGV, SIGTRAP};
 use crate::space::Fault;
+use crate::wait::signaled;
 
 /// Refused: the thread takes an upcall, or comes back as `FAULT_REFUSED`.
 const REFUSED: Reply = Reply { label: 1, words: [0; 4] };
@@ -45,19 +46,19 @@ impl Server {
                     Fault::Refused => Outcome::Answer(REFUSED),
                     Fault::Exhausted => {
                         self.note(format!("out of memory at a page fault: process {pid} killed"));
-                        self.end_by_signal(pid, SIGKILL, false);
+                        self.end_process(pid, signaled(SIGKILL, false));
                         Outcome::Later
                     }
                 }
             }
             notice::FAULT_REFUSED => {
                 self.note(format!("process {pid}: no access to {first:#x} at {instruction:#x}"));
-                self.end_by_signal(pid, SIGSEGV, true);
+                self.end_process(pid, signaled(SIGSEGV, false));
                 Outcome::Later
             }
             notice::FAULT_EXCEPTION => {
                 self.note(format!("process {pid}: exception {first} at {instruction:#x}"));
-                self.end_by_signal(pid, signal_of(first), true);
+                self.end_process(pid, signaled(signal_of(first), false));
                 Outcome::Later
             }
             _ => Outcome::Answer(REFUSED),

@@ -4,6 +4,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
 use protocol::Errno;
+use protocol::process::ROBUST_LIST;
 
 use crate::kernel;
 use crate::server::{Call, Deferred, Outcome, Server};
@@ -169,11 +170,18 @@ impl Server {
         Ok(Outcome::ok([woken + moved, 0, 0, 0]))
     }
 
-    /// A thread ends: hand its robust mutexes on, clear its word and wake who waits for it (`set_robust_list(2)`).
-    pub(crate) fn leave_futexes(&mut self, space: u64, tid: u32, clear: u64, robust: u64) {
-        if robust != 0 {
-            self.leave_robust(space, tid, robust);
+    /// All threads of a process end, whatever the cause: hand their robust mutexes on.
+    pub(crate) fn leave_all_robust(&mut self, pid: u32) {
+        let Some(process) = self.table.process(pid) else { return };
+        let (space, threads) = (process.space, process.threads.clone());
+        for tid in threads {
+            self.leave_robust(space, tid);
         }
+    }
+
+    /// A thread ends: hand its robust mutexes on, clear its word and wake who waits for it (`set_robust_list(2)`).
+    pub(crate) fn leave_futexes(&mut self, space: u64, tid: u32, clear: u64) {
+        self.leave_robust(space, tid);
         if clear != 0 && clear.is_multiple_of(4) {
             if let Some(space) = self.spaces.get_mut(&space) {
                 let _ = space.write(&mut self.ram, clear, &[0; 4], false);
@@ -183,9 +191,17 @@ impl Server {
         }
     }
 
-    fn leave_robust(&mut self, space: u64, tid: u32, head: u64) {
-        let mut words = [0; 24];
+    fn leave_robust(&mut self, space: u64, tid: u32) {
+        let Some(block) = self.table.threads.get(&tid).map(|thread| thread.block) else { return };
         let Some(memory) = self.spaces.get_mut(&space) else { return };
+        let mut head = [0; 8];
+        // What is not there cannot be known.
+        let known = memory.is_resident(block) && memory.read(&mut self.ram, block + ROBUST_LIST, &mut head).is_ok();
+        let head = u64::from_le_bytes(head);
+        if !known || head == 0 {
+            return;
+        }
+        let mut words = [0; 24];
         if memory.read(&mut self.ram, head, &mut words).is_err() {
             return;
         }

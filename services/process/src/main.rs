@@ -23,6 +23,7 @@ mod heap;
 mod image;
 mod kernel;
 mod lent;
+mod limit;
 mod memory;
 mod native;
 mod pages;

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use protocol::Errno;
 use protocol::process::map_flags;
 
-use crate::area::Backing;
+use crate::area::{Backing, WRITE};
 use crate::kernel;
 use crate::server::{Call, Outcome, Server};
 use crate::space::check_range;
@@ -28,6 +28,9 @@ impl Server {
         {
             let _ = memory;
             return Err(Errno::EOVERFLOW);
+        }
+        if flags & map_flags::LIBRARY == 0 {
+            self.room_for_memory(pid, length, access & u64::from(WRITE) != 0 && flags & map_flags::SHARED == 0)?;
         }
         let (space, ram) = self.space_and_ram(pid)?;
         let address = space.map(ram, address, length, access, flags, backing)?;
@@ -54,6 +57,9 @@ impl Server {
         };
         if old == 0 {
             return Err(Errno::EINVAL);
+        }
+        if new > old {
+            self.room_for_memory(pid, new - old, true)?;
         }
         let (space, ram) = self.space_and_ram(pid)?;
         let address = space.remap(ram, address, old, new, flags & 1 != 0, target)?;

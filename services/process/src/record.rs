@@ -292,34 +292,6 @@ impl Server {
         Ok(Outcome::DONE)
     }
 
-    /// `Limit`.
-    pub(crate) fn limit(
-        &mut self,
-        pid: u32,
-        target: u64,
-        resource: u64,
-        soft: u64,
-        hard: u64,
-    ) -> Result<Outcome, Errno> {
-        const LEAVE: u64 = u64::MAX - 1;
-        let target = if target == 0 { pid } else { u32::try_from(target).map_err(|_| Errno::ESRCH)? };
-        if target == SERVICE {
-            return Err(Errno::ESRCH);
-        }
-        let process = self.table.process_mut(target).ok_or(Errno::ESRCH)?;
-        let limit = process.limits.get_mut(resource as usize).ok_or(Errno::EINVAL)?;
-        let old = *limit;
-        let new = (if soft == LEAVE { old.0 } else { soft }, if hard == LEAVE { old.1 } else { hard });
-        if new.0 > new.1 {
-            return Err(Errno::EINVAL);
-        }
-        *limit = new;
-        if resource == 0 && new != old {
-            self.watch_cpu(target);
-        }
-        Ok(Outcome::ok([old.0, old.1, 0, 0]))
-    }
-
     /// The time of day is known.
     pub(crate) fn set_realtime(&mut self, offset_ns: u64) {
         self.realtime_offset_ns = offset_ns;

@@ -421,7 +421,7 @@ impl Server {
         match request {
             Request::ThreadPrepare { block, maker } => self.thread_prepare(pid, block, maker),
             Request::ThreadStart { tid, entry, stack, argument } => self.thread_start(pid, tid, entry, stack, argument),
-            Request::ThreadExit { tid, clear, status, robust } => self.thread_exit(pid, tid, clear, status, robust),
+            Request::ThreadExit { tid, clear, status } => self.thread_exit(pid, tid, clear, status),
             Request::Exit { status } => {
                 self.end_process(pid, crate::wait::exited(status));
                 Ok(Outcome::Later)

@@ -316,7 +316,7 @@ impl Server {
         }
     }
 
-    fn each_thread(&self, pid: u32, act: fn(abi::Handle)) {
+    pub(crate) fn each_thread(&self, pid: u32, act: fn(abi::Handle)) {
         let Some(process) = self.table.process(pid) else { return };
         for thread in process.threads.iter().filter_map(|tid| self.table.threads.get(tid)) {
             act(thread.handle);
@@ -474,6 +474,9 @@ impl Server {
     /// The next signal for a thread's handlers.
     pub(crate) fn take_signal(&mut self, pid: u32, tid: u64, call: &Call) -> Result<Outcome, Errno> {
         let tid = self.own_thread(pid, tid)?;
+        if self.end_if_due(pid) {
+            return Ok(Outcome::Later);
+        }
         if !self.settle(pid, tid) {
             return if self.table.threads.contains_key(&tid) { Ok(Outcome::ok([0; 4])) } else { Ok(Outcome::Later) };
         }

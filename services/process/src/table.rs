@@ -74,6 +74,8 @@ pub(crate) struct Process {
     pub(crate) status: u32,
     /// What its parent is to be told.
     pub(crate) report: Option<Report>,
+    /// It is to end with this status, at this moment at the latest.
+    pub(crate) ending: Option<(u32, u64)>,
     /// Signal to the parent at its end; 0: none.
     pub(crate) exit_signal: u32,
     /// Signal when its parent ends; 0: none.
@@ -128,6 +130,8 @@ pub(crate) struct Thread {
     pub(crate) space: u64,
     /// The kernel's thread.
     pub(crate) handle: Handle,
+    /// Its library's block.
+    pub(crate) block: u64,
     /// Its baton, once started.
     pub(crate) baton: Handle,
     /// Signals it does not take now.
@@ -176,6 +180,7 @@ impl Process {
             name_space: Handle::NONE,
             status: 0,
             report: None,
+            ending: None,
             exit_signal: crate::signal::SIGCHLD,
             death_signal: 0,
             executed: false,

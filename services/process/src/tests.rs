@@ -348,7 +348,7 @@ fn futexes_wait_wake_and_time_out() {
     let tid = bench.ok(pid, Request::ThreadPrepare { block: BLOCK, maker: u64::from(pid) })[0];
     bench.ok(pid, Request::ThreadStart { tid, entry: 1, stack: 2, argument: 3 });
     let joined = bench.wait_later(pid, wait(5, u64::MAX));
-    let exit = Request::ThreadExit { tid, clear: BASE, status: 0, robust: 0 };
+    let exit = Request::ThreadExit { tid, clear: BASE, status: 0 };
     assert_eq!(bench.ask(pid, exit), None);
     assert_eq!(bench.answered(joined).map(|answer| answer.0), Some(0));
     assert_eq!(bench.read(pid, BASE), Some(0));

@@ -59,6 +59,7 @@ impl Server {
             pid,
             space,
             handle,
+            block,
             baton: Handle::NONE,
             mask,
             policy: Policy::default(),
@@ -111,6 +112,7 @@ impl Server {
     /// `ThreadPrepare`.
     pub(crate) fn thread_prepare(&mut self, pid: u32, block: u64, maker: u64) -> Result<Outcome, Errno> {
         let space = self.space_of(pid)?;
+        self.room_for_user(pid)?;
         if self.ram.is_scarce() {
             return Err(Errno::EAGAIN);
         }
@@ -135,17 +137,10 @@ impl Server {
     }
 
     /// `ThreadExit`.
-    pub(crate) fn thread_exit(
-        &mut self,
-        pid: u32,
-        tid: u64,
-        clear: u64,
-        status: u64,
-        robust: u64,
-    ) -> Result<Outcome, Errno> {
+    pub(crate) fn thread_exit(&mut self, pid: u32, tid: u64, clear: u64, status: u64) -> Result<Outcome, Errno> {
         let tid = self.own_thread(pid, tid)?;
         let space = self.space_of(pid)?;
-        self.leave_futexes(space, tid, clear, robust);
+        self.leave_futexes(space, tid, clear);
         if self.table.process(pid).is_some_and(|process| process.threads.len() <= 1) {
             self.end_process(pid, crate::wait::exited(status));
         } else {
