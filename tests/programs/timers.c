@@ -272,7 +272,7 @@ static void clocks_of_cpu_time(void) {
     CHECK(children.ru_utime.tv_usec + children.ru_stime.tv_usec >= before.ru_utime.tv_usec + before.ru_stime.tv_usec + 100000);
     CHECK(children.ru_maxrss > 0 && own.ru_maxrss > 0);
     CHECK(times(&times_after) > 0 && times_after.tms_cutime + times_after.tms_cstime >= times_before.tms_cutime + 10);
-    CHECK(clock_getcpuclockid(child, &clock) == ESRCH);
+    CHECK(clock_getcpuclockid(child, &clock) != 0);
     CHECK(getrusage(RUSAGE_THREAD, &own) == 0 && own.ru_utime.tv_usec >= 0);
     FAILS(EINVAL, getrusage(55, &own));
     FAILS(EFAULT, getrusage(RUSAGE_SELF, (void *)-1));
