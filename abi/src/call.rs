@@ -67,7 +67,8 @@ pub mod flags {
     pub const INTERRUPTIBLE: u64 = 1 << 11;
     /// When interrupted in REPLY, leave at once: do not grant the gate's grace time.
     pub const NO_GRACE: u64 = 1 << 12;
-    /// An object created while serving this call may be charged to the caller's quota.
+    /// A connection that is made while this call is served may be charged to the caller's quota. Without it, a server that
+    /// would have the caller pay for what it asks for refuses.
     pub const CHARGE_ME: u64 = 1 << 13;
     /// If the server dies while serving, queue the request again, marked retried, instead of failing it.
     pub const RETRY: u64 = 1 << 14;

@@ -191,8 +191,8 @@ methods! {
     }
     /// Methods of a gate.
     gate = 4 {
-        /// New connection to this gate. Word 0: badge. Word 1: request id whose caller shall be charged, or 0 (the
-        /// gate's process is charged). Option: rights of the handle, 0 for SEND | COPY.
+        /// New connection to this gate. Word 0: badge. Word 1: request id whose caller is charged (`NoRight` if it did
+        /// not say [`CHARGE_ME`](crate::call::flags::CHARGE_ME)), or 0: the process that makes it is charged. Option: rights of the handle, 0 for SEND | COPY.
         CONNECT = 1;
         /// Replace the reserve baton. Word 0: baton in the caller's table, or 0. `Busy`: it is another gate's.
         SET_RESERVE = 2;

@@ -10,6 +10,7 @@ use protocol::{Errno, init, log as log_service};
 use runtime::Buffers;
 
 use crate::descriptor::{self, OpenFile};
+use crate::files;
 use crate::names;
 use crate::message::{PROMPT, ask, insist};
 use crate::numbers::{Outcome, int, open};
@@ -283,9 +284,12 @@ pub(crate) fn pidfd_open(task: &mut Task, [pid, flags, ..]: [u64; 6]) -> Outcome
         return Err(Errno::EINVAL);
     }
     let slot = Slot::new(task.connection())?;
-    ask(&mut Buffers::new().take(slot.handle()), |buffers| {
-        service::process_file(task.connection(), pid & 0xffff_ffff, buffers, PROMPT)
-    })?;
+    files::charged(task, || {
+        insist(&mut Buffers::new().take(slot.handle()), |buffers| {
+            service::process_file(task.connection(), pid & 0xffff_ffff, buffers, files::CHARGED)
+        })
+    })
+    .map_err(crate::message::errno)?;
     let mut name = PIDFD.to_vec();
     crate::paths::digits(&mut name, pid & 0xffff_ffff);
     descriptor::install(task, OpenFile::new(slot.filled(), name, 0o600, 0, flags), true)

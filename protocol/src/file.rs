@@ -35,7 +35,8 @@ crate::protocol! {
     name: "file", uuid: 0x6261_746f_6e00_4000_8000_0000_0000_0001, version: 1;
 
     /// Open the path in the send bytes. `flags`: O_* bits. `mode`: permission bits for a new file (umask applied). `owner`: uid | gid << 32
-    /// for a new file. Answer: a connection to the open file in the first taken slot, its `mode` (st_mode), and `features` bits.
+    /// for a new file. Answer: a connection to the open file in the first taken slot, its `mode` (st_mode), and `features` bits. Who
+    /// opens pays for the connection: EPERM without [`CHARGE_ME`](abi::call::flags::CHARGE_ME), ENOMEM if its quota is used up.
     1 Open open(flags, mode, owner) -> (mode, features);
     /// Status of the path in the send bytes. `follow`: 1 to follow a final link. Answer: a [`Status`] in the receive bytes.
     2 Stat stat(follow) -> ();

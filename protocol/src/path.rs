@@ -28,7 +28,8 @@ crate::protocol! {
     4 Children children() -> (length);
     /// A new name space, as a connection in the first taken slot. The send bytes are pairs of zero-terminated strings: prefix in the new
     /// space, path in this one, with all that is mounted at and below it; nothing else is visible. No bytes: a copy of this one.
-    /// EXDEV for a path inside a mount: only its owner could confine it.
+    /// EXDEV for a path inside a mount: only its owner could confine it. The caller pays for the connection: EPERM without
+    /// [`CHARGE_ME`](abi::call::flags::CHARGE_ME).
     5 Derive derive() -> ();
     /// The prefix of mount number `index`-th in order, in the receive bytes (for /proc/mounts). Answer: its length and number. ENOENT at the end.
     6 Entry entry(index) -> (length, mount);

@@ -218,6 +218,7 @@ crate::protocol! {
     /// More kernel objects for the caller's process: how many connections, pulses (with a gate each) and pages (of 64 handles, or page tables) besides what it has. ENOMEM.
     95 Enlarge enlarge(connections, pulses, pages) -> ();
     /// A connection that polls readable when `pid` has ended (pidfd_open), speaking [`crate::file`] (`Poll`, `StatOpen`), in the first taken slot.
+    /// The caller pays for it: EPERM without [`CHARGE_ME`](abi::call::flags::CHARGE_ME), ENOMEM if its quota is used up.
     94 ProcessFile process_file(pid) -> ();
 
     /// Native: RAM of `length` bytes (whole pages, zeroed): a Memory in the first taken slot. `flags`: [`allocate_flags`]; it is contiguous. Answer: an allocation number.

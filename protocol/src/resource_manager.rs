@@ -911,8 +911,13 @@ impl<M: ResourceManager> Server<M> {
                 }
                 Ok(badge) => match handles::connect(self.gate, badge, request) {
                     Ok(connection) => *gift = (connection, Rights::SEND.and(Rights::COPY)),
-                    Err(_) => {
-                        refused = Some(Errno::ENFILE);
+                    Err(error) => {
+                        // Who opens pays: it must agree to that, and can get a larger share.
+                        refused = Some(match error {
+                            Error::NoRight => Errno::EPERM,
+                            Error::QuotaExceeded => Errno::ENOMEM,
+                            _ => Errno::ENFILE,
+                        });
                         if let Some(file) = self.files.remove(badge) {
                             self.manager.closed(file);
                         }

@@ -101,11 +101,12 @@ impl<M: Machine> Kernel<M> {
 
     fn connect(&self, request: &Request<'_, M>, badge: u64, serving: u64) -> Answer {
         let gate = self.tables.gate(request.object);
-        let mut payer = gate.header.owner.get();
+        // Who makes it says who pays, and nobody pays that did not agree.
+        let mut payer = request.caller;
         if serving != 0 {
-            let (_, caller) = self.requester(request.caller, serving)?;
-            if self.flagged(caller, flags::CHARGE_ME) {
-                payer = caller.process.get();
+            (_, payer) = self.requester(request.caller, serving)?;
+            if !self.flagged(payer, flags::CHARGE_ME) {
+                return Err(Error::NoRight);
             }
         }
         let rights = match request.option() {
@@ -116,7 +117,7 @@ impl<M: Machine> Kernel<M> {
         if !self.tables.has_room(process) {
             return Err(Error::TableFull);
         }
-        let index = self.create(Kind::Connection, payer)?;
+        let index = self.create(Kind::Connection, payer.process.get())?;
         let connection = self.tables.connection(index);
         connection.gate.set(gate.word.get() >> 32 << 32 | u64::from(request.object));
         connection.badge.set(badge);

@@ -5,16 +5,12 @@ use runtime::object::gate;
 
 pub use runtime::handle::{close, reserve};
 
-/// A new connection to `gate`, charged to the caller of `request` if it permits that.
+/// A new connection to `gate`, charged to the caller of `request`.
 ///
 /// # Errors
-/// The quota is used up.
+/// Its quota is used up, or it does not permit to be charged ([`Error::NoRight`]).
 pub fn connect(gate: Handle, badge: u64, request: u64) -> Result<Handle, Error> {
-    let connect = |request| runtime::handle::with_room(|| gate::connect(gate, badge, request));
-    match connect(request) {
-        Err(Error::NoRight | Error::BadArgument | Error::Unsupported) if request != 0 => connect(0),
-        result => result,
-    }
+    runtime::handle::with_room(|| gate::connect(gate, badge, request))
 }
 
 /// Whether somebody still waits for the answer to `request`.

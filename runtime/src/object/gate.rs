@@ -5,11 +5,12 @@ use abi::{Error, Handle, Rights};
 
 use super::{invoke, invoke_option};
 
-/// New connection to a gate. `charge`: a request being served whose caller allowed to be charged, or 0: the gate's
-/// process is charged. The handle permits sending and copying.
+/// New connection to a gate. `charge`: a request being served whose caller is charged, or 0: the process that makes it is.
+/// The handle permits sending and copying.
 ///
 /// # Errors
-/// [`Error::QuotaExceeded`], [`Error::TableFull`].
+/// [`Error::QuotaExceeded`], [`Error::TableFull`]; [`Error::NoRight`] if the caller did not allow to be charged
+/// ([`abi::call::flags::CHARGE_ME`]).
 pub fn connect(gate: Handle, badge: u64, charge: u64) -> Result<Handle, Error> {
     connect_with(gate, badge, charge, Rights::NONE)
 }

@@ -1,5 +1,6 @@
 //! The line below the terminal: a serial driver, spoken to by the file protocol without ever waiting for it.
 
+use abi::call::flags::CHARGE_ME;
 use abi::{Error, Handle, Rights};
 use protocol::{Errno, Failure, file};
 use runtime::object::process;
@@ -97,7 +98,7 @@ impl Line {
 
 fn open(mount: Handle) -> Result<Handle, Failure> {
     let slot = handle::reserve()?;
-    match file::open(mount, O_RDWR | O_NONBLOCK, 0, 0, &mut Buffers::new().take(slot), Options::NONE) {
+    match file::open(mount, O_RDWR | O_NONBLOCK, 0, 0, &mut Buffers::new().take(slot), Options::flags(CHARGE_ME)) {
         Ok(_) => Ok(slot),
         Err(failure) => {
             handle::close(slot);

@@ -442,8 +442,7 @@ const fn death_badge(index: usize, starts: u64) -> u64 {
     DEATH | index as u64 | (starts & 0xffff_ffff) << 16
 }
 
-/// What `process` may have: what is left when every other program has its share and init keeps some, for restarts and for the
-/// connections that services make without charging their callers.
+/// What `process` may have: what is left when every other program has its share and init keeps some, for restarts.
 fn process_quota(usage: &abi::quota::Usage, archive_length: u64) -> Quota {
     let left = |field: fn(&Quota) -> u32, kept: u32| {
         let others = PROGRAMS.iter().filter(|program| program.name != list::PROCESS);
@@ -451,13 +450,12 @@ fn process_quota(usage: &abi::quota::Usage, archive_length: u64) -> Quota {
         let available = field(&usage.limit).saturating_sub(field(&usage.used));
         available.saturating_sub(others).saturating_sub(kept)
     };
-    let init_connections = (usage.limit.connections / 4).min(8192);
     Quota {
         processes: left(|quota| quota.processes, PROGRAMS.len() as u32 + 16),
         threads: left(|quota| quota.threads, 16),
         batons: left(|quota| quota.batons, 64),
         gates: left(|quota| quota.gates, 64),
-        connections: left(|quota| quota.connections, init_connections),
+        connections: left(|quota| quota.connections, 512),
         pulses: left(|quota| quota.pulses, 64),
         memories: left(|quota| quota.memories, 64),
         mappings: left(|quota| quota.mappings, 256),

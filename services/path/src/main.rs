@@ -12,7 +12,7 @@ mod space;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
 
-use abi::{Handle, Rights, notice};
+use abi::{Error, Handle, Rights, notice};
 use protocol::path::{MAY_CHANGE, PATH_MAXIMUM, Request, answer};
 use protocol::{Errno, Reply};
 use runtime::object::gate;
@@ -167,9 +167,9 @@ fn react(spaces: &mut Spaces, gate: Handle, delivery: &mut Delivery<'_>) -> Resu
             let space = spaces.find(received.badge)?;
             let derived = if text.is_empty() { space.clone() } else { space.derive(&pairs(text)?)? };
             let badge = spaces.add(received.identity, derived)? | MAY_CHANGE;
-            let connection = handle::with_room(|| gate::connect(gate, badge, received.request)).map_err(|_| {
+            let connection = handle::with_room(|| gate::connect(gate, badge, received.request)).map_err(|error| {
                 spaces.remove(badge);
-                Errno::ENOMEM
+                if error == Error::NoRight { Errno::EPERM } else { Errno::ENOMEM }
             })?;
             Ok(Reaction::Give {
                 message: Message::new(0, [0; 4]),

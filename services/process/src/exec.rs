@@ -264,7 +264,7 @@ impl Server {
         };
         let process = Process { name_space, start_ns: kernel::now(), ..Process::new(pid, maker) };
         self.table.processes.insert(pid, Box::new(process));
-        match self.connect(badge::POSIX, pid) {
+        match self.connect(badge::POSIX, pid, 0) {
             Ok(connection) => {
                 self.forks += 1;
                 let answer = Reply::ok([u64::from(pid), 0, 0, 0]);

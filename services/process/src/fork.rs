@@ -75,7 +75,7 @@ impl Server {
 
     /// What every space has besides its areas: the system page, and the connection and the name space in their places.
     pub(crate) fn furnish(&mut self, pid: u32, id: u64, name_space: Option<Handle>) -> Result<(), Errno> {
-        let connection = self.connect(badge::POSIX, pid)?;
+        let connection = self.connect(badge::POSIX, pid, 0)?;
         let page = self.system_page.0;
         let space = self.spaces.get_mut(&id).ok_or(Errno::ESRCH)?;
         let mut result = give(space, connection, Rights::SEND.and(Rights::COPY));

@@ -101,9 +101,9 @@ mod real {
         process::give(process, handle, rights)
     }
 
-    /// A connection to the service's gate.
-    pub(crate) fn connect(gate: Handle, badge: u64) -> Result<Handle, Error> {
-        with_room(|| gate::connect(gate, badge, 0))
+    /// A connection to the service's gate, charged to the caller of a request, or (0) to the service.
+    pub(crate) fn connect(gate: Handle, badge: u64, charge: u64) -> Result<Handle, Error> {
+        with_room(|| gate::connect(gate, badge, charge))
     }
 
     /// Make a thread, not started.
@@ -456,7 +456,7 @@ pub(crate) mod model {
         Ok(())
     }
 
-    pub(crate) fn connect(_gate: Handle, _badge: u64) -> Result<Handle, Error> {
+    pub(crate) fn connect(_gate: Handle, _badge: u64, _charge: u64) -> Result<Handle, Error> {
         Ok(with(World::object))
     }
 

@@ -95,7 +95,7 @@ impl Server {
             ..Process::new(pid, INIT)
         };
         self.table.processes.insert(pid, Box::new(process));
-        let connection = match self.connect(badge::NATIVE, pid) {
+        let connection = match self.connect(badge::NATIVE, pid, 0) {
             Ok(connection) => connection,
             Err(errno) => {
                 kernel::close(handle);

@@ -5,7 +5,7 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
-use abi::{Handle, Rights};
+use abi::{Error, Handle, Rights};
 use protocol::process::{Request, native_flags};
 use protocol::{Errno, Reply};
 
@@ -263,11 +263,16 @@ impl Server {
         }
     }
 
-    /// A connection to the gate for a process, replacing an earlier one: only the newest counts.
-    pub(crate) fn connect(&mut self, kind: u64, pid: u32) -> Result<Handle, Errno> {
+    /// A connection to the gate for a process, replacing an earlier one: only the newest counts. `charge`: the request whose
+    /// caller pays for it, 0: the service.
+    pub(crate) fn connect(&mut self, kind: u64, pid: u32, charge: u64) -> Result<Handle, Errno> {
         self.epochs = self.epochs.wrapping_add(1) & 0xfff_ffff;
         let epoch = self.epochs;
-        let connection = kernel::connect(self.gate, badge::make(kind, epoch, pid)).map_err(|_| Errno::ENOMEM)?;
+        let made = kernel::connect(self.gate, badge::make(kind, epoch, pid), charge);
+        let connection = made.map_err(|error| match error {
+            Error::NoRight => Errno::EPERM,
+            _ => Errno::ENOMEM,
+        })?;
         if kind != badge::FILE
             && let Some(process) = self.table.process_mut(pid)
         {

@@ -98,7 +98,7 @@ impl Server {
         if process.native.is_some() {
             return Err(Errno::EINVAL);
         }
-        let connection = self.connect(crate::server::badge::FILE, pid)?;
+        let connection = self.connect(crate::server::badge::FILE, pid, call.request)?;
         self.reply_handle(call.request, Reply::DONE, connection, abi::Rights::SEND.and(abi::Rights::COPY));
         kernel::close(connection);
         Ok(Outcome::Later)

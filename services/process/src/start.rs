@@ -124,7 +124,8 @@ fn process_limit() -> usize {
         share(limit.threads, used.threads, each.threads),
         share(limit.batons, used.batons, each.batons),
         share(limit.gates, used.gates, each.gates),
-        share(limit.connections, used.connections, each.connections + 1),
+        // Each has one to the service, which pays for it; while it is replaced, two.
+        share(limit.connections, used.connections, each.connections + 2),
         share(limit.pulses, used.pulses, each.pulses),
         share(limit.mappings, used.mappings, each.mappings),
         // A little more than all have, for those that grow.
@@ -138,7 +139,7 @@ fn begin() -> Result<Server, &'static str> {
     heap::begin(&mut ram);
     let system_page = make_system_page(&mut ram).map_err(Error::text)?;
     let gate = start::handle("gate");
-    let faults = kernel::connect(gate, badge::make(badge::FAULT, 0, 0)).map_err(Error::text)?;
+    let faults = kernel::connect(gate, badge::make(badge::FAULT, 0, 0), 0).map_err(Error::text)?;
     let mut server = Server::new(gate, faults, ram);
     server.system_page = system_page;
     server.image = find_image(&mut server.ram);

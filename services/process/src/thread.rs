@@ -163,7 +163,8 @@ impl Server {
             ..Process::child(parent, task)
         };
         self.table.processes.insert(task, Box::new(process));
-        let made = self.make_thread(task, task, space, block, u64::MAX).and_then(|()| self.connect(badge::POSIX, task));
+        let made =
+            self.make_thread(task, task, space, block, u64::MAX).and_then(|()| self.connect(badge::POSIX, task, 0));
         if let Some(memory) = self.spaces.get_mut(&space) {
             memory.users += 1;
         }

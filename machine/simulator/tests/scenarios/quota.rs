@@ -1,6 +1,6 @@
 //! Quotas: exact, carved out of the parent's, and a full one is an answer.
 
-use abi::object::{access, process};
+use abi::object::{access, gate as gate_method, process};
 use abi::{Error, Handle, Quota, Rights};
 use simulator::scenario;
 use simulator::scenario::{Log, Plan, QUOTA, Root, quota_bytes};
@@ -71,16 +71,25 @@ fn each_kind_is_counted_exactly_and_refused_when_it_is_full() {
                 root.destroy(handle).await;
             }
         }
-        let mut connections = Vec::new();
-        for badge in 0..5 {
-            connections.push(root.connect(gate, badge).await);
-        }
-        user.method(gate, abi::object::gate::CONNECT, [9, 0, 0, 0]).fails(Error::QuotaExceeded).await;
-        // The slot comes back when the server has taken the notice of the last close, at the latest.
-        root.close(connections[0]).await;
-        user.receive(gate).ok().await;
-        let _ = user.receive(gate).poll().await;
-        root.connect(gate, 10).await;
+        // Connections are charged to who makes them.
+        let receiving = root.give_gate(&process, gate).await;
+        let log = Log::new();
+        let noted = log.clone();
+        root.start(Plan::new(&process, "connector").priority(10), |user| async move {
+            let mut connections = Vec::new();
+            for badge in 0..5 {
+                connections.push(user.method(receiving, gate_method::CONNECT, [badge, 0, 0, 0]).ok().await.handle());
+            }
+            user.method(receiving, gate_method::CONNECT, [9, 0, 0, 0]).fails(Error::QuotaExceeded).await;
+            // The slot comes back when the server has taken the notice of the last close, at the latest.
+            user.method(Handle::SELF_PROCESS, process::CLOSE, [connections[0].0, 0, 0, 0]).ok().await;
+            user.receive(receiving).ok().await;
+            let _ = user.receive(receiving).poll().await;
+            user.method(receiving, gate_method::CONNECT, [10, 0, 0, 0]).ok().await;
+            noted.note("done");
+        })
+        .await;
+        root.until_noted(&log, 1).await;
     });
 }
 
@@ -187,7 +196,7 @@ fn each_allocation_refused_in_turn_is_an_error_to_the_asker_only() {
                     answers.push(user.method(process, process::CREATE_THREAD, [0; 4]).await);
                     answers.push(user.method(process, process::CREATE_BATON, [10, 0, 0, 0]).await);
                     if gate.error().is_none() {
-                        answers.push(user.method(gate.handle(), abi::object::gate::CONNECT, [1, 0, 0, 0]).await);
+                        answers.push(user.method(gate.handle(), gate_method::CONNECT, [1, 0, 0, 0]).await);
                     }
                     answers.push(
                         create(&root, process, &Quota { threads: 0, pages: 10, priority: 5, ..Quota::default() }).await,
@@ -240,26 +249,36 @@ fn each_allocation_refused_in_turn_is_an_error_to_the_asker_only() {
 }
 
 #[test]
-fn a_connection_made_for_a_caller_is_charged_to_it_if_it_allowed_it() {
+fn a_connection_is_charged_to_who_makes_it_or_to_a_caller_that_allowed_it_and_nobody_else() {
     scenario(|root| async move {
         let pair = crate::Pair::new(&root).await;
+        // The gate is a supervisor's, as gates are that outlive their servers.
+        let supervisor = root.process().await;
+        let gate = root.gate(&supervisor).await;
+        let connection = root.give_connection(&pair.client, gate, 1).await;
+        let gate = root.give_gate(&pair.server, gate).await;
         let log = Log::new();
-        let gate = pair.receiving;
         let noted = log.clone();
         root.start(Plan::new(&pair.server, "server").priority(20), |user| async move {
             for round in 0..2 {
                 let message = user.receive(gate).ok().await;
-                let made = user.method(gate, abi::object::gate::CONNECT, [100 + round, message.request, 0, 0]).await;
+                let mut made = user.method(gate, gate_method::CONNECT, [100 + round, message.request, 0, 0]).await;
                 noted.note(format!("{:?}", made.error()));
+                if made.error().is_some() {
+                    made = user.method(gate, gate_method::CONNECT, [100 + round, 0, 0, 0]).ok().await;
+                }
                 user.reply(message.request).give(made.handle(), Rights::SEND).ok().await;
             }
         })
         .await;
-        let before = (
-            root.usage(pair.server.handle).await.used.connections,
-            root.usage(pair.client.handle).await.used.connections,
-        );
-        let connection = pair.sending;
+        let used = async || {
+            let mut used = Vec::new();
+            for process in [pair.server.handle, pair.client.handle, supervisor.handle, Handle::SELF_PROCESS] {
+                used.push(root.usage(process).await.used.connections);
+            }
+            used
+        };
+        let before = used().await;
         let noted = log.clone();
         root.start(Plan::new(&pair.client, "client").priority(10), |user| async move {
             let slot = user.method(Handle::SELF_PROCESS, process::RESERVE, [0; 4]).ok().await.handle();
@@ -270,12 +289,10 @@ fn a_connection_made_for_a_caller_is_charged_to_it_if_it_allowed_it() {
         })
         .await;
         root.until_noted(&log, 3).await;
-        let after = (
-            root.usage(pair.server.handle).await.used.connections,
-            root.usage(pair.client.handle).await.used.connections,
-        );
-        assert_eq!((after.0 - before.0, after.1 - before.1), (1, 1));
-        log.assert(&["None", "None", "done"]);
+        let after = used().await;
+        let growth: Vec<u32> = after.iter().zip(&before).map(|(after, before)| after - before).collect();
+        assert_eq!(growth, [1, 1, 0, 0]);
+        log.assert(&["None", "Some(NoRight)", "done"]);
     });
 }
 
