@@ -208,6 +208,14 @@ pub struct OpenedLater<F> {
 /// Result of a message with a plain answer.
 pub type Done = Result<(), Refusal>;
 
+/// Why nothing can be changed at a path whose status this is: it may lead out of the file system, which else is read-only.
+fn read_only(status: Result<Status, Refusal>) -> Refusal {
+    match status {
+        Err(redirect @ Refusal::Redirect { .. }) => redirect,
+        _ => Errno::EROFS.into(),
+    }
+}
+
 #[allow(unused_variables)]
 /// A program that owns a part of the path tree. `path` is always relative to the mount, without a leading slash.
 pub trait ResourceManager {
@@ -237,7 +245,7 @@ pub trait ResourceManager {
     /// # Errors
     /// Refused or redirected.
     fn unlink(&mut self, call: &Call<'_>, path: &[u8], directory: bool) -> Done {
-        Err(Errno::EROFS.into())
+        Err(read_only(self.status(call, path, false)))
     }
 
     /// Make a directory. EROFS.
@@ -245,7 +253,7 @@ pub trait ResourceManager {
     /// # Errors
     /// Refused or redirected.
     fn make_directory(&mut self, call: &Call<'_>, path: &[u8], open: &Open) -> Done {
-        Err(Errno::EROFS.into())
+        Err(read_only(self.status(call, path, false)))
     }
 
     /// Make a node; `open.mode` has its type. EROFS.
@@ -253,7 +261,7 @@ pub trait ResourceManager {
     /// # Errors
     /// Refused or redirected.
     fn make_node(&mut self, call: &Call<'_>, path: &[u8], open: &Open, device: u64) -> Done {
-        Err(Errno::EROFS.into())
+        Err(read_only(self.status(call, path, false)))
     }
 
     /// Make a symbolic link. EROFS.
@@ -261,7 +269,7 @@ pub trait ResourceManager {
     /// # Errors
     /// Refused or redirected.
     fn symbolic_link(&mut self, call: &Call<'_>, path: &[u8], target: &[u8], open: &Open) -> Done {
-        Err(Errno::EROFS.into())
+        Err(read_only(self.status(call, path, false)))
     }
 
     /// A link's target. EINVAL: not a link.
@@ -277,7 +285,10 @@ pub trait ResourceManager {
     /// # Errors
     /// Refused or redirected.
     fn rename(&mut self, call: &Call<'_>, old: &[u8], new: &[u8], flags: u64) -> Done {
-        Err(Errno::EROFS.into())
+        match read_only(self.status(call, old, false)) {
+            Refusal::Error(_) => Err(read_only(self.status(call, new, false)).second()),
+            refusal => Err(refusal),
+        }
     }
 
     /// Make a hard link. EROFS.
@@ -285,7 +296,10 @@ pub trait ResourceManager {
     /// # Errors
     /// Refused or redirected.
     fn link(&mut self, call: &Call<'_>, old: &[u8], new: &[u8], follow: bool) -> Done {
-        Err(Errno::EROFS.into())
+        match read_only(self.status(call, old, follow)) {
+            Refusal::Error(_) => Err(read_only(self.status(call, new, false)).second()),
+            refusal => Err(refusal),
+        }
     }
 
     /// Change permission bits. EROFS.
@@ -293,7 +307,7 @@ pub trait ResourceManager {
     /// # Errors
     /// Refused or redirected.
     fn change_mode(&mut self, call: &Call<'_>, path: &[u8], mode: u32, follow: bool) -> Done {
-        Err(Errno::EROFS.into())
+        Err(read_only(self.status(call, path, follow)))
     }
 
     /// Change the owner; `u32::MAX` leaves one. EROFS.
@@ -301,7 +315,7 @@ pub trait ResourceManager {
     /// # Errors
     /// Refused or redirected.
     fn change_owner(&mut self, call: &Call<'_>, path: &[u8], user: u32, group: u32, follow: bool) -> Done {
-        Err(Errno::EROFS.into())
+        Err(read_only(self.status(call, path, follow)))
     }
 
     /// Set times. EROFS.
@@ -309,7 +323,7 @@ pub trait ResourceManager {
     /// # Errors
     /// Refused or redirected.
     fn set_times(&mut self, call: &Call<'_>, path: &[u8], times: &Times, follow: bool) -> Done {
-        Err(Errno::EROFS.into())
+        Err(read_only(self.status(call, path, follow)))
     }
 
     /// Truncate a path. EROFS.
@@ -317,7 +331,7 @@ pub trait ResourceManager {
     /// # Errors
     /// Refused or redirected.
     fn truncate(&mut self, call: &Call<'_>, path: &[u8], length: u64) -> Done {
-        Err(Errno::EROFS.into())
+        Err(read_only(self.status(call, path, true)))
     }
 
     /// Figures of the file system. By default an empty one of unknown kind.

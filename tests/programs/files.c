@@ -389,6 +389,33 @@ static void mapped_in_pieces(void) {
     close(file);
 }
 
+static void shared_by_name(void) {
+    sem_t *semaphore = sem_open("/count", O_CREAT | O_EXCL, 0600, 2);
+    NEED(semaphore != SEM_FAILED);
+    sem_t *same = sem_open("/count", 0);
+    CHECK(same != SEM_FAILED && sem_wait(same) == 0 && sem_trywait(semaphore) == 0);
+    FAILS(EAGAIN, sem_trywait(same));
+    FAILS(EEXIST, sem_open("/count", O_CREAT | O_EXCL, 0600, 2) == SEM_FAILED ? -1 : 0);
+    CHECK(sem_close(same) == 0 && sem_close(semaphore) == 0 && sem_unlink("/count") == 0);
+    FAILS(ENOENT, sem_open("/count", 0) == SEM_FAILED ? -1 : 0);
+    int file = shm_open("/memory", O_RDWR | O_CREAT | O_EXCL, 0600);
+    NEED(file >= 0 && ftruncate(file, 10000) == 0);
+    char *shown = mmap(0, 10000, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    NEED(shown != MAP_FAILED);
+    pid_t child = fork();
+    if (child == 0) {
+        shown[9999] = 7;
+        _exit(0);
+    }
+    CHECK(waitpid(child, 0, 0) == child && shown[9999] == 7 && shm_unlink("/memory") == 0);
+    FAILS(ENOENT, shm_open("/memory", O_RDWR, 0));
+    // Whatever changes names goes there, too.
+    CHECK(close(open("/dev/shm/one", O_WRONLY | O_CREAT, 0600)) == 0 && link("/dev/shm/one", "/dev/shm/two") == 0);
+    CHECK(rename("/dev/shm/one", "/dev/shm/three") == 0 && symlink("three", "/dev/shm/four") == 0);
+    CHECK(truncate("/dev/shm/four", 5) == 0 && access("/dev/shm/two", F_OK) == 0);
+    CHECK(unlink("/dev/shm/two") == 0 && unlink("/dev/shm/three") == 0 && unlink("/dev/shm/four") == 0);
+}
+
 static void pipes(void) {
     int ends[2];
     char bytes[200];
@@ -555,7 +582,7 @@ static void nothing_here(void) {
 int main(int argc, char **argv) {
     static const struct test tests[] = {
         TEST(reading_and_writing), TEST(large_files), TEST(names), TEST(directories), TEST(modes_and_times), TEST(descriptors),
-        TEST(locks), TEST(mapped_files), TEST(mapped_in_pieces), TEST(pipes), TEST(fifos), TEST(waiting_for_files), TEST(devices), TEST(streams),
+        TEST(locks), TEST(mapped_files), TEST(mapped_in_pieces), TEST(shared_by_name), TEST(pipes), TEST(fifos), TEST(waiting_for_files), TEST(devices), TEST(streams),
 #ifndef ON_LINUX
         TEST(nothing_here),
 #endif
