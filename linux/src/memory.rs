@@ -262,15 +262,38 @@ pub(crate) fn mincore(task: &mut Task, [address, length, vector, ..]: [u64; 6]) 
     .map(|_| 0)
 }
 
-/// `msync`: shared mappings are the file's own bytes.
-pub(crate) fn msync(_: &mut Task, [address, length, flags, ..]: [u64; 6]) -> Outcome {
-    range(address, length, Errno::ENOMEM)?;
-    let both = flags & 5 == 5;
-    if flags & !7 != 0 || both { Err(Errno::EINVAL) } else { Ok(0) }
+/// ENOMEM where nothing is mapped.
+fn covered(task: &Task, address: u64, length: u64) -> Outcome {
+    if length == 0 {
+        return Ok(0);
+    }
+    ask(&mut Buffers::new(), |buffers| service::resident(task.connection(), address, length, buffers, PROMPT)).map(|_| 0)
 }
 
-/// `mlock`, `munlock`, `mlockall`, `munlockall`: nothing is ever paged out.
-pub(crate) fn lock(_: &mut Task, _: [u64; 6]) -> Outcome {
+/// `msync`: shared mappings are the file's own bytes.
+pub(crate) fn msync(task: &mut Task, [address, length, flags, ..]: [u64; 6]) -> Outcome {
+    let both = flags & 5 == 5;
+    if flags & !7 != 0 || both {
+        return Err(Errno::EINVAL);
+    }
+    covered(task, address, range(address, length, Errno::ENOMEM)?)
+}
+
+/// `mlock`, `munlock`, `mlock2`: nothing is ever paged out.
+pub(crate) fn lock(task: &mut Task, [address, length, ..]: [u64; 6]) -> Outcome {
+    let start = address & !(PAGE_SIZE - 1);
+    covered(task, start, range(start, length.saturating_add(address - start), Errno::ENOMEM)?)
+}
+
+/// `mlockall`.
+pub(crate) fn lock_all(_: &mut Task, [flags, ..]: [u64; 6]) -> Outcome {
+    /// Of no meaning alone.
+    const ON_FAULT: u64 = 4;
+    if matches!(flags, 0 | ON_FAULT) || flags & !7 != 0 { Err(Errno::EINVAL) } else { Ok(0) }
+}
+
+/// `munlockall`.
+pub(crate) fn unlock_all(_: &mut Task, _: [u64; 6]) -> Outcome {
     Ok(0)
 }
 

@@ -144,8 +144,8 @@ macro_rules! system_calls {
             148 sched_rr_get_interval scheduling::sched_rr_get_interval;
             149 mlock memory::lock;
             150 munlock memory::lock;
-            151 mlockall memory::lock;
-            152 munlockall memory::lock;
+            151 mlockall memory::lock_all;
+            152 munlockall memory::unlock_all;
             155 pivot_root system::not_permitted;
             157 prctl system::prctl;
             158 arch_prctl thread::arch_prctl;

@@ -149,7 +149,7 @@ crate::protocol! {
     35 Remap remap(address, old_length, new_length, flags) -> (address);
     /// madvise: DONTNEED 4, FREE 8, DONTFORK 10, DOFORK 11, …; unknown advice is EINVAL.
     36 Advise advise(address, length, advice) -> ();
-    /// Resident pages of a range (mincore): a byte per page in the receive bytes.
+    /// Resident pages of a range (mincore): a byte per page in the receive bytes, as many as have room. ENOMEM: not all is mapped.
     37 Resident resident(address, length) -> ();
     /// Areas of process `pid` from address `from` on: [`Area`] records in the receive bytes. Answer: how many.
     38 Areas areas(pid, from) -> (count);

@@ -155,7 +155,15 @@ static void wishes(void) {
     CHECK(mincore(area, 16384, in_core) == 0 && (in_core[1] & 1));
     CHECK(madvise(area, 16384, MADV_WILLNEED) == 0 && madvise(area, 16384, MADV_FREE) == 0);
     FAILS(EINVAL, madvise(area, 4096, 12345));
-    CHECK(mlock(area, 4096) == 0 || errno == ENOSYS || errno == EPERM);
+    CHECK(mlock(area + 5, 5000) == 0 && munlock(area, 16384) == 0 && msync(area, 16384, MS_SYNC) == 0);
+    CHECK(mlockall(MCL_CURRENT) == 0 && munlockall() == 0);
+    FAILS(EINVAL, mlockall(0));
+    FAILS(EINVAL, msync(area, 4096, MS_SYNC | MS_ASYNC));
+    munmap(area + 8192, 4096);
+    FAILS(ENOMEM, mlock(area, 16384));
+    FAILS(ENOMEM, munlock(area + 8192, 1));
+    FAILS(ENOMEM, msync(area, 16384, MS_SYNC));
+    FAILS(ENOMEM, mlock((void *)(LONG_MAX & ~4095), 100));
 }
 
 int main(int argc, char **argv) {

@@ -363,6 +363,9 @@ static void faults(void) {
     char *shown = mmap(0, 8192, PROT_READ, MAP_SHARED, file, 0);
     if (!(signal = sigsetjmp(place, 1))) signal = 1000 + ((volatile char *)shown)[4096];
     CHECK(signal == SIGBUS);
+    shown = mmap(0, 16384, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    if (!(signal = sigsetjmp(place, 1))) shown[12345] = 1;
+    CHECK(signal == SIGBUS && fault_address == (long)shown + 12345);
     unlink("/tmp/short");
     // A jump to where only a kernel could be.
     if (!(signal = sigsetjmp(place, 1))) ((void (*)(void))0xffffffffff500000)();

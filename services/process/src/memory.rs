@@ -93,7 +93,7 @@ impl Server {
         if !space.areas.covers(start, end) {
             return Err(Errno::ENOMEM);
         }
-        let pages = (end - start) / PAGE_SIZE;
+        let pages = ((end - start) / PAGE_SIZE).min(call.room);
         let mut done = 0;
         while done < pages {
             let part: Vec<u8> = (done..pages.min(done + 1024))
@@ -115,7 +115,7 @@ impl Server {
             if count == most {
                 break;
             }
-            if kind.flags & map_flags::LIBRARY as u8 != 0 || start < from {
+            if kind.flags & map_flags::LIBRARY as u8 != 0 {
                 continue;
             }
             let offset = match &kind.backing {
