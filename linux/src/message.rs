@@ -25,7 +25,7 @@ pub(crate) fn insist<'a, T>(
     for _ in 0..ATTEMPTS {
         match send(buffers) {
             Err(Failure::Retry | Failure::Kernel(Error::LenderFault | Error::BadAddress)) => {
-                user_memory::touch(buffers.envelope()).map_err(Failure::Service)?;
+                user_memory::touch(buffers.sent(), buffers.received()).map_err(Failure::Service)?;
             }
             result => return result,
         }

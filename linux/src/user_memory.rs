@@ -5,8 +5,9 @@
 
 use alloc::vec::Vec;
 use core::arch::global_asm;
+use core::ffi::CStr;
 
-use abi::{Envelope, NATIVE_BASE, PAGE_SIZE};
+use abi::{NATIVE_BASE, PAGE_SIZE, Segment};
 use protocol::Errno;
 
 unsafe extern "C" {
@@ -167,8 +168,9 @@ pub(crate) fn read_string(address: u64, maximum: usize, too_long: Errno) -> Resu
         text.try_reserve(part).map_err(|_| Errno::ENOMEM)?;
         text.resize(from + part, 0);
         read_bytes(here, &mut text[from..])?;
-        if let Some(end) = text[from..].iter().position(|byte| *byte == 0) {
-            text.truncate(from + end);
+        // Word by word, unlike a search through an iterator.
+        if let Ok(found) = CStr::from_bytes_until_nul(&text[from..]) {
+            text.truncate(from + found.count_bytes());
             return if text.len() > maximum { Err(too_long) } else { Ok(text) };
         }
         if text.len() > maximum {
@@ -223,12 +225,12 @@ pub(crate) fn update(address: u64, change: impl Fn(u32) -> Option<u32>) -> Resul
     }
 }
 
-/// Make all that an envelope lends present.
-pub(crate) fn touch(envelope: &Envelope) -> Result<(), Errno> {
-    for segment in envelope.send.iter().take(usize::from(envelope.send_count)) {
+/// Make all that a message lends present.
+pub(crate) fn touch(sent: &[Segment], received: &[Segment]) -> Result<(), Errno> {
+    for segment in sent {
         touch_read(segment.address, segment.length)?;
     }
-    for segment in envelope.receive.iter().take(usize::from(envelope.receive_count)) {
+    for segment in received {
         touch_write(segment.address, segment.length)?;
     }
     Ok(())

@@ -4,6 +4,7 @@
 //! every exchange fails with [`Error::Unsupported`], so that programs type-check and their pure parts can be tested there.
 
 use core::marker::PhantomData;
+use core::mem::{MaybeUninit, offset_of};
 
 use abi::call::NEVER;
 use abi::envelope::{GIFTS, SEGMENTS};
@@ -167,18 +168,69 @@ impl Received {
 /// Bytes and handles that go with a message. Built up call by call:
 /// `Buffers::new().send(header).send(data).receive(&mut answer)`. More than [`SEGMENTS`] segments or [`GIFTS`] handles
 /// are refused by the kernel with [`Error::BadArgument`].
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Buffers<'a> {
-    envelope: Envelope,
+    envelope: Lent,
     lent: PhantomData<&'a mut [u8]>,
+}
+
+/// An [`Envelope`] of which only what the counts say was written: to clear all of it costs as much as to use it.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+struct Lent {
+    send_count: u8,
+    receive_count: u8,
+    give_count: u8,
+    take_count: u8,
+    reserved: u32,
+    send: [MaybeUninit<Segment>; SEGMENTS],
+    receive: [MaybeUninit<Segment>; SEGMENTS],
+    give: [MaybeUninit<Gift>; GIFTS],
+    take: [MaybeUninit<Handle>; GIFTS],
+}
+
+const _: () = assert!(
+    size_of::<Lent>() == size_of::<Envelope>()
+        && offset_of!(Lent, reserved) == offset_of!(Envelope, reserved)
+        && offset_of!(Lent, send) == offset_of!(Envelope, send)
+        && offset_of!(Lent, receive) == offset_of!(Envelope, receive)
+        && offset_of!(Lent, give) == offset_of!(Envelope, give)
+        && offset_of!(Lent, take) == offset_of!(Envelope, take)
+);
+
+/// Write the next place of a list, if there is one, and count it in any case: the kernel refuses what is too much.
+#[inline]
+fn add<T, const N: usize>(list: &mut [MaybeUninit<T>; N], count: &mut u8, value: T) {
+    if let Some(place) = list.get_mut(usize::from(*count)) {
+        place.write(value);
+    }
+    *count = count.saturating_add(1);
+}
+
+/// What of a list was written.
+fn written<T>(list: &[MaybeUninit<T>], count: u8) -> &[T] {
+    let list = &list[..list.len().min(usize::from(count))];
+    // SAFETY: `add`, which alone changes a count, wrote every place below it; the slice borrows the list.
+    unsafe { core::slice::from_raw_parts(list.as_ptr().cast(), list.len()) }
 }
 
 impl<'a> Buffers<'a> {
     /// Nothing.
     #[must_use]
     #[inline]
-    pub fn new() -> Self {
-        Self::default()
+    pub const fn new() -> Self {
+        let envelope = Lent {
+            send_count: 0,
+            receive_count: 0,
+            give_count: 0,
+            take_count: 0,
+            reserved: 0,
+            send: [MaybeUninit::uninit(); SEGMENTS],
+            receive: [MaybeUninit::uninit(); SEGMENTS],
+            give: [MaybeUninit::uninit(); GIFTS],
+            take: [MaybeUninit::uninit(); GIFTS],
+        };
+        Self { envelope, lent: PhantomData }
     }
 
     /// Send these bytes, after those named before.
@@ -239,19 +291,13 @@ impl<'a> Buffers<'a> {
     /// As [`Buffers::send_raw`], in place: for those who count instructions.
     #[inline]
     pub fn add_send(&mut self, address: u64, length: u64) {
-        if let Some(segment) = self.envelope.send.get_mut(usize::from(self.envelope.send_count)) {
-            *segment = Segment { address, length };
-        }
-        self.envelope.send_count = self.envelope.send_count.saturating_add(1);
+        add(&mut self.envelope.send, &mut self.envelope.send_count, Segment { address, length });
     }
 
     /// As [`Buffers::receive_raw`], in place.
     #[inline]
     pub fn add_receive(&mut self, address: u64, length: u64) {
-        if let Some(segment) = self.envelope.receive.get_mut(usize::from(self.envelope.receive_count)) {
-            *segment = Segment { address, length };
-        }
-        self.envelope.receive_count = self.envelope.receive_count.saturating_add(1);
+        add(&mut self.envelope.receive, &mut self.envelope.receive_count, Segment { address, length });
     }
 
     /// As [`Buffers::give`], in place.
@@ -268,31 +314,37 @@ impl<'a> Buffers<'a> {
 
     #[inline]
     fn add_gift(&mut self, gift: Gift) {
-        if let Some(place) = self.envelope.give.get_mut(usize::from(self.envelope.give_count)) {
-            *place = gift;
-        }
-        self.envelope.give_count = self.envelope.give_count.saturating_add(1);
+        add(&mut self.envelope.give, &mut self.envelope.give_count, gift);
     }
 
     /// As [`Buffers::take`], in place.
     #[inline]
     pub fn add_take(&mut self, slot: Handle) {
-        if let Some(place) = self.envelope.take.get_mut(usize::from(self.envelope.take_count)) {
-            *place = slot;
-        }
-        self.envelope.take_count = self.envelope.take_count.saturating_add(1);
+        add(&mut self.envelope.take, &mut self.envelope.take_count, slot);
     }
 
     /// The slots named by [`Buffers::take`], in order.
     #[must_use]
     pub fn slots(&self) -> &[Handle] {
-        &self.envelope.take[..usize::from(self.envelope.take_count).min(GIFTS)]
+        written(&self.envelope.take, self.envelope.take_count)
     }
 
-    /// The kernel's view.
+    /// What is sent.
     #[must_use]
-    pub const fn envelope(&self) -> &Envelope {
-        &self.envelope
+    pub fn sent(&self) -> &[Segment] {
+        written(&self.envelope.send, self.envelope.send_count)
+    }
+
+    /// Where arriving bytes go.
+    #[must_use]
+    pub fn received(&self) -> &[Segment] {
+        written(&self.envelope.receive, self.envelope.receive_count)
+    }
+}
+
+impl Default for Buffers<'_> {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -305,7 +357,7 @@ const fn operation(operation: Operation, flags: u64) -> u64 {
 /// Where the envelope is; 0 for one with nothing in it, which the kernel then need not read.
 #[inline]
 fn address_of(buffers: &Buffers<'_>) -> u64 {
-    let Envelope { send_count, receive_count, give_count, take_count, .. } = buffers.envelope;
+    let Lent { send_count, receive_count, give_count, take_count, .. } = buffers.envelope;
     if send_count | receive_count | give_count | take_count == 0 { 0 } else { &raw const buffers.envelope as u64 }
 }
 
@@ -547,12 +599,10 @@ mod tests {
         let (a, b) = ([1u8; 3], [2u8; 5]);
         let mut room = [0u8; 7];
         let buffers = Buffers::new().send(&a).send(&b).receive(&mut room).take(Handle(9)).give(Handle(8), Rights::SEND);
-        let envelope = buffers.envelope();
-        assert_eq!(
-            (envelope.send_count, envelope.receive_count, envelope.give_count, envelope.take_count),
-            (2, 1, 1, 1)
-        );
-        assert_eq!((envelope.send[0].length, envelope.send[1].length, envelope.receive[0].length), (3, 5, 7));
+        let Lent { send_count, receive_count, give_count, take_count, .. } = buffers.envelope;
+        assert_eq!((send_count, receive_count, give_count, take_count), (2, 1, 1, 1));
+        let lengths = |list: &[Segment]| list.iter().map(|segment| segment.length).collect::<alloc::vec::Vec<_>>();
+        assert_eq!((lengths(buffers.sent()), lengths(buffers.received())), (alloc::vec![3, 5], alloc::vec![7]));
         assert_eq!(buffers.slots(), [Handle(9)]);
     }
 
@@ -562,7 +612,8 @@ mod tests {
         for address in 0..6 {
             buffers = buffers.send_raw(address, 1);
         }
-        assert_eq!(buffers.envelope().send_count, 6);
+        assert_eq!(buffers.envelope.send_count, 6);
+        assert_eq!(buffers.sent().len(), SEGMENTS);
     }
 
     #[test]

@@ -88,6 +88,7 @@ enum Last {
 }
 
 fn walk<'a, T: Walk>(tree: &T, path: &'a [u8], end_with: Last) -> Result<Place<'a, T::Node>, Refusal> {
+    // A directory, always.
     let mut directory = tree.root();
     let mut place = Place { directory, name: &path[..0], node: Some(directory), slash: true };
     let mut start = 0;
@@ -102,9 +103,6 @@ fn walk<'a, T: Walk>(tree: &T, path: &'a [u8], end_with: Last) -> Result<Place<'
                 place.name = &path[..0];
             }
             continue;
-        }
-        if !tree.is_directory(directory) {
-            return Err(Errno::ENOTDIR.into());
         }
         // Nothing but slashes and dots follows: seldom worth a close look.
         let last = match rest.first() {
@@ -126,7 +124,9 @@ fn walk<'a, T: Walk>(tree: &T, path: &'a [u8], end_with: Last) -> Result<Place<'
         let node = tree.child(directory, name)?;
         // A slash behind a link means what it leads to; but an entry is an entry.
         let through = !last || slash && end_with != Last::Entry;
+        let is_directory = node.is_some_and(|found| tree.is_directory(found));
         if let Some(found) = node
+            && !is_directory
             && (through || end_with == Last::Follow)
             && let Step::Link(target) = tree.step(found)
         {
@@ -135,7 +135,7 @@ fn walk<'a, T: Walk>(tree: &T, path: &'a [u8], end_with: Last) -> Result<Place<'
         place = Place { directory, name, node, slash };
         match node {
             Some(found) if through => {
-                if !tree.is_directory(found) {
+                if !is_directory {
                     return Err(Errno::ENOTDIR.into());
                 }
                 directory = found;

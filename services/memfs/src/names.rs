@@ -15,11 +15,21 @@ const FIRST_CHAINS: usize = 8;
 #[derive(Debug)]
 struct Entry {
     name: Vec<u8>,
+    /// The name's length and first bytes: most names are told apart by these alone.
+    head: Head,
     hash: u32,
     /// The next in the chain, or in the list of free ones.
     next: u32,
     cookie: u64,
     node: NodeId,
+}
+
+/// A name's length, and its first eight bytes.
+type Head = (usize, u64);
+
+fn head(name: &[u8]) -> Head {
+    let first = name.iter().take(8).fold(0, |word, &byte| word << 8 | u64::from(byte));
+    (name.len(), first)
 }
 
 /// Names and what they name.
@@ -53,9 +63,12 @@ impl Names {
         self.count
     }
 
-    /// FNV-1a.
-    fn hash(&self, name: &[u8]) -> u32 {
-        name.iter().fold(0x811c_9dc5 ^ self.seed, |hash, &byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+    /// A short name in one step, the rest of a long one by FNV-1a.
+    fn hash(&self, name: &[u8], head: Head) -> u32 {
+        const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+        let short = (head.1 ^ u64::from(self.seed)).wrapping_add(head.0 as u64).wrapping_mul(GOLDEN);
+        let rest = name.get(8..).unwrap_or_default();
+        rest.iter().fold((short >> 32) as u32, |hash, &byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
     }
 
     fn chain(&self, hash: u32) -> usize {
@@ -67,10 +80,10 @@ impl Names {
         if self.chains.is_empty() {
             return None;
         }
-        let hash = self.hash(name);
-        let mut at = self.chains[self.chain(hash)];
+        let head = head(name);
+        let mut at = self.chains[self.chain(self.hash(name, head))];
         while let Some(entry) = self.entries.get(at as usize) {
-            if entry.hash == hash && entry.name == name {
+            if entry.head == head && (name.len() <= 8 || entry.name == name) {
                 return Some(at);
             }
             at = entry.next;
@@ -90,10 +103,11 @@ impl Names {
         let mut copy = Vec::new();
         copy.try_reserve_exact(name.len()).map_err(|_| Errno::ENOSPC)?;
         copy.extend_from_slice(name);
-        let hash = self.hash(name);
+        let head = head(name);
+        let hash = self.hash(name, head);
         let chain = self.chain(hash);
         let cookie = self.next_cookie;
-        let new = Entry { name: copy, hash, next: self.chains[chain], cookie, node };
+        let new = Entry { name: copy, head, hash, next: self.chains[chain], cookie, node };
         let at = match self.entries.get_mut(self.free as usize) {
             Some(place) => {
                 let at = self.free;
