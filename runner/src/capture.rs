@@ -84,6 +84,10 @@ pub fn run(ready: &Ready, machine: &Machine, tree: &Tree, input: &[u8], limit: D
             }
         }
     }
+    if machine.counter.is_some() {
+        // The plugin writes its last lines when QEMU ends.
+        running.finish(Duration::from_secs(10));
+    }
     match status {
         Some(0) => Ok(Captured { output: output.text(), entry_ticks }),
         status => Err(Error::new(format!(

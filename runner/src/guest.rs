@@ -72,6 +72,20 @@ pub fn build(rust: &Rust) -> Result<Guest> {
     Ok(Guest { kernel, programs, personality: personality.into_iter().next() })
 }
 
+/// Build the plugin that counts instructions: for this host, hence in a target folder of its own.
+///
+/// # Errors
+/// Cargo fails; it has said why.
+pub fn counter() -> Result<PathBuf> {
+    let target = target()?.join("counter");
+    let mut cargo = cargo();
+    cargo.current_dir(workspace()).args(["build", "--quiet", "--release", "--package", "counter", "--target-dir"]);
+    let status =
+        cargo.arg(&target).stdin(std::process::Stdio::null()).status().context(|| "cannot run cargo".into())?;
+    let built = target.join("release/libcounter.so");
+    if status.success() { Ok(built) } else { Err(Error::new("the counter could not be built")) }
+}
+
 fn build_kind(
     rust: &Rust,
     programs: &[&Program],

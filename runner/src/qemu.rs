@@ -32,13 +32,15 @@ pub struct Machine {
     pub processor: &'static str,
     /// Where the system log is written to.
     pub log: Option<PathBuf>,
+    /// A plugin that counts (`runner/counter`), and the file that it writes.
+    pub counter: Option<(PathBuf, PathBuf)>,
 }
 
 impl Machine {
     /// The default machine with this much memory.
     #[must_use]
     pub fn new(memory_mib: u64) -> Self {
-        Self { memory_mib, kvm: false, count_instructions: false, processor: "max", log: None }
+        Self { memory_mib, kvm: false, count_instructions: false, processor: "max", log: None, counter: None }
     }
 }
 
@@ -124,14 +126,19 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 pub fn start(qemu: &Qemu, machine: &Machine, kernel: &Path, module: &Path, scratch: &Path) -> Result<Running> {
     let mut command = qemu.command();
     let accelerator = if machine.kvm { "kvm" } else { "tcg" };
-    command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-M", "q35", "-rtc", "base=utc"]);
+    command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-M", "q35"]);
+    // Counting instructions, the time of day is counted, too: else when it interrupts would depend on the host.
+    command.args(["-rtc", if machine.count_instructions { "base=utc,clock=vm" } else { "base=utc" }]);
     command.args(["-accel", accelerator, "-cpu", machine.processor, "-m", &format!("{}M", machine.memory_mib)]);
     command.args(["-device", &format!("isa-debug-exit,iobase={DEBUG_EXIT_PORT:#x},iosize=0x04")]);
     if machine.count_instructions {
         command.args(["-icount", "shift=0,sleep=off"]);
     }
     if let Some(log) = &machine.log {
-        command.args(["-debugcon", &format!("file:{}", log.display().to_string().replace(',', ",,"))]);
+        command.args(["-debugcon", &format!("file:{}", option(log))]);
+    }
+    if let Some((library, out)) = &machine.counter {
+        command.args(["-plugin", &format!("{},out={}", option(library), option(out))]);
     }
     command.arg("-kernel").arg(kernel).arg("-initrd").arg(module);
     command.args(["-device", "virtio-serial-pci"]);
@@ -141,9 +148,7 @@ pub fn start(qemu: &Qemu, machine: &Machine, kernel: &Path, module: &Path, scrat
         let listener = UnixListener::bind(&socket).context(|| format!("cannot listen at {}", socket.display()))?;
         listener.set_nonblocking(true).context(|| format!("cannot listen at {}", socket.display()))?;
         listeners.push(listener);
-        // In QEMU's options a comma is written twice.
-        let socket = socket.display().to_string().replace(',', ",,");
-        command.args(["-chardev", &format!("socket,id={name},path={socket}")]);
+        command.args(["-chardev", &format!("socket,id={name},path={}", option(&socket))]);
         match name {
             "serial" | "report" => command.args(["-serial", &format!("chardev:{name}")]),
             _ => command.args(["-device", &format!("virtserialport,chardev={name},name={name}")]),
@@ -181,6 +186,11 @@ pub fn start(qemu: &Qemu, machine: &Machine, kernel: &Path, module: &Path, scrat
         }
         Err(_) => unreachable!("one stream was accepted from each of six listeners"),
     }
+}
+
+/// A path in one of QEMU's options: there, a comma is written twice.
+fn option(path: &Path) -> String {
+    path.display().to_string().replace(',', ",,")
 }
 
 fn read_messages(mut stderr: impl Read) -> String {

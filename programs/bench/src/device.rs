@@ -38,6 +38,27 @@ fn write(ports: Handle, register: u32, value: u32) -> Result<(), Error> {
     memory::port_write(ports, PORTS + 1, 1, value)
 }
 
+/// Let it interrupt.
+fn begin(ports: Handle) -> Result<(), Error> {
+    let mode = read(ports, STATUS_B)?;
+    write(ports, STATUS_A, FAST)?;
+    // What was pending would hold the line where it is.
+    acknowledge(ports)?;
+    write(ports, STATUS_B, mode | PERIODIC)
+}
+
+/// Let it not interrupt any more.
+fn quiet(ports: Handle) -> Result<(), Error> {
+    let mode = read(ports, STATUS_B)?;
+    write(ports, STATUS_B, mode & !PERIODIC)?;
+    acknowledge(ports)
+}
+
+/// Let the line go: reading the register does that.
+fn acknowledge(ports: Handle) -> Result<(), Error> {
+    read(ports, STATUS_C).map(drop)
+}
+
 extern "C" fn driver(argument: u64) -> ! {
     let [gate, ports, ..] = given(argument);
     while runtime::receive_words(gate).is_ok() {
@@ -46,8 +67,7 @@ extern "C" fn driver(argument: u64) -> ! {
         if TAKEN.fetch_add(1, Relaxed) >= WARM_UP {
             TOTAL.fetch_add(took, Relaxed);
         }
-        // Reading it quiets the device.
-        if read(ports, STATUS_C).is_err() {
+        if acknowledge(ports).is_err() {
             break;
         }
     }
@@ -62,11 +82,7 @@ fn to_driver(world: &World) -> Result<Value, Error> {
     other.start(driver, STRONGER, 0)?;
     let interrupt = process::create_pulse(Handle::SELF_PROCESS, gate.gate, 1, Accumulate::Or, PRIORITY, Handle::NONE)?;
     pulse::bind_interrupt(interrupt, interrupts, LINE, 0, pulse::Trigger::Edge)?;
-    let mode = read(ports, STATUS_B)?;
-    write(ports, STATUS_A, FAST)?;
-    // What was pending would hold the line where it is.
-    read(ports, STATUS_C)?;
-    write(ports, STATUS_B, mode | PERIODIC)?;
+    begin(ports)?;
     let mut section = 0;
     while TAKEN.load(Relaxed) < ROUNDS + WARM_UP {
         let taken = TAKEN.load(Relaxed);
@@ -78,7 +94,7 @@ fn to_driver(world: &World) -> Result<Value, Error> {
             STAMP.store(ticks(), Relaxed);
         }
     }
-    write(ports, STATUS_B, mode)?;
+    quiet(ports)?;
     mark::end_section();
     process::destroy(interrupt)?;
     other.end()?;

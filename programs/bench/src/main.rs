@@ -18,6 +18,7 @@ mod row;
 mod share;
 mod switch;
 mod world;
+mod worst;
 
 use abi::boot::BootRecord;
 
@@ -38,6 +39,7 @@ fn run(boot: &'static BootRecord) -> ! {
             fault::rows(&world, &report);
             life::rows(&world, &report);
             share::rows(&world, &report);
+            worst::rows(&world, &report);
         }
         Err(error) => report.failed("world", error),
     }

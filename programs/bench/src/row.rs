@@ -111,6 +111,14 @@ impl Report {
         }
     }
 
+    /// Tell in which section the longest stretch without interrupts is to be looked for.
+    pub(crate) fn stretch(&self, name: &str, how: &str, section: Result<u64, Error>) {
+        match section {
+            Ok(section) => self.line(format_args!(r#"{{"stretch":"{name}","section":{section},"how":"{how}"}}"#)),
+            Err(error) => self.failed(name, error),
+        }
+    }
+
     /// A row could not be measured: whoever reads this fails.
     pub(crate) fn failed(&self, name: &str, error: Error) {
         self.line(format_args!(r#"{{"failed":"{name}","error":"{}"}}"#, error.text()));

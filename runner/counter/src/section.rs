@@ -1,0 +1,175 @@
+//! What is counted, and when.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::Kind;
+
+/// What was counted between marks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Section {
+    /// Instructions, marks not included.
+    instructions: u64,
+    kernel: u64,
+    page_table_writes: u64,
+    model_register_writes: u64,
+    segment_base_instructions: u64,
+    system_calls: u64,
+    /// The most instructions of the kernel's between two points where it would take an interrupt, and where that stretch ended.
+    longest: u64,
+    longest_end: u64,
+}
+
+impl fmt::Display for Section {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { instructions, kernel, page_table_writes, model_register_writes, .. } = self;
+        let Self { segment_base_instructions, system_calls, longest, longest_end, .. } = self;
+        write!(
+            formatter,
+            r#""instructions":{instructions},"kernel":{kernel},"page_table_writes":{page_table_writes},"model_register_writes":{model_register_writes},"segment_base_instructions":{segment_base_instructions},"system_calls":{system_calls},"longest":{longest},"longest_end":"{longest_end:#x}""#
+        )
+    }
+}
+
+impl Section {
+    fn count(&mut self, kind: Kind) {
+        self.instructions += 1;
+        self.kernel += u64::from(kind.is_kernel());
+        match kind {
+            Kind::PageTable => self.page_table_writes += 1,
+            Kind::ModelRegister => self.model_register_writes += 1,
+            Kind::SegmentBase => self.segment_base_instructions += 1,
+            Kind::SystemCall => self.system_calls += 1,
+            _ => {}
+        }
+    }
+
+    /// A stretch ends. Says whether it is the longest so far.
+    fn stretch(&mut self, length: u64, end: u64) -> bool {
+        let longer = length > self.longest;
+        if longer {
+            (self.longest, self.longest_end) = (length, end);
+        }
+        longer
+    }
+}
+
+/// The counter.
+#[derive(Debug, Default)]
+pub(crate) struct Counter {
+    counting: bool,
+    /// Whether a program has called: what firmware and boot stub do is nobody's stretch.
+    started: bool,
+    /// The kernel's instructions since it would have taken an interrupt, and the last one's address.
+    stretch: u64,
+    last: u64,
+    section: Section,
+    number: u64,
+    whole: Section,
+    /// In or before which section the longest stretch of all ended.
+    longest_in: u64,
+    /// How often each address was executed in the section that is profiled.
+    profile: BTreeMap<u64, u64>,
+    profiled: Option<u64>,
+}
+
+impl Counter {
+    pub(crate) fn new(profiled: Option<u64>) -> Self {
+        Self { profiled, ..Self::default() }
+    }
+
+    /// An instruction is executed. Gives the line to write, if a section ends with it.
+    pub(crate) fn executed(&mut self, kind: Kind, address: u64) -> Option<String> {
+        if kind == Kind::Window || !kind.is_kernel() {
+            self.end_stretch();
+        }
+        self.started |= kind == Kind::SystemCall;
+        if kind.is_kernel() {
+            self.stretch += 1;
+            self.last = address;
+        }
+        match kind {
+            Kind::Begin => self.counting = true,
+            Kind::Pause => self.counting = false,
+            Kind::End => {
+                let line = format!("{{\"section\":{},{}}}\n", self.number, self.section);
+                self.number += 1;
+                self.section = Section::default();
+                return Some(line);
+            }
+            _ if self.counting => {
+                self.section.count(kind);
+                if self.profiled == Some(self.number) {
+                    *self.profile.entry(address).or_default() += 1;
+                }
+            }
+            _ => {}
+        }
+        None
+    }
+
+    fn end_stretch(&mut self) {
+        if self.started {
+            if self.whole.stretch(self.stretch, self.last) {
+                self.longest_in = self.number;
+            }
+            if self.counting {
+                self.section.stretch(self.stretch, self.last);
+            }
+        }
+        self.stretch = 0;
+    }
+
+    /// The last lines.
+    pub(crate) fn end(&mut self) -> String {
+        let mut text = format!("{{\"whole\":true,\"longest_in\":{},{}}}\n", self.longest_in, self.whole);
+        for (address, times) in &self.profile {
+            text += &format!("{{\"address\":\"{address:#x}\",\"times\":{times}}}\n");
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_section_has_what_is_between_its_marks() {
+        let mut counter = Counter::new(None);
+        let mut line = None;
+        for kind in [
+            Kind::Kernel,
+            Kind::SystemCall,
+            Kind::Begin,
+            Kind::User,
+            Kind::SystemCall,
+            Kind::Kernel,
+            Kind::PageTable,
+            Kind::Window,
+            Kind::Kernel,
+            Kind::User,
+            Kind::Pause,
+            Kind::Kernel,
+            Kind::End,
+        ] {
+            line = counter.executed(kind, 7);
+        }
+        let line = line.expect("the section's end");
+        assert!(line.starts_with(r#"{"section":0,"instructions":7,"kernel":4,"page_table_writes":1,"#), "{line}");
+        assert!(line.contains(r#""system_calls":1,"longest":2,"longest_end":"0x7"}"#), "{line}");
+    }
+
+    #[test]
+    fn a_stretch_goes_on_until_interrupts_are_open_or_a_program_runs() {
+        let mut counter = Counter::new(None);
+        // The boot stub does not count.
+        (0..9).for_each(|_| drop(counter.executed(Kind::Kernel, 1)));
+        counter.executed(Kind::SystemCall, 0);
+        (0..5).for_each(|at| drop(counter.executed(Kind::Kernel, 10 + at)));
+        counter.executed(Kind::Window, 20);
+        (0..3).for_each(|at| drop(counter.executed(Kind::Kernel, 30 + at)));
+        counter.executed(Kind::User, 0);
+        assert!(counter.end().contains(r#""longest":5,"longest_end":"0xe"}"#), "{}", counter.end());
+    }
+}
