@@ -61,8 +61,9 @@ errors! {
     TableFull = 9, Caller, "the handle table is full";
     /// The receiver reserved too few slots for the passed handles.
     NoSlot = 10, Peer, "the receiver reserved no slot for a passed handle";
-    /// A passed handle vanished, or lost its rights, between the call and the delivery.
-    BadGift = 11, Peer, "a passed handle is not valid";
+    /// A passed handle was valid at the call, and vanished before it was delivered. (One that is not valid at the call is
+    /// refused there: `BadHandle`, `NoRight`.)
+    BadGift = 11, Circumstance, "a passed handle vanished before it was delivered";
     /// The thread was interrupted before or while it waited.
     Interrupted = 12, Circumstance, "interrupted";
     /// The deadline passed.

@@ -140,9 +140,8 @@ impl<M: Machine> Kernel<M> {
                 return Err(Error::TimedOut);
             }
             self.search_cycle(index, gate_index)?;
-        } else {
-            self.check_gifts(index, parked)?;
         }
+        self.check_gifts(index, parked)?;
         thread.target.set(target);
         thread.badge.set(badge);
         thread.retried.set(false);

@@ -253,7 +253,7 @@ impl<M: Machine> Kernel<M> {
                 self.wake(index);
                 return Ok(());
             };
-            match self.check_gifts(caller, index) {
+            match self.check_gifts_again(caller, index) {
                 Ok(()) => {
                     self.accept(index, caller);
                     return Ok(());

@@ -5,6 +5,7 @@
 //! taken and stronger batons run. If the caller leaves, the work ends with an error and the count moved.
 
 use crate::envelope::{Direction, RECEIVE, SEND};
+use crate::handle_table::Reference;
 use crate::kernel::Kernel;
 use crate::machine::{Context, CopyFault, Machine};
 use crate::schedule::WORK;
@@ -138,7 +139,8 @@ impl<M: Machine> Kernel<M> {
         }
     }
 
-    /// Whether the handles that one side gives can go to the other. Nothing is changed. The error is the giver's.
+    /// Whether the handles that one side gives can go to the other; at the call, while nobody takes them yet (0), whether they
+    /// can be given at all. Nothing is changed. The error is for the giver.
     #[inline]
     pub(crate) fn check_gifts(&self, giver: u32, taker: u32) -> Result<(), Error> {
         let giver = self.tables.thread(giver);
@@ -146,6 +148,11 @@ impl<M: Machine> Kernel<M> {
             return Ok(());
         }
         self.exchange_gifts(giver, taker, false).map(|_| ())
+    }
+
+    /// As [`Kernel::check_gifts`], later than at the call: what was wrong with the giver's handles then was said then.
+    pub(crate) fn check_gifts_again(&self, giver: u32, taker: u32) -> Result<(), Error> {
+        self.check_gifts(giver, taker).map_err(|error| if error == Error::NoSlot { error } else { Error::BadGift })
     }
 
     /// Put copies of one side's handles into the slots that the other reserved; says how many.
@@ -163,18 +170,33 @@ impl<M: Machine> Kernel<M> {
         self.exchange_gifts(giver, taker, true)
     }
 
+    /// What a thread gives, if it may.
+    fn gift(&self, giver: &Thread<M>, at: usize) -> Result<Reference, Error> {
+        let gift = giver.envelope.gift(at);
+        let reference = self.tables.entry(self.tables.process(giver.process.get()), gift.handle)?.reference();
+        if reference.kind == Kind::Reserved || !self.refers(&reference) {
+            return Err(Error::BadHandle);
+        }
+        if gift.flags & !Gift::MOVE != 0 {
+            return Err(Error::BadArgument);
+        }
+        if reference.rights.contains(Rights::COPY) { Ok(reference) } else { Err(Error::NoRight) }
+    }
+
     fn exchange_gifts(&self, giver: &Thread<M>, taker: u32, pass: bool) -> Result<usize, Error> {
         let (gifts, taker) = (&giver.envelope, self.tables.thread(taker));
         let count = gifts.gifts();
         let (from, to) = (self.tables.process(giver.process.get()), self.tables.process(taker.process.get()));
+        // Bound: GIFTS. The giver's side first.
+        for at in 0..count {
+            self.gift(giver, at)?;
+        }
+        if taker.index() == 0 {
+            return Ok(count);
+        }
         // Bound: GIFTS.
         for at in 0..count {
-            let gift = gifts.gift(at);
-            let mut reference = self.tables.entry(from, gift.handle).map_err(|_| Error::BadGift)?.reference();
-            let copyable = reference.kind != Kind::Reserved && reference.rights.contains(Rights::COPY);
-            if !copyable || gift.flags & !Gift::MOVE != 0 || !self.refers(&reference) {
-                return Err(Error::BadGift);
-            }
+            let mut reference = self.gift(giver, at)?;
             let slots = taker.kept().filter(|slots| slots.slots() >= count).ok_or(Error::NoSlot)?;
             let slot = slots.slot(at);
             let entry = self.tables.entry(to, slot).map_err(|_| Error::NoSlot)?;
@@ -183,7 +205,7 @@ impl<M: Machine> Kernel<M> {
                 return Err(Error::NoSlot);
             }
             if pass {
-                reference.rights = reference.rights.intersect(gift.rights);
+                reference.rights = reference.rights.intersect(gifts.gift(at).rights);
                 self.count_handle(&reference);
                 self.tables.fill_reserved(entry, reference);
             }

@@ -3,7 +3,7 @@
 use abi::object::{Kind, gate as gate_method, process};
 use abi::{Error, Handle, Rights};
 use simulator::scenario;
-use simulator::scenario::{Log, Plan};
+use simulator::scenario::{DATA, Log, Plan};
 
 use crate::Pair;
 
@@ -142,7 +142,7 @@ fn without_a_slot_the_whole_message_fails_and_the_server_sees_nothing() {
         })
         .await;
         root.until_noted(&log, 3).await;
-        log.assert(&["Some(BadGift)", "got 3", "answered"]);
+        log.assert(&["Some(BadHandle)", "got 3", "answered"]);
     });
 }
 
@@ -161,7 +161,7 @@ fn a_handle_without_the_copy_right_cannot_be_passed_or_duplicated() {
                 .await;
             assert_eq!(duplicate.error(), Some(Error::NoRight));
             let passed = user.call(connection).give(only_send, Rights::SEND).await;
-            assert!(matches!(passed.error(), Some(Error::NoRight | Error::BadGift)), "{passed:?}");
+            assert_eq!(passed.error(), Some(Error::NoRight));
             let copy = user
                 .method(Handle::SELF_PROCESS, process::DUPLICATE, [connection.0, u64::from(Rights::SEND.0), 0, 0])
                 .ok()
@@ -332,6 +332,56 @@ fn a_successor_can_list_the_live_connections_of_a_gate() {
         assert_eq!(answer.error(), Some(Error::NotFound));
         seen.sort_unstable();
         assert_eq!(seen, [3, 77, 90, 500]);
+    });
+}
+
+/// At the call, before anybody is there to take anything and before any byte moves: the giver is to blame for its handles.
+#[test]
+fn a_bad_gift_is_refused_at_the_call_or_the_reply_and_blamed_on_the_giver() {
+    scenario(|root| async move {
+        let pair = Pair::new(&root).await;
+        let plain = root.connect(pair.gate, 6).await;
+        let only_send = root.give(&pair.client, plain, Rights::SEND).await;
+        let good = root.give_connection(&pair.client, pair.gate, 5).await;
+        let connection = pair.sending;
+        let log = Log::new();
+        for served in [false, true] {
+            let noted = log.clone();
+            root.start(Plan::new(&pair.client, "client").priority(10), |user| async move {
+                let slot = user.method(Handle::SELF_PROCESS, process::RESERVE, [0; 4]).ok().await.handle();
+                // The first gift is good each time: nothing of it arrives.
+                for bad in [only_send, Handle(1 << 40), slot, Handle::CURRENT_THREAD] {
+                    let answer = user.call(connection).give(good, Rights::SEND).give(bad, Rights::SEND).await;
+                    noted.note(format!("{:?}", answer.error().expect("it is refused")));
+                }
+                user.method(Handle::SELF_PROCESS, process::CLOSE, [slot.0, 0, 0, 0]).ok().await;
+                user.call(connection).send(DATA, 64).room(DATA + 128, 64).ok().await;
+                noted.note("answered");
+            })
+            .await;
+            if served {
+                continue;
+            }
+            // The first client's call waits, and is all that does.
+            root.until_noted(&log, 4).await;
+            let gate = pair.receiving;
+            let noted = log.clone();
+            root.start(Plan::new(&pair.server, "server").priority(20), |user| async move {
+                loop {
+                    let message = user.receive(gate).ok().await;
+                    assert_eq!((message.badge, message.sent), (77, 64));
+                    user.store(DATA, &[7; 64]).await.expect("its own memory");
+                    let refused = user.reply(message.request).send(DATA, 64).give(Handle(1 << 40), Rights::SEND).await;
+                    noted.note(format!("server {:?} {}", refused.error().expect("it is refused"), refused.moved));
+                    user.reply(message.request).ok().await;
+                }
+            })
+            .await;
+            root.until_noted(&log, 6).await;
+        }
+        root.until_noted(&log, 12).await;
+        let one = ["NoRight", "BadHandle", "BadHandle", "BadHandle", "server BadHandle 0", "answered"];
+        log.assert(&[one, one].concat());
     });
 }
 
