@@ -232,7 +232,7 @@ pub(crate) fn waitid(task: &mut Task, [kind, id, address, options, usage, _]: [u
         0 => -1,
         1 if id > 0 => id,
         2 if id >= 0 => -id,
-        3 => i64::from(crate::system::pid_of_descriptor(task, id as u64)?),
+        3 => i64::from(crate::special_files::pid_of_descriptor(task, id as u64)?),
         _ => return Err(Errno::EINVAL),
     };
     let (found, code, used) = wait(task, selector, options & !WIGNORED)?;

@@ -9,11 +9,9 @@ use protocol::process::{self as service, SystemRecord};
 use protocol::{Errno, init, log as log_service};
 use runtime::Buffers;
 
-use crate::descriptor::{self, OpenFile};
-use crate::files;
 use crate::names;
 use crate::message::{PROMPT, ask, insist};
-use crate::numbers::{Outcome, int, open};
+use crate::numbers::{Outcome, int};
 use crate::slot::Slot;
 use crate::task::Task;
 use crate::user_memory;
@@ -276,39 +274,6 @@ pub(crate) fn membarrier(_: &mut Task, [command, flags, ..]: [u64; 6]) -> Outcom
         1 | 2 | 4 | 8 | 16 => Ok(0),
         _ => Err(Errno::EINVAL),
     }
-}
-
-/// `pidfd_open`.
-pub(crate) fn pidfd_open(task: &mut Task, [pid, flags, ..]: [u64; 6]) -> Outcome {
-    if flags & !open::NONBLOCK != 0 || int(pid) <= 0 {
-        return Err(Errno::EINVAL);
-    }
-    let slot = Slot::new(task.connection())?;
-    files::charged(task, || {
-        insist(&mut Buffers::new().take(slot.handle()), |buffers| {
-            service::process_file(task.connection(), pid & 0xffff_ffff, buffers, files::CHARGED)
-        })
-    })
-    .map_err(crate::message::errno)?;
-    let mut name = PIDFD.to_vec();
-    crate::paths::digits(&mut name, pid & 0xffff_ffff);
-    descriptor::install(task, OpenFile::new(slot.filled(), name, 0o600, 0, flags), true)
-}
-
-/// How the library remembers which process a descriptor stands for.
-const PIDFD: &[u8] = b"pidfd:";
-
-/// The pid of a `pidfd_open` descriptor.
-pub(crate) fn pid_of_descriptor(task: &Task, number: u64) -> Result<i32, Errno> {
-    let opened = descriptor::get(task, number)?;
-    let digits = opened.path.strip_prefix(PIDFD).ok_or(Errno::EBADF)?;
-    core::str::from_utf8(digits).ok().and_then(|text| text.parse().ok()).ok_or(Errno::EBADF)
-}
-
-/// `pidfd_send_signal`.
-pub(crate) fn pidfd_send_signal(task: &mut Task, [number, signal, ..]: [u64; 6]) -> Outcome {
-    let pid = pid_of_descriptor(task, number)?;
-    crate::signal::kill(task, [pid as u64, signal, 0, 0, 0, 0])
 }
 
 /// `mount`, `unshare`, `chroot` and the like: not for programs.

@@ -221,9 +221,14 @@ macro_rules! system_calls {
             278 vmsplice system::invalid;
             280 utimensat status::utimensat;
             281 epoll_pwait epoll::epoll_pwait;
+            282 signalfd special_files::signalfd;
+            283 timerfd_create special_files::timerfd_create;
             284 eventfd pipe::eventfd;
             285 fallocate files::fallocate;
+            286 timerfd_settime special_files::timerfd_settime;
+            287 timerfd_gettime special_files::timerfd_gettime;
             288 accept4 socket::unsuitable;
+            289 signalfd4 special_files::signalfd4;
             290 eventfd2 pipe::eventfd2;
             291 epoll_create1 epoll::epoll_create1;
             292 dup3 descriptor::dup3;
@@ -248,8 +253,8 @@ macro_rules! system_calls {
             326 copy_file_range files::copy_file_range;
             332 statx status::statx;
             334 rseq system::silent;
-            424 pidfd_send_signal system::pidfd_send_signal;
-            434 pidfd_open system::pidfd_open;
+            424 pidfd_send_signal special_files::pidfd_send_signal;
+            434 pidfd_open special_files::pidfd_open;
             435 clone3 thread::clone3;
             436 close_range descriptor::close_range;
             439 faccessat2 status::faccessat2;

@@ -122,7 +122,7 @@ fn tell_parent(task: &mut Task, wish: &Wish, pid: u64) -> Result<(), Errno> {
         user_memory::write(wish.parent_tid, &(pid as u32))?;
     }
     if wish.flags & flag::PIDFD != 0 {
-        let number = crate::system::pidfd_open(task, [pid, 0, 0, 0, 0, 0])?;
+        let number = crate::special_files::pidfd_open(task, [pid, 0, 0, 0, 0, 0])?;
         user_memory::write(wish.pidfd, &(number as u32))?;
     }
     Ok(())

@@ -221,6 +221,12 @@ crate::protocol! {
     /// The caller pays for it: EPERM without [`CHARGE_ME`](abi::call::flags::CHARGE_ME), ENOMEM if its quota is used up.
     94 ProcessFile process_file(pid) -> ();
 
+    /// timerfd_create: a timer that is read, speaking [`crate::file`] (`Read`, `Poll`, `Control` of [`open_file`]), in the first taken slot. `real`: 1: its absolute
+    /// moments are of the time of day. `flags`: O_NONBLOCK.
+    97 OpenTimer open_timer(real, flags) -> ();
+    /// signalfd: the caller's pending signals of a set, likewise.
+    98 OpenSignals open_signals(set, flags) -> ();
+
     /// Native: RAM of `length` bytes (whole pages, zeroed): a Memory in the first taken slot. `flags`: [`allocate_flags`]; it is contiguous. Answer: an allocation number.
     0x70 Allocate allocate(length, flags) -> (number);
     /// Native: give an allocation back. (All of a native's are given back when its connection closes.)
@@ -254,6 +260,16 @@ crate::protocol! {
 pub const FIRST_TIMER: u32 = 4;
 /// `TimerSet`: not from now on, but a moment.
 pub const TIMER_ABSOLUTE: u64 = 1;
+
+/// `Control` commands of open timers and signal sets.
+pub mod open_file {
+    /// timerfd_settime: `argument`: [`TIMER_ABSOLUTE`](super::TIMER_ABSOLUTE). Send: value and interval, ns (u64 each); answered: what was left, and the interval.
+    pub const SET_TIMER: u64 = 0x4254_0001;
+    /// timerfd_gettime: as `SET_TIMER` answers.
+    pub const GET_TIMER: u64 = 0x4254_0002;
+    /// signalfd: `argument` is the new set.
+    pub const SET_SIGNALS: u64 = 0x4254_0003;
+}
 
 /// What a POSIX timer does when it expires.
 pub mod notify {

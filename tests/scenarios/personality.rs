@@ -26,6 +26,8 @@ const SOURCES: &[(&str, &str)] = &[
     ("threads", THREADS),
     ("timers", TIMERS),
     ("limits", include_str!("../programs/limits.c")),
+    ("signals", include_str!("../programs/signals.c")),
+    ("events", include_str!("../programs/events.c")),
     ("sharing", include_str!("../programs/sharing.c")),
 ];
 

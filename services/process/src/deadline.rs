@@ -10,6 +10,8 @@ pub(crate) enum Event {
     Request(u64),
     /// A process that was killed has had its time.
     End(u32),
+    /// An open timer expires.
+    OpenTimer(u32),
     /// A process's timer is to be looked at.
     Timer(u32, u32),
 }
@@ -32,6 +34,7 @@ impl Server {
                 Event::End(pid) => {
                     self.end_if_due(pid);
                 }
+                Event::OpenTimer(number) => self.open_timer_expired(number),
                 Event::Timer(pid, number) => self.look_at_timer(pid, number),
             }
         }

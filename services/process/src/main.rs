@@ -26,6 +26,7 @@ mod lent;
 mod limit;
 mod memory;
 mod native;
+mod open_files;
 mod pages;
 mod ram;
 mod record;

@@ -13,6 +13,7 @@ use crate::deadline::Event;
 use crate::futex::{Key, Queues};
 use crate::image::Image;
 use crate::kernel;
+use crate::open_files::OpenFile;
 use crate::ram::Ram;
 use crate::space::Space;
 use crate::table::{Process, State, Table};
@@ -28,6 +29,8 @@ pub(crate) mod badge {
     pub(crate) const FAULT: u64 = 3;
     /// A pidfd.
     pub(crate) const FILE: u64 = 4;
+    /// An open timer or signal set.
+    pub(crate) const OPEN: u64 = 5;
 
     /// A badge.
     #[must_use]
@@ -70,6 +73,8 @@ pub(crate) enum Deferred {
     Signal { pid: u32, tid: u32, set: u64, deadline: u64 },
     /// For a word of memory.
     Futex { pid: u32, key: Key, deadline: u64 },
+    /// For something to read, with room for so much.
+    Read { file: u32, room: u64 },
     /// For a task to replace its image or to end.
     Task { pid: u32, task: u32 },
 }
@@ -81,13 +86,15 @@ impl Deferred {
             Self::Wait { pid, .. } | Self::Signal { pid, .. } | Self::Futex { pid, .. } | Self::Task { pid, .. } => {
                 *pid
             }
+            // Whoever has the file may read it.
+            Self::Read { .. } => 0,
         }
     }
 
     const fn deadline(&self) -> u64 {
         match self {
             Self::Signal { deadline, .. } | Self::Futex { deadline, .. } => *deadline,
-            Self::Wait { .. } | Self::Task { .. } => u64::MAX,
+            Self::Wait { .. } | Self::Read { .. } | Self::Task { .. } => u64::MAX,
         }
     }
 }
@@ -131,6 +138,8 @@ pub(crate) struct Server {
     pub(crate) table: Table,
     /// Who waits for memory to change.
     pub(crate) futexes: Queues,
+    /// Timers and signal sets that are open as files.
+    pub(crate) files: BTreeMap<u32, OpenFile>,
     /// Requests that wait.
     pub(crate) deferred: BTreeMap<u64, Deferred>,
     /// When what is due.
@@ -171,6 +180,7 @@ impl Server {
             spaces: BTreeMap::new(),
             table: Table::default(),
             futexes: Queues::default(),
+            files: BTreeMap::new(),
             deferred: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             image: None,
@@ -273,7 +283,7 @@ impl Server {
             Error::NoRight => Errno::EPERM,
             _ => Errno::ENOMEM,
         })?;
-        if kind != badge::FILE
+        if matches!(kind, badge::NATIVE | badge::POSIX)
             && let Some(process) = self.table.process_mut(pid)
         {
             process.epoch = epoch;
@@ -325,7 +335,8 @@ impl Server {
             (badge::NATIVE, epoch, pid) if self.is_current(pid, epoch) => self.serve_native(pid, call),
             (badge::POSIX, epoch, pid) if self.is_current(pid, epoch) => self.serve_posix(pid, call),
             (badge::FAULT, ..) => Ok(self.serve_fault(call)),
-            (badge::FILE, _, pid) => self.serve_file(pid, call),
+            (badge::FILE, _, pid) => self.serve_process_file(pid, call),
+            (badge::OPEN, _, number) => self.serve_open_file(number, call),
             _ => Err(Errno::ESRCH),
         };
         result.unwrap_or_else(|errno| {
@@ -526,6 +537,8 @@ impl Server {
                 space.enlarge_by(count(connections), count(pulses), count(pages)).map(|()| Outcome::DONE)
             }
             Request::ProcessFile { pid: target } => self.process_file(target, call),
+            Request::OpenTimer { real, flags } => self.open_timer(real, flags, call),
+            Request::OpenSignals { set, flags } => self.open_signals(pid, set, flags, call),
             other => self.serve_tools(pid, other, call),
         }
     }
@@ -542,6 +555,9 @@ impl Server {
     /// The last handle to a connection is gone.
     pub(crate) fn closed(&mut self, badge: u64) {
         let (kind, epoch, pid) = badge::split(badge);
+        if kind == badge::OPEN {
+            return self.file_closed(pid);
+        }
         if !self.is_current(pid, epoch) {
             return;
         }

@@ -1,16 +1,10 @@
 //! Groups and sessions, and what the console asks about them.
 
-use protocol::{Errno, Reply};
+use protocol::Errno;
 
-use crate::kernel;
-use crate::server::{Call, Outcome, Server};
+use crate::server::{Outcome, Server};
 use crate::signal::from_system;
 use crate::table::State;
-
-/// `POLLIN`.
-const READABLE: u64 = 1;
-/// Pulses that wait for one process's end.
-const WATCHERS: usize = 8;
 
 impl Server {
     /// `Identity`.
@@ -89,49 +83,5 @@ impl Server {
         let member = self.table.processes.values().find(|process| process.group == group && process.native.is_none());
         let session = member.ok_or(Errno::ESRCH)?.session;
         Ok(Outcome::ok([u64::from(session), u64::from(self.table.is_orphaned(group, 0)), 0, 0]))
-    }
-
-    /// `ProcessFile`.
-    pub(crate) fn process_file(&mut self, pid: u64, call: &Call) -> Result<Outcome, Errno> {
-        let pid = u32::try_from(pid).map_err(|_| Errno::ESRCH)?;
-        let process = self.known(pid)?;
-        if process.native.is_some() {
-            return Err(Errno::EINVAL);
-        }
-        let connection = self.connect(crate::server::badge::FILE, pid, call.request)?;
-        self.reply_handle(call.request, Reply::DONE, connection, abi::Rights::SEND.and(abi::Rights::COPY));
-        kernel::close(connection);
-        Ok(Outcome::Later)
-    }
-
-    /// Messages to a pidfd.
-    pub(crate) fn serve_file(&mut self, pid: u32, call: &Call) -> Result<Outcome, Errno> {
-        use protocol::file::Request;
-        match Request::decode(call.label, call.words).ok_or(Errno::ENOSYS)? {
-            Request::Poll { events } => {
-                let ended = self.table.process(pid).is_none_or(|process| process.state == State::Zombie);
-                if ended {
-                    return Ok(Outcome::ok([events & READABLE, 0, 0, 0]));
-                }
-                let pulse = self.gift.take();
-                if let (Some(pulse), Some(process)) = (pulse, self.table.process_mut(pid)) {
-                    if process.watchers.len() >= WATCHERS {
-                        kernel::close(process.watchers.remove(0));
-                    }
-                    process.watchers.push(pulse);
-                }
-                Ok(Outcome::ok([0; 4]))
-            }
-            Request::StatOpen {} => {
-                self.out[..144].fill(0);
-                // st_nlink 1, st_mode 0600.
-                self.out[16] = 1;
-                self.out[24..26].copy_from_slice(&0o600u16.to_le_bytes());
-                Ok(Outcome::Bytes(Reply::DONE, 144))
-            }
-            Request::Flags {} => Ok(Outcome::ok([2, 0, 0, 0])),
-            Request::SetFlags { .. } => Ok(Outcome::DONE),
-            _ => Err(Errno::EINVAL),
-        }
     }
 }

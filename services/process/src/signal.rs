@@ -285,6 +285,7 @@ impl Server {
             return Ok(());
         }
         self.make_pending(pid, target, information)?;
+        self.signal_files_changed(pid, signal);
         if let Some(thread) = taker.and_then(|tid| self.table.threads.get(&tid)) {
             kernel::interrupt(thread.handle);
         }
@@ -500,8 +501,27 @@ impl Server {
         Ok(Outcome::Later)
     }
 
+    /// Take a signal of a set that is pending for a process or any of its threads.
+    pub(crate) fn take_of_any(&mut self, pid: u32, set: u64) -> Option<(Option<u32>, SignalInformation)> {
+        let process = self.table.processes.get_mut(&pid)?;
+        for &tid in &process.threads {
+            let Some(thread) = self.table.threads.get_mut(&tid) else { continue };
+            if let Some(information) = thread.pending.take(set) {
+                return Some((Some(tid), information));
+            }
+        }
+        process.pending.take(set).map(|information| (None, information))
+    }
+
+    /// What is pending for a process or any of its threads.
+    pub(crate) fn pending_of_any(&self, pid: u32) -> u64 {
+        let Some(process) = self.table.process(pid) else { return 0 };
+        let threads = process.threads.iter().filter_map(|tid| self.table.threads.get(tid));
+        threads.fold(process.pending.set(), |set, thread| set | thread.pending.set())
+    }
+
     /// A signal that could not be handed over is pending still.
-    fn put_back(&mut self, pid: u32, tid: Option<u32>, information: SignalInformation) {
+    pub(crate) fn put_back(&mut self, pid: u32, tid: Option<u32>, information: SignalInformation) {
         if let Some(thread) = tid.and_then(|tid| self.table.threads.get_mut(&tid)) {
             thread.pending.put_back(information);
         } else if let Some(process) = self.table.process_mut(pid) {
