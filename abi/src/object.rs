@@ -112,7 +112,7 @@ methods! {
         PROTECT = 8;
         /// Duplicate the mappings of a range of another process into this one, same addresses; write access is removed
         /// in both for records not mapped as shared (option bit 0 set: keep write access in both). Word 0: source process in the caller's table. Word 1: address. Word 2: length.
-        /// May answer `More`, with the address to go on from in word 0.
+        /// May answer `More`, with the address to go on from in word 0; a call that answers another error duplicated nothing.
         SHARE_RANGE = 9;
         /// Make the handle table hold at least word 0 entries (charged in pages of 64).
         GROW_HANDLES = 10;

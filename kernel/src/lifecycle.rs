@@ -1,13 +1,14 @@
 //! Objects come and go: slots, charges, lists of possessions, references from handles.
 
 use crate::handle_table::{Entry, Reference};
-use crate::header::tag;
+use crate::header::{Pool, tag};
 use crate::kernel::Kernel;
 use crate::machine::{Frame, Machine};
 use crate::process::Process;
 use crate::quota::Resource;
 use abi::object::Kind;
 use abi::{Error, Handle, PAGE_SIZE, Rights};
+use core::cell::Cell;
 
 const fn resource(kind: Kind) -> Resource {
     match kind {
@@ -30,7 +31,7 @@ impl<M: Machine> Kernel<M> {
             return Err(Error::QuotaExceeded);
         }
         let pool = self.pool(kind);
-        let Some(index) = pool.take(|slot| &self.tables.header(kind, slot).next) else {
+        let Some(index) = self.take_slot(pool, |slot| &self.tables.header(kind, slot).next) else {
             if kind != Kind::Process {
                 account.release(resource(kind), 1);
             }
@@ -147,9 +148,14 @@ impl<M: Machine> Kernel<M> {
         self.uncount_handle(&reference);
     }
 
+    /// Take a slot of a table: every allocation of the kernel but for pages of handles.
+    pub(crate) fn take_slot<'a>(&self, pool: &Pool, link: impl FnOnce(u32) -> &'a Cell<u32>) -> Option<u32> {
+        if self.machine.refuses_memory() { None } else { pool.take(link) }
+    }
+
     /// A frame of the arena, uncharged.
     pub(crate) fn take_frame(&self) -> Option<Frame> {
-        let index = self.frames.take(|slot| self.tables.frame_link(slot))?;
+        let index = self.take_slot(&self.frames, |slot| self.tables.frame_link(slot))?;
         Some(Frame(self.frame_base.get() + u64::from(index - 1) * PAGE_SIZE))
     }
 
@@ -176,6 +182,8 @@ impl<M: Machine> Kernel<M> {
         if !process.account.charge(Resource::Pages, 1) {
             return Err(Error::QuotaExceeded);
         }
-        self.tables.grow(&self.handle_pool, process).inspect_err(|_| process.account.release(Resource::Pages, 1))
+        let refused = self.machine.refuses_memory();
+        let grown = if refused { Err(Error::Exhausted) } else { self.tables.grow(&self.handle_pool, process) };
+        grown.inspect_err(|_| process.account.release(Resource::Pages, 1))
     }
 }

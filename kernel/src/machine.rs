@@ -239,6 +239,11 @@ pub trait Machine: 'static {
     fn port_read(&self, port: u16, bytes: u8) -> u32;
     /// Write an I/O port of 1, 2 or 4 bytes.
     fn port_write(&self, port: u16, bytes: u8, value: u32);
+    /// Whether the slot or frame that is about to be taken is to be refused, as if none were left. Only a machine that looks
+    /// for what comes of it does that.
+    fn refuses_memory(&self) -> bool {
+        false
+    }
     /// A sentence for whoever debugs the kernel itself.
     fn print(&self, text: &str);
     /// The kernel found itself broken: stop.

@@ -362,7 +362,13 @@ impl<M: Machine> Kernel<M> {
                     break;
                 }
             }
-            self.share_record(source, process, request.object, start, stop, keep)?;
+            if let Err(error) = self.share_record(source, process, request.object, start, stop, keep) {
+                if at == address {
+                    return Err(error);
+                }
+                // Said when it is asked for again, so that the asker knows what was done.
+                break;
+            }
             pages -= (stop - start) / PAGE_SIZE;
             at = stop;
         }

@@ -335,7 +335,7 @@ impl<M: Machine> Kernel<M> {
         if !process.account.charge(Resource::Mappings, 1) {
             return Err(Error::QuotaExceeded);
         }
-        let taken = self.mapping_pool.take(|slot| &self.tables.mapping(slot).next);
+        let taken = self.take_slot(&self.mapping_pool, |slot| &self.tables.mapping(slot).next);
         taken.ok_or_else(|| {
             process.account.release(Resource::Mappings, 1);
             Error::Exhausted

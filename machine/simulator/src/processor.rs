@@ -37,7 +37,7 @@ pub struct Settings {
     pub large_pages: bool,
     /// Longest time that a step of user code takes, ns.
     pub step_ns: u64,
-    /// In how many of 1000 exchanges of [`World::unlucky_program`]s there is no frame for a page table.
+    /// In how many of 1000 exchanges of [`World::unlucky_program`]s the kernel has nothing left to allocate.
     pub unlucky_per_mille: u64,
     /// The invariants are checked after every so many steps of the kernel.
     pub check_every: u64,
@@ -106,8 +106,10 @@ pub struct World {
     idle_ns: Cell<u64>,
     steps: Cell<u64>,
     coverage: RefCell<BTreeMap<(u8, u16, u16), u64>>,
-    /// Page-table frames are refused at the moment.
+    /// All allocations of the kernel are refused at the moment.
     unlucky: Cell<bool>,
+    /// Allocations until the one that is refused, if one is to be.
+    refused_after: Cell<Option<u64>>,
     piece: Cell<Piece>,
     largest_piece: Cell<Piece>,
 }
@@ -158,6 +160,7 @@ impl World {
             steps: Cell::new(0),
             coverage: RefCell::default(),
             unlucky: Cell::new(false),
+            refused_after: Cell::new(None),
             piece: Cell::default(),
             largest_piece: Cell::default(),
         })
@@ -231,6 +234,17 @@ impl World {
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.finished.get()
+    }
+
+    /// Let so many allocations of the kernel succeed from now on, and refuse the one after.
+    pub fn refuse_allocation_after(&self, count: u64) {
+        self.refused_after.set(Some(count));
+    }
+
+    /// Whether an allocation is still to be refused.
+    #[must_use]
+    pub fn is_refusal_due(&self) -> bool {
+        self.refused_after.get().is_some()
     }
 
     /// Whether the kernel went idle with nothing that could ever end it.
@@ -649,9 +663,6 @@ impl Processor {
         let mut spaces = self.world.spaces.borrow_mut();
         let tables = spaces.get_mut(&space).expect("a space that does not exist was used");
         let mut checked = || {
-            if self.world.unlucky.get() {
-                return None;
-            }
             let frame = supply()?;
             self.take_frame(frame);
             Some(frame)
@@ -871,6 +882,12 @@ impl Machine for Processor {
         if let Some(line) = port.checked_sub(LINE_PORTS) {
             self.world.set_line(u32::from(line), false);
         }
+    }
+
+    fn refuses_memory(&self) -> bool {
+        let due = self.world.refused_after.get();
+        self.world.refused_after.set(due.and_then(|count| count.checked_sub(1)));
+        due == Some(0) || self.world.unlucky.get()
     }
 
     fn print(&self, text: &str) {
