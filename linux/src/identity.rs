@@ -95,14 +95,23 @@ pub(crate) fn setgid(task: &mut Task, [id, ..]: [u64; 6]) -> Outcome {
     set(task, [SAME; 3], ids)
 }
 
+/// The saved id follows the effective one if the real one is set, or the effective one to other than the real one.
+const fn real_and_effective(now: [u32; 3], real: u32, effective: u32) -> [u32; 3] {
+    let next = if effective == SAME { now[1] } else { effective };
+    let saved = if real != SAME || (effective != SAME && effective != now[0]) { next } else { SAME };
+    [real, effective, saved]
+}
+
 /// `setreuid`.
 pub(crate) fn setreuid(task: &mut Task, [real, effective, ..]: [u64; 6]) -> Outcome {
-    set(task, [real as u32, effective as u32, effective as u32], [SAME; 3])
+    let now = get(task).user;
+    set(task, real_and_effective(now, real as u32, effective as u32), [SAME; 3])
 }
 
 /// `setregid`.
 pub(crate) fn setregid(task: &mut Task, [real, effective, ..]: [u64; 6]) -> Outcome {
-    set(task, [SAME; 3], [real as u32, effective as u32, effective as u32])
+    let now = get(task).group;
+    set(task, [SAME; 3], real_and_effective(now, real as u32, effective as u32))
 }
 
 /// `setresuid`.

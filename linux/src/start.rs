@@ -74,6 +74,7 @@ fn begin(start: Start) {
         child_tid: 0,
         room: Default::default(),
         vectors: core::ptr::null_mut(),
+        keeps_capabilities: false,
         last_words: alloc::vec::Vec::new(),
     });
 }

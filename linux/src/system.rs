@@ -199,7 +199,10 @@ pub(crate) fn prctl(task: &mut Task, [code, argument, ..]: [u64; 6]) -> Outcome 
     const SET_DEATH_SIGNAL: u64 = 1;
     const SET_NAME: u64 = 15;
     const GET_NAME: u64 = 16;
+    const GET_KEEP_CAPABILITIES: u64 = 7;
+    const KEEP_CAPABILITIES: u64 = 8;
     const CAPABILITY_READ: u64 = 23;
+    const SET_SUBREAPER: u64 = 36;
     const GET_SUBREAPER: u64 = 37;
     match code {
         SET_DEATH_SIGNAL if argument > 64 => Err(Errno::EINVAL),
@@ -212,16 +215,26 @@ pub(crate) fn prctl(task: &mut Task, [code, argument, ..]: [u64; 6]) -> Outcome 
             let name = name(task)?;
             user_memory::write_bytes(argument, &name).map(|()| 0)
         }
-        // PR_GET_DUMPABLE, PR_SET_DUMPABLE, PR_SET_KEEPCAPS, PR_SET_TIMERSLACK, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS, PR_SET_VMA.
+        // PR_GET_DUMPABLE, PR_SET_DUMPABLE, PR_SET_TIMERSLACK, PR_SET_NO_NEW_PRIVS, PR_SET_VMA, PR_GET_NO_NEW_PRIVS.
         3 => Ok(1),
-        4 | 8 | 29 | 38 | 0x5356_4d41 => Ok(0),
-        36 => Ok(0),
-        GET_SUBREAPER => user_memory::write(argument, &0_u32).map(|()| 0),
-        39 | 7 => Ok(0),
+        4 | 29 | 38 | 0x5356_4d41 | 39 => Ok(0),
+        KEEP_CAPABILITIES if argument > 1 => Err(Errno::EINVAL),
+        KEEP_CAPABILITIES => {
+            task.keeps_capabilities = argument == 1;
+            Ok(0)
+        }
+        GET_KEEP_CAPABILITIES => Ok(task.keeps_capabilities.into()),
+        SET_SUBREAPER => subreaper(task, u64::from(argument != 0)).map(|_| 0),
+        GET_SUBREAPER => user_memory::write(argument, &(subreaper(task, 2)? as u32)).map(|()| 0),
         30 => Ok(50_000),
         CAPABILITY_READ if argument <= 40 => Ok(1),
         _ => Err(Errno::EINVAL),
     }
+}
+
+/// Whether orphans below this process become its children. `wish`: 0, 1, or 2 to ask only.
+fn subreaper(task: &Task, wish: u64) -> Outcome {
+    ask(&mut Buffers::new(), |buffers| service::subreaper(task.connection(), wish, buffers, PROMPT)).map(|answer| answer.set)
 }
 
 fn set_name(task: &Task, address: u64) -> Outcome {

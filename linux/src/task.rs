@@ -68,6 +68,8 @@ pub(crate) struct Task {
     pub(crate) mask: u64,
     /// What the mask becomes again after a call with a mask of its own.
     pub(crate) saved_mask: Option<u64>,
+    /// PR_SET_KEEPCAPS: remembered, of no other effect.
+    pub(crate) keeps_capabilities: bool,
     pub(crate) alternate_stack: AlternateStack,
     /// A signal that was taken while a call waited, to be delivered at its end.
     pub(crate) taken: Option<SignalInformation>,

@@ -165,6 +165,7 @@ fn sibling(task: &mut Task, wish: &Wish, block: *mut Block, process: Arc<Process
         child_tid: if shares(flag::CHILD_SETTID) { wish.child_tid } else { 0 },
         room: Default::default(),
         vectors,
+        keeps_capabilities: task.keeps_capabilities,
         last_words: alloc::vec::Vec::new(),
     };
     *child.frame() = frame;

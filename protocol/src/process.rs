@@ -199,6 +199,8 @@ crate::protocol! {
     85 SetName set_name(tid) -> ();
     /// PR_SET_PDEATHSIG.
     86 SetDeathSignal set_death_signal(signal) -> ();
+    /// PR_SET_CHILD_SUBREAPER: `wish`: 0 no, 1 yes, 2 only ask. Answer: as it is now.
+    105 Subreaper subreaper(wish) -> (set);
     /// sched_setscheduler of thread `tid` (`policy` `u64::MAX`: only ask). `policy`: SCHED_* | 256 if children start with the ordinary one. Answer: as it is now.
     96 Schedule schedule(tid, policy, priority) -> (policy, priority);
     /// setpriority/getpriority: `which` 0 process, 1 group, 2 user; `nice` biased by 20 (0–39), u64::MAX: only ask. Answer: nice + 20.

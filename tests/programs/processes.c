@@ -80,6 +80,58 @@ static void orphans(void) {
     CHECK(read(gate[0], &parent, sizeof parent) == sizeof parent && parent == 1);
 }
 
+static void adopted_orphans(void) {
+    int wants = 0;
+    CHECK(prctl(PR_SET_CHILD_SUBREAPER, 1) == 0 && prctl(PR_GET_CHILD_SUBREAPER, &wants) == 0 && wants == 1);
+    for (int late = 0; late < 2; late++) {
+        // A grandchild that ends after its parent, and one that ended before and was not waited for.
+        pid_t child = fork();
+        if (child == 0) {
+            pid_t grandchild = fork();
+            if (grandchild == 0) {
+                while (late && getppid() == child) usleep(1000);
+                _exit(late ? 5 : 6);
+            }
+            siginfo_t end;
+            if (!late) waitid(P_PID, grandchild, &end, WEXITED | WNOWAIT);
+            _exit(0);
+        }
+        CHECK(end_of(child) == 0);
+        int status = -1;
+        CHECK(wait(&status) > 0 && WEXITSTATUS(status) == (late ? 5 : 6));
+    }
+    // Not inherited.
+    pid_t child = fork();
+    if (child == 0) _exit(prctl(PR_GET_CHILD_SUBREAPER, &wants) != 0 || wants);
+    CHECK(end_of(child) == 0);
+}
+
+static void signal_at_parents_end(void) {
+    // Asked for before exec, it still comes.
+    int ends[2];
+    pipe(ends);
+    pid_t child = fork();
+    if (child == 0) {
+        dup2(ends[1], 1);
+        close(ends[0]);
+        close(ends[1]);
+        if (vfork() == 0) {
+            prctl(PR_SET_PDEATHSIG, SIGTERM);
+            execl("/bin/sh", "sh", "-c", "trap 'echo told; exit' TERM; echo ready; while :; do sleep 0.1; done", (char *)0);
+            _exit(9);
+        }
+        pause();
+    }
+    close(ends[1]);
+    FILE *words = fdopen(ends[0], "r");
+    char line[16] = "";
+    CHECK(fgets(line, sizeof line, words) && strcmp(line, "ready\n") == 0);
+    kill(child, SIGKILL);
+    CHECK(end_of(child) == SIGKILL);
+    CHECK(fgets(line, sizeof line, words) && strcmp(line, "told\n") == 0);
+    fclose(words);
+}
+
 static void programs(const char *mode, char **argv) {
     if (strcmp(mode, "arguments") == 0) {
         int good = strcmp(argv[3], "a b") == 0 && argv[4][0] == 0 && argv[5] == 0;
@@ -489,6 +541,13 @@ static void identity_and_time(void) {
     CHECK(getrlimit(RLIMIT_STACK, &limit) == 0 && limit.rlim_cur >= 1 << 20);
     cpu_set_t set;
     CHECK(sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) >= 1);
+    // The saved id follows the effective one only if one of the two changes.
+    gid_t real, effective, saved;
+    CHECK(setresgid(0, 0, 0) == 0 && setregid(-1, 0) == 0 && setresgid(-1, 5, -1) == 0);
+    CHECK(getresgid(&real, &effective, &saved) == 0 && real == 0 && effective == 5 && saved == 0);
+    CHECK(setregid(-1, 0) == 0 && getresgid(&real, &effective, &saved) == 0 && effective == 0 && saved == 0);
+    CHECK(setregid(5, -1) == 0 && getresgid(&real, &effective, &saved) == 0 && real == 5 && saved == 0);
+    CHECK(setresgid(0, 0, 0) == 0);
     errno = 0;
     CHECK(getpriority(PRIO_PROCESS, 0) == 0 && errno == 0 && setpriority(PRIO_PROCESS, 0, 5) == 0);
     CHECK(getpriority(PRIO_PROCESS, 0) == 5 && sched_yield() == 0);
@@ -509,7 +568,7 @@ int main(int argc, char **argv) {
     }
     if (readlink("/proc/self/exe", self, sizeof self - 1) < 0) strcpy(self, argv[0]);
     static const struct test tests[] = {
-        TEST(fork_and_wait), TEST(orphans), TEST(execute), TEST(spawn), TEST(signals), TEST(interrupted_calls), TEST(faults),
+        TEST(fork_and_wait), TEST(orphans), TEST(adopted_orphans), TEST(signal_at_parents_end), TEST(execute), TEST(spawn), TEST(signals), TEST(interrupted_calls), TEST(faults),
         TEST(child_signals), TEST(stop_and_continue), TEST(groups_and_sessions), TEST(identity_and_time),
     };
     return RUN_TESTS(tests);

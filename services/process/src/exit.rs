@@ -118,15 +118,20 @@ impl Server {
             self.signal_group(group, from_system(SIGCONT));
         }
         self.task_done(pid);
-        let (code, value) =
-            if status & 0x7f == 0 { (1, status >> 8) } else { (2 + (status >> 7 & 1) as i32, status & 0x7f) };
-        let unwanted = self.tell_parent(pid, code, value);
+        let unwanted = self.tell_of_end(pid, status);
         let parent = self.table.process(pid).map_or(INIT, |process| process.parent);
         if unwanted {
             self.reap(pid);
             // The last child of who waits may have gone without a word.
             self.child_changed(parent);
         }
+    }
+
+    /// Tell a zombie's parent. Whether it does not want to know.
+    fn tell_of_end(&mut self, pid: u32, status: u32) -> bool {
+        let (code, value) =
+            if status & 0x7f == 0 { (1, status >> 8) } else { (2 + (status >> 7 & 1) as i32, status & 0x7f) };
+        self.tell_parent(pid, code, value)
     }
 
     /// Groups with stopped members that nobody can continue once this process is gone.
@@ -145,14 +150,30 @@ impl Server {
         groups
     }
 
-    /// The children of a process that ends are init's.
+    /// Whose the children of a process become: the nearest ancestor's that wants them, or init's.
+    fn adopter(&self, pid: u32) -> u32 {
+        let mut above = pid;
+        // Bound: as many steps as there are ancestors.
+        while let Some(process) = self.table.process(above) {
+            if above != pid && process.subreaper && process.state != State::Zombie {
+                return above;
+            }
+            above = process.parent;
+        }
+        INIT
+    }
+
+    /// The children of a process that ends get another parent.
     pub(crate) fn leave_children(&mut self, pid: u32) {
+        let adopter = self.adopter(pid);
         for child in self.table.select(|process| process.parent == pid && process.native.is_none()) {
             let Some(process) = self.table.process_mut(child) else { continue };
-            process.parent = INIT;
-            let (zombie, death_signal) = (process.state == State::Zombie, process.death_signal);
+            process.parent = adopter;
+            let (zombie, status, death_signal) = (process.state == State::Zombie, process.status, process.death_signal);
             if zombie {
-                self.reap(child);
+                if adopter == INIT || self.tell_of_end(child, status) {
+                    self.reap(child);
+                }
             } else if death_signal != 0 {
                 let _ = self.signal_process(child, from_system(death_signal));
             }
@@ -169,7 +190,6 @@ impl Server {
             }
             action.flags = 0;
         }
-        process.death_signal = 0;
     }
 
     /// Whether there may be one more process. What starts a shell's commands may go on when others may not, so that

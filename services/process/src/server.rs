@@ -528,6 +528,11 @@ impl Server {
                 process.death_signal = u32::try_from(signal).ok().filter(|&signal| signal < 65).ok_or(Errno::EINVAL)?;
                 Ok(Outcome::DONE)
             }
+            Request::Subreaper { wish } => {
+                let process = self.table.process_mut(pid).ok_or(Errno::ESRCH)?;
+                process.subreaper = if wish < 2 { wish == 1 } else { process.subreaper };
+                Ok(Outcome::ok([u64::from(process.subreaper), 0, 0, 0]))
+            }
             Request::Schedule { tid, policy, priority } => self.schedule_thread(pid, tid, policy, priority),
             Request::Nice { which, who, nice } => self.nice(pid, which, who, nice),
             Request::Usage { who, number } => self.usage(pid, who, number),

@@ -80,6 +80,8 @@ pub(crate) struct Process {
     pub(crate) exit_signal: u32,
     /// Signal when its parent ends; 0: none.
     pub(crate) death_signal: u32,
+    /// Its descendants' orphans become its children, not init's.
+    pub(crate) subreaper: bool,
     /// Has replaced its image since it was made.
     pub(crate) executed: bool,
     /// What each signal does.
@@ -183,6 +185,7 @@ impl Process {
             ending: None,
             exit_signal: crate::signal::SIGCHLD,
             death_signal: 0,
+            subreaper: false,
             executed: false,
             actions: [Action::default(); SIGNALS],
             pending: Pending::default(),
