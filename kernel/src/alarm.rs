@@ -8,7 +8,7 @@ use crate::schedule::ALARM;
 use crate::tree::{self, Forest, Node};
 
 /// Alarms handled in one go.
-const BATCH: u32 = 16;
+const BATCH: u32 = 4;
 
 /// What an alarm is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

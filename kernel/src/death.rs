@@ -18,7 +18,7 @@ use abi::object::Kind;
 use abi::{Error, PAGE_SIZE};
 
 /// Things dealt with in one piece.
-const PIECE: u32 = 16;
+const PIECE: u32 = 8;
 /// Threads looked at in one piece, in search of callers or of a process's own.
 pub(crate) const SCAN: u32 = 512;
 /// Pages unmapped in one piece: what one large page covers, so that none is ever split.
@@ -414,7 +414,8 @@ impl<M: Machine> Kernel<M> {
                 let mut pages = 0;
                 // Bound: PIECE records, or a large page's worth of pages.
                 for _ in 0..PIECE {
-                    let first = process.mappings.get();
+                    // The lowest: it goes without turning the tree around.
+                    let first = self.tables.mapping_from(process, 0);
                     if first == 0 {
                         process.teardown.set(Teardown::PageTables);
                         break;
@@ -426,8 +427,8 @@ impl<M: Machine> Kernel<M> {
                 }
             }
             Teardown::PageTables => {
-                // Bound: four times PIECE.
-                for _ in 0..4 * PIECE {
+                // Bound: half of PIECE, as finding a table takes a look at many entries.
+                for _ in 0..PIECE / 2 {
                     let Some(frame) = self.machine.release_table(process.space.get()) else {
                         let frame = self.machine.destroy_space(process.space.replace(M::Space::default()));
                         self.give_frame(frame);

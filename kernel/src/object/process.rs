@@ -13,7 +13,7 @@ use abi::thread::Policy;
 use abi::{Error, Handle, PAGE_SIZE, Quota, Rights};
 
 /// Handle-table pages added in one piece.
-const GROW_PIECE: u32 = 8;
+const GROW_PIECE: u32 = 2;
 /// Entries copied in one piece.
 const COPY_PIECE: u64 = 64;
 

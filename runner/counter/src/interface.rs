@@ -6,7 +6,7 @@ use std::io::Write;
 use std::sync::{Mutex, OnceLock};
 
 use crate::kind::Kind;
-use crate::section::Counter;
+use crate::section::{Counter, Profiled};
 
 type Id = u64;
 type Block = c_void;
@@ -83,7 +83,7 @@ pub(crate) unsafe extern "C" fn qemu_plugin_install(
     count: c_int,
     arguments: *const *const c_char,
 ) -> c_int {
-    let (mut out, mut profiled) = (None, None);
+    let (mut out, mut profiled) = (None, Profiled::Nothing);
     for number in 0..usize::try_from(count).unwrap_or(0) {
         // SAFETY: there are `count` of them.
         let argument = unsafe { arguments.add(number) };
@@ -93,7 +93,8 @@ pub(crate) unsafe extern "C" fn qemu_plugin_install(
         let text = unsafe { CStr::from_ptr(argument) }.to_string_lossy();
         match text.split_once('=') {
             Some(("out", file)) => out = File::create(file).ok(),
-            Some(("profile", section)) => profiled = section.parse().ok(),
+            Some(("profile", "longest")) => profiled = Profiled::Longest,
+            Some(("profile", section)) => profiled = section.parse().map_or(Profiled::Nothing, Profiled::Section),
             _ => {
                 eprintln!("counter: what is {text}?");
                 return 1;

@@ -4,7 +4,8 @@
 //! Programs say by marks ([`Kind::Mark`], instructions that do nothing) what belongs together: *sections* ([`section::Section`]). Each is
 //! written as a line of JSON to the file that the plugin is given (`out=FILE`); the last line is about the whole run.
 //!
-//! With `profile=NUMBER`, how often each address was executed in that section is written too.
+//! With `profile=NUMBER`, how often each address was executed in that section is written too; with `profile=longest`, in the
+//! longest stretch of all.
 //!
 //! QEMU's plugin interface, version 1 (QEMU 5.2 to 8.2). Its functions are looked up when it loads us, so that nothing
 //! here needs QEMU to be linked. One virtual processor.

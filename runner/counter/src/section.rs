@@ -68,13 +68,26 @@ pub(crate) struct Counter {
     whole: Section,
     /// In or before which section the longest stretch of all ended.
     longest_in: u64,
-    /// How often each address was executed in the section that is profiled.
+    /// How often each address was executed in what is profiled.
     profile: BTreeMap<u64, u64>,
-    profiled: Option<u64>,
+    profiled: Profiled,
+    /// The addresses of this stretch, if the longest is profiled.
+    addresses: Vec<u64>,
+}
+
+/// Of what the executed addresses are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Profiled {
+    #[default]
+    Nothing,
+    /// Of a section.
+    Section(u64),
+    /// Of the longest stretch of all.
+    Longest,
 }
 
 impl Counter {
-    pub(crate) fn new(profiled: Option<u64>) -> Self {
+    pub(crate) fn new(profiled: Profiled) -> Self {
         Self { profiled, ..Self::default() }
     }
 
@@ -87,6 +100,9 @@ impl Counter {
         if kind.is_kernel() {
             self.stretch += 1;
             self.last = address;
+            if self.profiled == Profiled::Longest {
+                self.addresses.push(address);
+            }
         }
         match kind {
             Kind::Begin => self.counting = true,
@@ -99,7 +115,7 @@ impl Counter {
             }
             _ if self.counting => {
                 self.section.count(kind);
-                if self.profiled == Some(self.number) {
+                if self.profiled == Profiled::Section(self.number) {
                     *self.profile.entry(address).or_default() += 1;
                 }
             }
@@ -112,12 +128,19 @@ impl Counter {
         if self.started {
             if self.whole.stretch(self.stretch, self.last) {
                 self.longest_in = self.number;
+                if self.profiled == Profiled::Longest {
+                    self.profile.clear();
+                    for &address in &self.addresses {
+                        *self.profile.entry(address).or_default() += 1;
+                    }
+                }
             }
             if self.counting {
                 self.section.stretch(self.stretch, self.last);
             }
         }
         self.stretch = 0;
+        self.addresses.clear();
     }
 
     /// The last lines.
@@ -136,7 +159,7 @@ mod tests {
 
     #[test]
     fn a_section_has_what_is_between_its_marks() {
-        let mut counter = Counter::new(None);
+        let mut counter = Counter::new(Profiled::Nothing);
         let mut line = None;
         for kind in [
             Kind::Kernel,
@@ -162,7 +185,7 @@ mod tests {
 
     #[test]
     fn a_stretch_goes_on_until_interrupts_are_open_or_a_program_runs() {
-        let mut counter = Counter::new(None);
+        let mut counter = Counter::new(Profiled::Nothing);
         // The boot stub does not count.
         (0..9).for_each(|_| drop(counter.executed(Kind::Kernel, 1)));
         counter.executed(Kind::SystemCall, 0);
