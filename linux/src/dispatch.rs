@@ -2,7 +2,7 @@
 
 use protocol::Errno;
 
-use crate::numbers::{Outcome, RESTART, RESTART_UNHANDLED};
+use crate::numbers::{Outcome, RESTART, RESTART_ALWAYS, RESTART_UNHANDLED};
 use crate::signal;
 use crate::system;
 use crate::table;
@@ -42,7 +42,7 @@ pub(crate) unsafe extern "C" fn dispatch(task: *mut Task) {
 }
 
 fn finish(task: &mut Task, outcome: Outcome) {
-    if let Err(error @ (RESTART | RESTART_UNHANDLED)) = outcome {
+    if let Err(error @ (RESTART | RESTART_ALWAYS | RESTART_UNHANDLED)) = outcome {
         task.restart = Some(error);
     } else {
         task.frame().answer(outcome);

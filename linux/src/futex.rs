@@ -5,7 +5,7 @@ use protocol::process as service;
 use runtime::Buffers;
 
 use crate::message::{PROMPT, WAIT, ask};
-use crate::numbers::{Outcome, RESTART, int};
+use crate::numbers::{Outcome, RESTART, RESTART_ALWAYS, int};
 use crate::signal;
 use crate::task::Task;
 use crate::time;
@@ -17,8 +17,12 @@ mod operation {
     pub(super) const REQUEUE: u64 = 3;
     pub(super) const COMPARE_REQUEUE: u64 = 4;
     pub(super) const WAKE_OPERATION: u64 = 5;
+    pub(super) const LOCK: u64 = 6;
+    pub(super) const UNLOCK: u64 = 7;
+    pub(super) const TRY_LOCK: u64 = 8;
     pub(super) const WAIT_BITSET: u64 = 9;
     pub(super) const WAKE_BITSET: u64 = 10;
+    pub(super) const LOCK_BY_CLOCK: u64 = 13;
     pub(super) const PRIVATE: u64 = 0x80;
     pub(super) const REALTIME: u64 = 0x100;
 }
@@ -47,6 +51,13 @@ pub(crate) fn futex(task: &mut Task, [address, code, value, timeout, other, thir
         operation::WAKE_BITSET => wake(task, address, value, third, shared),
         operation::REQUEUE => requeue(task, address, value, timeout, other, u64::MAX),
         operation::COMPARE_REQUEUE => requeue(task, address, value, timeout, other, third),
+        operation::LOCK => lock(task, address, time::deadline_at(timeout, true)?, shared),
+        operation::LOCK_BY_CLOCK => {
+            let deadline = time::deadline_at(timeout, code & operation::REALTIME != 0)?;
+            lock(task, address, deadline, shared)
+        }
+        operation::TRY_LOCK => lock(task, address, u64::MAX, shared | 2),
+        operation::UNLOCK => unlock(task, address, shared),
         operation::WAKE_OPERATION => wake_operation(task, [address, value, timeout, other, third], shared),
         _ => Err(Errno::ENOSYS),
     }
@@ -69,6 +80,29 @@ fn wait(task: &mut Task, address: u64, expected: u64, bitset: u64, deadline: u64
             result => return result.map(|_| 0),
         }
     }
+}
+
+/// A lock with an owner, whose waiting is not broken off: after a handler it is made again.
+fn lock(task: &mut Task, address: u64, deadline: u64, flags: u64) -> Outcome {
+    loop {
+        user_memory::touch_write(address, 4)?;
+        let locked = ask(&mut Buffers::new(), |buffers| {
+            service::futex_lock(task.connection(), address, u64::from(task.tid), deadline, flags, buffers, WAIT)
+        });
+        match locked {
+            Err(RESTART) if !signal::interrupted(task) => {}
+            Err(RESTART) => return Err(RESTART_ALWAYS),
+            result => return result.map(|_| 0),
+        }
+    }
+}
+
+fn unlock(task: &Task, address: u64, flags: u64) -> Outcome {
+    user_memory::touch_write(address, 4)?;
+    ask(&mut Buffers::new(), |buffers| {
+        service::futex_unlock(task.connection(), address, u64::from(task.tid), flags, buffers, PROMPT)
+    })
+    .map(|_| 0)
 }
 
 fn wake(task: &Task, address: u64, count: u64, bitset: u64, shared: u64) -> Outcome {

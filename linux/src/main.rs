@@ -27,7 +27,7 @@ macro_rules! modules {
 modules! {
     descriptor directory dispatch entry epoll exec
     fault file_limit files futex
-    heap identity locks memory message mounts
+    heap identity locks memory message message_queue mounts
     path pipe poll process
     record_locks scheduling signal signal_frame slot socket special_files start status system
     task thread time timer

@@ -7,6 +7,8 @@ pub(crate) type Outcome = Result<u64, Errno>;
 
 /// A wait was broken off: repeat the call after a handler with SA_RESTART, or if there was none; else EINTR. Never seen by programs.
 pub(crate) const RESTART: Errno = Errno(512);
+/// As [`RESTART`], but repeated after any handler.
+pub(crate) const RESTART_ALWAYS: Errno = Errno(513);
 /// As [`RESTART`], but EINTR after any handler.
 pub(crate) const RESTART_UNHANDLED: Errno = Errno(514);
 

@@ -10,7 +10,7 @@ use runtime::{Buffers, Options};
 
 use crate::frame::{self, AUTO_DISARM, AlternateStack, DISABLED, ON_STACK};
 use crate::message::{PROMPT, WAIT, ask, insist};
-use crate::numbers::{Outcome, RESTART, RESTART_UNHANDLED, int, signals};
+use crate::numbers::{Outcome, RESTART, RESTART_ALWAYS, RESTART_UNHANDLED, int, signals};
 use crate::signal_frame;
 use crate::task::Task;
 use crate::time;
@@ -364,6 +364,7 @@ pub(crate) fn handle(task: &mut Task, signal: &SignalInformation, fault: &signal
         return;
     }
     match task.restart.take() {
+        Some(RESTART_ALWAYS) => task.frame().repeat(),
         Some(RESTART) if action.flags & SA_RESTART != 0 => task.frame().repeat(),
         Some(RESTART | RESTART_UNHANDLED) => task.frame().answer(Err(Errno::EINTR)),
         _ => {}

@@ -197,6 +197,12 @@ macro_rules! system_calls {
             233 epoll_ctl epoll::epoll_ctl;
             234 tgkill signal::tgkill;
             235 utimes status::utimes;
+            240 mq_open message_queue::mq_open;
+            241 mq_unlink message_queue::mq_unlink;
+            242 mq_timedsend message_queue::mq_timedsend;
+            243 mq_timedreceive message_queue::mq_timedreceive;
+            244 mq_notify message_queue::mq_notify;
+            245 mq_getsetattr message_queue::mq_getsetattr;
             247 waitid process::waitid;
             257 openat files::openat;
             258 mkdirat files::mkdirat;

@@ -184,6 +184,10 @@ crate::protocol! {
     65 FutexWake futex_wake(address, count, bitset, flags) -> (woken);
     /// futex requeue: wake `count & 0xffff_ffff`, move up to `count >> 32` to `target`. Answer: woken + moved. `expected`: as CMP_REQUEUE's, `u64::MAX`: no comparison.
     66 FutexRequeue futex_requeue(address, count, target, expected) -> (woken);
+    /// FUTEX_LOCK_PI by thread `tid`: the word becomes its id, now or when its owner hands it on. `flags`: 1: shared between processes; 2: do not wait (EAGAIN). EDEADLK, ESRCH, ETIMEDOUT, EINTR.
+    67 FutexLock futex_lock(address, tid, deadline, flags) -> ();
+    /// FUTEX_UNLOCK_PI: hand it on to the strongest who waits. EPERM: it is another's.
+    68 FutexUnlock futex_unlock(address, tid, flags) -> ();
 
     /// Identity of `pid` (0: the caller): ppid, pgid, sid, and the session's terminal (0: none).
     80 Identity identity(pid) -> (parent, group, session, terminal);

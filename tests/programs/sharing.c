@@ -242,12 +242,68 @@ static void fork_and_epoll(void) {
     }
 }
 
+static pthread_mutex_t inheriting;
+static volatile int stage;
+
+static void *waits_strongly(void *argument) {
+    int error = pthread_mutex_lock(&inheriting);
+    stage = 2;
+    pthread_mutex_unlock(&inheriting);
+    (void)argument;
+    return (void *)(intptr_t)error;
+}
+
+static void *computes(void *argument) {
+    (void)argument;
+    while (stage < 2) {}
+    return NULL;
+}
+
+static void start_with(pthread_t *thread, void *(*body)(void *), int priority) {
+    pthread_attr_t attributes;
+    struct sched_param parameter = {.sched_priority = priority};
+    pthread_attr_init(&attributes);
+    pthread_attr_setinheritsched(&attributes, PTHREAD_EXPLICIT_SCHED);
+    pthread_attr_setschedpolicy(&attributes, SCHED_FIFO);
+    pthread_attr_setschedparam(&attributes, &parameter);
+    CHECK(pthread_create(thread, &attributes, body, NULL) == 0);
+}
+
+// The owner of a lock that a strong thread waits for is not kept from letting it go by a middling one that computes for ever.
+static void locks_inherit_priority(void) {
+    pthread_mutexattr_t attributes;
+    pthread_mutexattr_init(&attributes);
+    CHECK(pthread_mutexattr_setprotocol(&attributes, PTHREAD_PRIO_INHERIT) == 0);
+    CHECK(pthread_mutex_init(&inheriting, &attributes) == 0);
+    CHECK(pthread_mutex_lock(&inheriting) == 0 && pthread_mutex_trylock(&inheriting) == EBUSY);
+    pthread_t strong, middling;
+    start_with(&strong, waits_strongly, 50);
+    usleep(20000);
+    start_with(&middling, computes, 20);
+    // This thread is an ordinary one, and runs here by what it was lent.
+    CHECK(pthread_mutex_unlock(&inheriting) == 0);
+    void *error;
+    pthread_join(strong, &error);
+    pthread_join(middling, NULL);
+    CHECK(error == NULL && stage == 2);
+    struct timespec until;
+    CHECK(pthread_mutex_lock(&inheriting) == 0);
+    pthread_t thread;
+    pthread_create(&thread, NULL, waits_strongly, NULL);
+    usleep(20000);
+    CHECK(pthread_mutex_unlock(&inheriting) == 0 && pthread_join(thread, &error) == 0 && error == NULL);
+    clock_gettime(CLOCK_REALTIME, &until);
+    CHECK(pthread_mutex_timedlock(&inheriting, &until) == 0 && pthread_mutex_unlock(&inheriting) == 0);
+    CHECK(pthread_mutex_destroy(&inheriting) == 0);
+}
+
 static const struct test tests[] = {
     TEST(processes_synchronize),
     TEST(named_semaphores),
     TEST(the_dead_leave_their_mutexes),
     TEST(a_killed_vfork_child_harms_nobody),
     TEST(fork_and_epoll),
+    TEST(locks_inherit_priority),
 };
 
 int main(int argc, char **argv) {

@@ -1,4 +1,4 @@
-//! All pipes, FIFOs and event counters, and their open ends: the file protocol.
+//! All pipes, FIFOs, event counters and message queues, and their open ends: the file protocol.
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -6,7 +6,10 @@ use alloc::vec::Vec;
 
 use abi::Handle;
 use protocol::file::{Status, features};
-use protocol::pipe::{CAPACITY, EVENT, EVENT_SEMAPHORE, FIFO, GET_SIZE, PIPE, SET_SIZE};
+use protocol::pipe::{
+    CAPACITY, EVENT, EVENT_SEMAPHORE, FIFO, GET_SIZE, PIPE, PRIORITY_LENGTH, QUEUE, QUEUE_FIGURES, QUEUE_FORGET,
+    QUEUE_NOTIFY, SET_SIZE,
+};
 use protocol::resource_manager::{
     Call, Data, Done, Figures, Open, OpenFile, Opened, OpenedLater, Output, Records, Refusal, ResourceManager,
     complete_plain, mode, open_flags,
@@ -16,6 +19,7 @@ use protocol::{Errno, Reply};
 use crate::callers::{Callers, Kernel};
 use crate::event::{Event, VALUE};
 use crate::pipe::{Asker, Pipe, Told};
+use crate::queue::{Notice, Queue};
 
 /// Device number of this file system.
 const DEVICE: u64 = 0x1002;
@@ -27,6 +31,14 @@ const FIONREAD: u64 = 0x541b;
 const ID_MAXIMUM: usize = 64;
 /// Largest capacity of a pipe.
 const CAPACITY_MAXIMUM: u64 = 1 << 20;
+/// Most message queues, of each most messages and bytes, and bytes of all; the usual figures.
+const QUEUES: usize = 256;
+const QUEUE_MESSAGES: u64 = 65_536;
+const QUEUE_LENGTH: u64 = 1 << 20;
+const QUEUE_BYTES: usize = 16 << 20;
+const USUAL: (u64, u64) = (10, 8192);
+/// Longest name of a queue.
+const NAME_MAXIMUM: usize = 255;
 /// Most pipes and counters at a time.
 const MOST: usize = 65_536;
 
@@ -34,13 +46,14 @@ const MOST: usize = 65_536;
 enum Thing {
     Pipe(Pipe),
     Event(Event),
+    Queue(Queue),
 }
 
 /// A pipe or counter with what its status says.
 #[derive(Debug)]
 struct Object {
     thing: Thing,
-    /// Of a FIFO: its id.
+    /// Of a FIFO: its id; of a message queue: its name.
     id: Vec<u8>,
     /// Waiting `Open`s of a FIFO.
     openers: Vec<Opener>,
@@ -148,7 +161,8 @@ impl Ends {
 
     fn drop_if_unused(&mut self, index: u32) {
         let place = &mut self.objects[index as usize];
-        if place.as_ref().is_some_and(|object| object.opens == 0) {
+        let is_named = |object: &Object| matches!(&object.thing, Thing::Queue(queue) if queue.is_named);
+        if place.as_ref().is_some_and(|object| object.opens == 0 && !is_named(object)) {
             *place = None;
             self.free.push(index);
         }
@@ -191,12 +205,72 @@ impl Ends {
         })
     }
 
+    fn named_queue(&self, name: &[u8]) -> Option<u32> {
+        let is_it =
+            |object: &Object| matches!(&object.thing, Thing::Queue(queue) if queue.is_named) && object.id == name;
+        self.objects.iter().position(|place| place.as_deref().is_some_and(is_it)).map(|index| index as u32)
+    }
+
+    /// A message queue; see mq_open(3).
+    fn open_queue(&mut self, arguments: &[u8], open: &Open) -> Result<Opened<End>, Refusal> {
+        let mut parts = arguments.splitn(3, |&byte| byte == b'/');
+        let mut figure = || parts.next().and_then(number).ok_or(Errno::EINVAL);
+        let (most, length) = (figure()?, figure()?);
+        let name = parts.next().filter(|name| !name.is_empty()).ok_or(Errno::ENOENT)?;
+        if name.contains(&b'/') {
+            return Err(Errno::EACCES.into());
+        }
+        if name.len() > NAME_MAXIMUM {
+            return Err(Errno::ENAMETOOLONG.into());
+        }
+        let index = match self.named_queue(name) {
+            Some(_) if open.has(open_flags::CREATE) && open.has(open_flags::EXCLUSIVE) => {
+                return Err(Errno::EEXIST.into());
+            }
+            Some(index) => index,
+            None if !open.has(open_flags::CREATE) => return Err(Errno::ENOENT.into()),
+            None => self.make_queue(most, length, name, open)?,
+        };
+        let end = End { object: Some(index), reads: open.reads(), writes: open.writes() };
+        let (object, _) = self.object(&end)?;
+        object.permit(open)?;
+        object.opens += 1;
+        Ok(Opened::new(end, open, 0o600, features::WAITS))
+    }
+
+    fn make_queue(&mut self, most: u64, length: u64, name: &[u8], open: &Open) -> Result<u32, Refusal> {
+        let (most, length) = if most == 0 { USUAL } else { (most, length) };
+        if most > QUEUE_MESSAGES || length == 0 || length > QUEUE_LENGTH {
+            return Err(Errno::EINVAL.into());
+        }
+        let queue = Queue::new(most as usize, length as usize, open.mode);
+        let capacities = self.objects.iter().flatten().filter_map(|object| match &object.thing {
+            Thing::Queue(queue) => Some(queue.capacity()),
+            _ => None,
+        });
+        let (count, bytes) = capacities.fold((0, 0), |(count, sum), bytes| (count + 1, sum + bytes));
+        if count >= QUEUES || bytes + queue.capacity() > QUEUE_BYTES {
+            return Err(Errno::ENOSPC.into());
+        }
+        Ok(self.add(Thing::Queue(queue), name, open)?)
+    }
+
+    /// Tell who wanted to know that a queue has a message.
+    fn give_notice(&mut self, end: &End) {
+        let Ok((Object { thing: Thing::Queue(queue), .. }, _)) = self.object(end) else { return };
+        if let Some(notice) = queue.due.take().filter(|notice| notice.signal != 0) {
+            send_signal(notice);
+        }
+    }
+
     /// One end of a FIFO; see fifo(7).
     fn open_fifo(&mut self, call: &Call<'_>, id: &[u8], open: &Open) -> Result<Opened<End>, Refusal> {
         if id.is_empty() || id.len() > ID_MAXIMUM || id.contains(&b'/') {
             return Err(Errno::ENOENT.into());
         }
-        let known = self.objects.iter().position(|place| place.as_ref().is_some_and(|object| object.id == id));
+        let known = self.objects.iter().position(|place| {
+            place.as_ref().is_some_and(|object| object.id == id && matches!(object.thing, Thing::Pipe(_)))
+        });
         let index = match known {
             Some(index) => index as u32,
             None => self.add(Thing::Pipe(Pipe::new(CAPACITY)), id, open)?,
@@ -287,6 +361,7 @@ impl Ends {
         match &mut object.thing {
             Thing::Pipe(pipe) => pipe.closed(callers, badge, end.reads, end.writes),
             Thing::Event(event) => event.pollers.forget(badge),
+            Thing::Queue(queue) => queue.closed(badge),
         }
         object.opens -= 1;
     }
@@ -308,6 +383,9 @@ impl ResourceManager for Ends {
         if let Some(arguments) = path.strip_prefix(EVENT) {
             return self.open_event(arguments, open);
         }
+        if let Some(arguments) = path.strip_prefix(QUEUE) {
+            return self.open_queue(arguments, open);
+        }
         if !path.is_empty() {
             return Err(Errno::ENOENT.into());
         }
@@ -316,6 +394,19 @@ impl ResourceManager for Ends {
         }
         let end = End { object: None, reads: false, writes: false };
         Ok(Opened::new(end, open, mode::DIRECTORY | 0o555, features::SEEK))
+    }
+
+    fn unlink(&mut self, _call: &Call<'_>, path: &[u8], _directory: bool) -> Done {
+        let name = path.strip_prefix(QUEUE).ok_or(Errno::EPERM)?;
+        if name.len() > NAME_MAXIMUM {
+            return Err(Errno::ENAMETOOLONG.into());
+        }
+        let index = self.named_queue(name).ok_or(Errno::ENOENT)?;
+        if let Some(Object { thing: Thing::Queue(queue), .. }) = self.objects[index as usize].as_deref_mut() {
+            queue.is_named = false;
+        }
+        self.drop_if_unused(index);
+        Ok(())
     }
 
     fn status(&mut self, _call: &Call<'_>, path: &[u8], _follow: bool) -> Result<Status, Refusal> {
@@ -344,6 +435,16 @@ impl ResourceManager for Ends {
                 told(event.read(call.request, call.room, wait))?;
                 Ok(Data::of(event.lent()))
             }
+            Thing::Queue(queue) => {
+                told(queue.receive(Asker { request: call.request, badge: call.badge, length: call.room, wait }))?;
+                let mut data = Data::new();
+                for part in queue.front() {
+                    if !part.is_empty() {
+                        data.add(part);
+                    }
+                }
+                Ok(data)
+            }
         }
     }
 
@@ -352,13 +453,15 @@ impl ResourceManager for Ends {
             match &mut object.thing {
                 Thing::Pipe(pipe) => pipe.consumed(callers, count),
                 Thing::Event(event) => event.consumed(callers),
+                Thing::Queue(queue) => queue.received(callers),
             }
         }
+        self.give_notice(&file.file);
     }
 
     fn write(&mut self, call: &Call<'_>, file: &mut OpenEnd, _offset: u64, wait: bool) -> Result<usize, Refusal> {
         let (object, callers) = self.object(&file.file)?;
-        match &mut object.thing {
+        let result = match &mut object.thing {
             Thing::Pipe(pipe) => {
                 let asker = Asker { request: call.request, badge: call.badge, length: call.sent, wait };
                 told(pipe.write(callers, asker, call.bytes()))
@@ -367,7 +470,14 @@ impl ResourceManager for Ends {
                 let value = u64::from_le_bytes(call.structure::<VALUE>()?);
                 told(event.write(callers, call.request, value, wait))
             }
-        }
+            Thing::Queue(queue) => {
+                let asker = Asker { request: call.request, badge: call.badge, length: call.sent, wait };
+                let priority = u64::from_le_bytes(call.structure::<PRIORITY_LENGTH>()?);
+                told(queue.send(callers, asker, priority, call.bytes()))
+            }
+        };
+        self.give_notice(&file.file);
+        result
     }
 
     fn status_open(&mut self, _call: &Call<'_>, file: &mut OpenEnd) -> Result<Status, Refusal> {
@@ -382,6 +492,7 @@ impl ResourceManager for Ends {
             mode: match object.thing {
                 Thing::Pipe(_) => mode::FIFO | 0o600,
                 Thing::Event(_) => 0o600,
+                Thing::Queue(ref queue) => queue.mode,
             },
             user: object.user,
             group: object.group,
@@ -415,6 +526,7 @@ impl ResourceManager for Ends {
         let ready = match &object.thing {
             Thing::Pipe(pipe) => pipe.ready(end.reads, end.writes),
             Thing::Event(event) => event.ready(),
+            Thing::Queue(queue) => queue.ready(end.reads, end.writes),
         } & (wanted | ALWAYS);
         if ready == 0 {
             match &mut object.thing {
@@ -430,6 +542,12 @@ impl ResourceManager for Ends {
                 Thing::Pipe(pipe) if end.reads => pipe.read_pollers.arm(call, wanted),
                 Thing::Pipe(pipe) => pipe.write_pollers.arm(call, wanted),
                 Thing::Event(event) => event.pollers.arm(call, wanted),
+                // As with a FIFO: one pulse, one place.
+                Thing::Queue(queue) => {
+                    let reads = wanted & protocol::resource_manager::events::READABLE != 0;
+                    let pollers = if reads { &mut queue.read_pollers } else { &mut queue.write_pollers };
+                    pollers.arm(call, wanted);
+                }
             }
         }
         ready
@@ -437,13 +555,16 @@ impl ResourceManager for Ends {
 
     fn control(
         &mut self,
-        _call: &Call<'_>,
+        call: &Call<'_>,
         file: &mut OpenEnd,
         command: u64,
         argument: u64,
         output: &mut Output,
     ) -> Result<u64, Refusal> {
         let (object, callers) = self.object(&file.file).map_err(|_| Errno::ENOTTY)?;
+        if let Thing::Queue(queue) = &mut object.thing {
+            return control_queue(queue, call, command, argument, output);
+        }
         let Thing::Pipe(pipe) = &mut object.thing else {
             return Err(match command {
                 GET_SIZE | SET_SIZE => Errno::EBADF,
@@ -497,6 +618,7 @@ impl ResourceManager for Ends {
             let reply = match &mut object.thing {
                 Thing::Pipe(pipe) => pipe.cancel(request),
                 Thing::Event(event) => event.cancel(request).then(|| Reply::error(Errno::EINTR)),
+                Thing::Queue(queue) => queue.cancel(request).then(|| Reply::error(Errno::EINTR)),
             };
             if let Some(reply) = reply {
                 complete_plain(request, reply);
@@ -510,6 +632,61 @@ impl ResourceManager for Ends {
         self.opened.pop_front()
     }
 }
+
+impl Object {
+    /// Whether a queue's permission bits let somebody open it so.
+    fn permit(&self, open: &Open) -> Result<(), Errno> {
+        let Thing::Queue(queue) = &self.thing else { return Ok(()) };
+        let bits = match () {
+            () if open.user == 0 => 0o6,
+            () if open.user == self.user => queue.mode >> 6,
+            () if open.group == self.group => queue.mode >> 3,
+            () => queue.mode,
+        };
+        let wanted = if open.reads() { 4 } else { 0 } | if open.writes() { 2 } else { 0 };
+        if bits & wanted == wanted { Ok(()) } else { Err(Errno::EACCES) }
+    }
+}
+
+fn control_queue(
+    queue: &mut Queue,
+    call: &Call<'_>,
+    command: u64,
+    argument: u64,
+    output: &mut Output,
+) -> Result<u64, Refusal> {
+    let own = queue.notice.is_some_and(|notice| notice.pid == call.pid());
+    match command {
+        QUEUE_FIGURES => {
+            for figure in queue.figures() {
+                output.put(&figure.to_le_bytes());
+            }
+        }
+        QUEUE_NOTIFY if queue.notice.is_some() => return Err(Errno::EBUSY.into()),
+        QUEUE_NOTIFY => {
+            let value = u64::from_le_bytes(call.structure()?);
+            queue.notice = Some(Notice { pid: call.pid(), badge: call.badge, signal: argument as u32, value });
+        }
+        QUEUE_FORGET if own => queue.notice = None,
+        QUEUE_FORGET => {}
+        _ => return Err(Errno::ENOTTY.into()),
+    }
+    Ok(0)
+}
+
+/// Send a process the signal that it wanted; one that has ended wants it no longer.
+#[cfg(target_os = "none")]
+fn send_signal(notice: Notice) {
+    const MESSAGE_QUEUE: i32 = -3;
+    let (pid, signal) = (u64::from(notice.pid), u64::from(notice.signal));
+    let code = u64::from(MESSAGE_QUEUE as u32);
+    let mut buffers = runtime::Buffers::new();
+    let process = runtime::start::handle("process");
+    let _ = protocol::process::kill(process, pid, signal, code, notice.value, &mut buffers, runtime::Options::NONE);
+}
+
+#[cfg(not(target_os = "none"))]
+fn send_signal(_: Notice) {}
 
 fn directory_status() -> Status {
     let boot = runtime::clock::realtime_ns().saturating_sub(runtime::clock::monotonic_ns()) / 1_000_000_000;
@@ -585,8 +762,11 @@ mod tests {
                 files.extend(server.adopt(Opened { second: None, ..pipe }));
                 let event = server.manager().open_event(b"1/5", &open).unwrap();
                 files.extend(server.adopt(event));
+                let create = Open { flags: flags | open_flags::CREATE | open_flags::BOTH, ..open };
+                let queue = server.manager().open_queue(b"2/16/name", &create).unwrap();
+                files.extend(server.adopt(queue));
             }
-            let names = ["pipe", "fifo", "7", "eventfd", "0", "2048", "x", ".."];
+            let names = ["pipe", "fifo", "7", "eventfd", "mqueue", "0", "2048", "x", ".."];
             rage(&mut server, &files, &names, &mut Dice::new(seed), 20_000);
         }
     }

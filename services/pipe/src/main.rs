@@ -1,4 +1,4 @@
-//! Pipes, FIFOs and event counters; see [`protocol::pipe`].
+//! Pipes, FIFOs, event counters and message queues; see [`protocol::pipe`].
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 extern crate alloc;
@@ -7,6 +7,7 @@ mod callers;
 mod ends;
 mod event;
 mod pipe;
+mod queue;
 mod ring;
 
 use protocol::resource_manager::Server;

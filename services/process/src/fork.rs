@@ -48,7 +48,9 @@ impl Server {
         let spare = self.spare(pid);
         let parent = self.spaces.get(&source).ok_or(Errno::ESRCH)?;
         // The copy's books: five bytes a page, some hundred an area.
-        crate::heap::top_up(&mut self.ram, parent.pages.count() * 5 + parent.areas.count() as u64 * 256);
+        if !crate::heap::top_up(&mut self.ram, parent.pages.count() * 5 + parent.areas.count() as u64 * 256) {
+            return Err(Errno::ENOMEM);
+        }
         // Like the parent's, but for the threads: what that needed, the copy needs.
         let share = abi::Quota { threads: SHARE.threads, batons: SHARE.batons, ..parent.quota };
         let (id, mut space) = self.new_space(child, share)?;

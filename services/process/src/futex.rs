@@ -25,6 +25,8 @@ pub(crate) struct Waiter {
     pub(crate) request: u64,
     /// Wakes it must meet.
     pub(crate) bitset: u32,
+    /// Who waits for a lock with an owner; else 0.
+    pub(crate) tid: u32,
 }
 
 /// All that wait, in order of arrival.
@@ -49,6 +51,22 @@ impl Queues {
         }
     }
 
+    /// Whether anybody waits.
+    pub(crate) fn has(&self, key: Key) -> bool {
+        self.queues.contains_key(&key)
+    }
+
+    /// The strongest, of equals the one that came first, taken out.
+    pub(crate) fn take_strongest(&mut self, key: Key, strength: impl Fn(&Waiter) -> u8) -> Option<Waiter> {
+        let queue = self.queues.get_mut(&key)?;
+        let (at, _) = queue.iter().enumerate().rev().max_by_key(|(_, waiter)| strength(waiter))?;
+        let waiter = queue.remove(at);
+        if queue.is_empty() {
+            self.queues.remove(&key);
+        }
+        waiter
+    }
+
     /// The first that meets `bitset`, taken out.
     pub(crate) fn take(&mut self, key: Key, bitset: u32) -> Option<Waiter> {
         let queue = self.queues.get_mut(&key)?;
@@ -63,17 +81,17 @@ impl Queues {
 
 /// Most entries of a robust list that are looked at.
 const ROBUST: usize = 2048;
-const OWNER: u32 = 0x3fff_ffff;
-const OWNER_DIED: u32 = 0x4000_0000;
-const WAITERS: u32 = 0x8000_0000;
+pub(crate) const OWNER: u32 = 0x3fff_ffff;
+pub(crate) const OWNER_DIED: u32 = 0x4000_0000;
+pub(crate) const WAITERS: u32 = 0x8000_0000;
 
 impl Server {
-    fn key(&self, space: u64, address: u64, shared: bool) -> Key {
+    pub(crate) fn key(&self, space: u64, address: u64, shared: bool) -> Key {
         let found = if shared { self.spaces.get(&space).and_then(|space| space.shared_key(address)) } else { None };
         found.map_or(Key::Private(space, address), |(object, offset)| Key::Shared(object, offset))
     }
 
-    fn word(&mut self, space: u64, address: u64) -> Result<u32, Errno> {
+    pub(crate) fn word(&mut self, space: u64, address: u64) -> Result<u32, Errno> {
         if !address.is_multiple_of(4) {
             return Err(Errno::EINVAL);
         }
@@ -104,7 +122,7 @@ impl Server {
             bitset => bitset,
         };
         let key = self.key(space, address, flags & 1 != 0);
-        self.futexes.add(key, Waiter { request: call.request, bitset });
+        self.futexes.add(key, Waiter { request: call.request, bitset, tid: 0 });
         self.defer(call.request, Deferred::Futex { pid, key, deadline }, deadline);
         Ok(Outcome::Later)
     }
@@ -208,23 +226,30 @@ impl Server {
         let [first, offset, pending] =
             [0, 8, 16].map(|at| u64::from_le_bytes([0, 1, 2, 3, 4, 5, 6, 7].map(|byte| words[at + byte])));
         let mut entries = Vec::new();
-        let mut entry = first & !1;
-        while entry != head && entry != 0 && entries.len() < ROBUST {
+        // The lowest bit of a pointer says that what it points to is a lock with an owner.
+        let mut entry = first;
+        while entry & !1 != head && entry & !1 != 0 && entries.len() < ROBUST {
             entries.push(entry);
             let mut next = [0; 8];
             let Some(memory) = self.spaces.get_mut(&space) else { return };
-            if memory.read(&mut self.ram, entry, &mut next).is_err() {
+            if memory.read(&mut self.ram, entry & !1, &mut next).is_err() {
                 break;
             }
-            entry = u64::from_le_bytes(next) & !1;
+            entry = u64::from_le_bytes(next);
         }
         if pending & !1 != 0 {
-            entries.push(pending & !1);
+            entries.push(pending);
         }
         for entry in entries {
-            let address = entry.wrapping_add(offset);
+            let address = (entry & !1).wrapping_add(offset);
             let Ok(word) = self.word(space, address) else { continue };
             if word & OWNER != tid {
+                continue;
+            }
+            if entry & 1 != 0 {
+                let key = self.key(space, address, true);
+                // What cannot be written is nobody's lock.
+                let _ = self.hand_on(space, address, key, OWNER_DIED);
                 continue;
             }
             let left = word & WAITERS | OWNER_DIED;
@@ -248,7 +273,7 @@ mod tests {
         let mut queues = Queues::default();
         let key = Key::Private(1, 8);
         for (request, bitset) in [(1, 1), (2, 2), (3, 3)] {
-            queues.add(key, Waiter { request, bitset });
+            queues.add(key, Waiter { request, bitset, tid: 0 });
         }
         assert_eq!(queues.take(key, 2).map(|waiter| waiter.request), Some(2));
         assert_eq!(queues.take(Key::Private(2, 8), u32::MAX), None);

@@ -62,23 +62,23 @@ pub(crate) fn begin(ram: &mut Ram) {
     drop(core::hint::black_box(alloc::vec::Vec::<u8>::with_capacity(FIRST)));
 }
 
-/// Fill the pool up, to an eighth of the heap at least, and `besides`.
-pub(crate) fn top_up(ram: &mut Ram, besides: u64) {
+/// Fill the pool up, to an eighth of the heap at least, and `besides`. Whether it holds so much.
+pub(crate) fn top_up(ram: &mut Ram, besides: u64) -> bool {
     if cfg!(not(target_os = "none")) {
         // The host's own heap serves tests.
-        return;
+        return true;
     }
     let wanted = LEAST.max(TAKEN.load(Relaxed) / 8) + besides;
     for run in &POOL {
         let held = HELD.load(Relaxed);
         if held >= wanted {
-            return;
+            return true;
         }
         if run.length.load(Relaxed) > 0 {
             continue;
         }
         let pages = ((wanted - held) / PAGE_SIZE).clamp(16, 1024).next_power_of_two() as u32;
-        let Some((frame, count)) = ram.frames.allocate_up_to(pages) else { return };
+        let Some((frame, count)) = ram.frames.allocate_up_to(pages) else { return false };
         // What the heap has nobody else can be promised. If all is promised already, it comes out of the reserve.
         let _ = ram.charge(count.into());
         let (memory, offset) = ram.frames.memory(frame);
@@ -87,4 +87,5 @@ pub(crate) fn top_up(ram: &mut Ram, besides: u64) {
         run.length.store(u64::from(count) * PAGE_SIZE, Relaxed);
         HELD.fetch_add(u64::from(count) * PAGE_SIZE, Relaxed);
     }
+    HELD.load(Relaxed) >= wanted
 }

@@ -19,6 +19,7 @@ mod fault;
 mod fork;
 mod frames;
 mod futex;
+mod futex_lock;
 mod heap;
 mod image;
 mod kernel;

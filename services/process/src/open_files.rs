@@ -82,7 +82,7 @@ fn signal_record(information: &SignalInformation) -> [u8; SIGNAL_LENGTH] {
 impl Server {
     /// `OpenTimer`, `OpenSignals`.
     fn open_special(&mut self, kind: Kind, flags: u64, call: &Call) -> Result<Outcome, Errno> {
-        if self.files.len() >= MOST {
+        if self.files.len() >= MOST || self.ram.is_scarce() {
             return Err(Errno::ENFILE);
         }
         let last = self.files.last_key_value().map_or(0, |(&number, _)| number);

@@ -66,6 +66,15 @@ impl Server {
         }
     }
 
+    /// Run a thread as its own policy says.
+    pub(crate) fn apply_policy_of(&self, tid: u32) {
+        if let Some(thread) = self.table.threads.get(&tid)
+            && let Some(process) = self.table.process(thread.pid)
+        {
+            Self::apply_policy(process, thread);
+        }
+    }
+
     fn apply_policy(process: &Process, thread: &Thread) {
         let (level, sharing) = thread.policy.level(process.nice);
         kernel::set_priority(thread.baton, level, sharing);

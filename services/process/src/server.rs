@@ -510,6 +510,10 @@ impl Server {
                 self.futex_wait(pid, address, expected, deadline, flags, call)
             }
             Request::FutexWake { address, count, bitset, flags } => self.futex_wake(pid, address, count, bitset, flags),
+            Request::FutexLock { address, tid, deadline, flags } => {
+                self.futex_lock(pid, address, tid, deadline, flags, call)
+            }
+            Request::FutexUnlock { address, tid, flags } => self.futex_unlock(pid, address, tid, flags),
             Request::FutexRequeue { address, count, target, expected } => {
                 self.futex_requeue(pid, address, count, target, expected)
             }

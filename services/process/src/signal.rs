@@ -295,7 +295,8 @@ impl Server {
     fn make_pending(&mut self, pid: u32, target: Option<u32>, information: SignalInformation) -> Result<(), Errno> {
         const PENDING_LIMIT: usize = 11;
         let Some(process) = self.table.processes.get_mut(&pid) else { return Ok(()) };
-        let limit = process.limits[PENDING_LIMIT].0;
+        // When memory is short, only what has to be kept is.
+        let limit = if self.ram.is_scarce() { 0 } else { process.limits[PENDING_LIMIT].0 };
         match target.and_then(|tid| self.table.threads.get_mut(&tid)) {
             Some(thread) => thread.pending.add(information, limit),
             None => process.pending.add(information, limit),

@@ -250,7 +250,8 @@ fn serve(server: &mut Server) {
             }
         }
         server.expire_if_due();
-        heap::top_up(&mut server.ram, 0);
+        // When this fails memory is scarce, and nothing new is made for anybody.
+        let _ = heap::top_up(&mut server.ram, 0);
         while server.notes.first().is_some_and(|line| say(line)) {
             server.notes.remove(0);
         }

@@ -140,6 +140,8 @@ pub(crate) struct Thread {
     pub(crate) mask: u64,
     /// Who it runs before.
     pub(crate) policy: Policy,
+    /// It runs at the priority of one who waits for a lock of its.
+    pub(crate) has_lent_priority: bool,
     /// Signals to it alone.
     pub(crate) pending: Pending,
     /// For tools.

@@ -63,6 +63,7 @@ impl Server {
             baton: Handle::NONE,
             mask,
             policy: Policy::default(),
+            has_lent_priority: false,
             pending: Pending::default(),
             name: process.name,
         };

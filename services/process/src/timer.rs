@@ -157,7 +157,7 @@ impl Server {
             _ => None,
         };
         let process = self.table.process_mut(pid).ok_or(Errno::ESRCH)?;
-        if process.timers.len() >= MOST {
+        if process.timers.len() >= MOST || self.ram.is_scarce() {
             return Err(Errno::EAGAIN);
         }
         let number = (FIRST_TIMER..).find(|number| !process.timers.contains_key(number)).ok_or(Errno::EAGAIN)?;
