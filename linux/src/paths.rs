@@ -38,7 +38,7 @@ pub(crate) fn is_tidy(path: &[u8]) -> bool {
 /// The upper bit of every byte that is zero.
 const fn zero_bytes(word: u64) -> u64 {
     const LOW: u64 = u64::from_ne_bytes([0x7f; 8]);
-    !((word & LOW) + LOW | word | LOW)
+    !(((word & LOW) + LOW) | word | LOW)
 }
 
 fn append(out: &mut Vec<u8>, path: &[u8]) {
