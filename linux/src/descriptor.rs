@@ -265,13 +265,12 @@ pub(crate) fn fcntl(task: &mut Task, [number, code, argument, ..]: [u64; 6]) -> 
         }
         command::FLAGS => flags(&file),
         command::SET_FLAGS => set_flags(&*get(task, number)?, argument),
-        code if command::LOCKS.contains(&code) => {
+        code if command::LOCKS.contains(&code) || command::OPEN_FILE_LOCKS.contains(&code) => {
             crate::record_locks::control(task, &*get(task, number)?, code as u64, argument)
         }
-        code if command::OPEN_FILE_LOCKS.contains(&code) => Err(Errno::EINVAL),
         command::SET_OWNER | command::OWNER => Ok(0),
         code @ (command::PIPE_SIZE | command::SET_PIPE_SIZE) if file.mode & mode::TYPE == 0o1_0000 => {
-            let code = code as u64;
+            let (code, argument) = (code as u64, argument & 0xffff_ffff);
             ask(&mut Buffers::new(), |buffers| file::control(file.handle(), code, argument, buffers, PROMPT)).map(|answer| answer.result)
         }
         command::PIPE_SIZE | command::SET_PIPE_SIZE => Err(Errno::EBADF),

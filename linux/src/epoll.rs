@@ -14,7 +14,7 @@ use protocol::Errno;
 use crate::descriptor::{self, Files, OpenFile};
 use crate::locks::Lock;
 use crate::numbers::{Outcome, RESTART_UNHANDLED, int};
-use crate::poll;
+use crate::poll::{self, Bell};
 use crate::signal;
 use crate::task::Task;
 use crate::user_memory;
@@ -47,9 +47,9 @@ pub(crate) struct Interest {
 }
 
 impl Wish {
-    /// What is new to report. `pulse` is raised when more may be.
-    fn ask(&mut self, opened: &OpenFile, pulse: Option<Handle>) -> Result<u32, Errno> {
-        let ready = self.look(opened, pulse)?;
+    /// What is new to report. `bell` is rung when more may be.
+    fn ask(&mut self, opened: &OpenFile, bell: Option<Bell>) -> Result<u32, Errno> {
+        let ready = self.look(opened, bell)?;
         if self.events & EDGE != 0 {
             self.reported |= ready;
         }
@@ -57,7 +57,7 @@ impl Wish {
     }
 
     /// What there would be to report.
-    fn look(&mut self, opened: &OpenFile, pulse: Option<Handle>) -> Result<u32, Errno> {
+    fn look(&mut self, opened: &OpenFile, bell: Option<Bell>) -> Result<u32, Errno> {
         if self.is_off {
             return Ok(0);
         }
@@ -66,13 +66,13 @@ impl Wish {
             (self.reported, self.touched) = (0, touched);
         }
         let wanted = (self.events & EVENTS | ALWAYS) & !self.reported;
-        poll::ask_one(opened, wanted as u16, pulse).map(|ready| u32::from(ready) & wanted)
+        poll::ask_one(opened, wanted as u16, bell).map(|ready| u32::from(ready) & wanted)
     }
 }
 
 impl Interest {
     /// What is new to report of up to `most` files.
-    fn collect(&self, most: usize, pulse: Option<Handle>) -> Result<Vec<(u32, u64)>, Errno> {
+    fn collect(&self, most: usize, bell: Option<Bell>) -> Result<Vec<(u32, u64)>, Errno> {
         let mut found = Vec::new();
         let mut wishes = self.wishes.lock();
         // A file that nobody has open any more is wished for no longer.
@@ -82,8 +82,8 @@ impl Interest {
                 break;
             }
             let Some(opened) = wish.file.upgrade() else { continue };
-            let pulse = if found.is_empty() { pulse } else { None };
-            let ready = wish.ask(&opened, pulse)?;
+            let bell = if found.is_empty() { bell } else { None };
+            let ready = wish.ask(&opened, bell)?;
             if ready != 0 {
                 wish.is_off = wish.events & ONE_SHOT != 0;
                 found.push((ready, wish.data));
@@ -98,11 +98,11 @@ impl Interest {
     }
 
     /// Whether anything is ready.
-    pub(crate) fn is_ready(&self, pulse: Option<Handle>) -> Result<bool, Errno> {
+    pub(crate) fn is_ready(&self, bell: Option<Bell>) -> Result<bool, Errno> {
         let mut wishes = self.wishes.lock();
         for wish in wishes.iter_mut() {
             let Some(opened) = wish.file.upgrade() else { continue };
-            if wish.look(&opened, pulse)? != 0 {
+            if wish.look(&opened, bell)? != 0 {
                 return Ok(true);
             }
         }
@@ -288,11 +288,11 @@ fn wait(task: &mut Task, interest: &Interest, most: usize, deadline: u64) -> Res
     if deadline == 0 {
         return interest.collect(most, None);
     }
-    let (_, pulse) = task.waiting()?;
+    let bell = Bell::of(task)?;
     // Before the first question, so that no wake is lost.
-    interest.waiters.lock().push(pulse);
+    interest.waiters.lock().push(bell.pulse);
     let result = loop {
-        match interest.collect(most, Some(pulse)) {
+        match interest.collect(most, Some(bell)) {
             Ok(found) if found.is_empty() => {}
             result => break result,
         }
@@ -303,7 +303,7 @@ fn wait(task: &mut Task, interest: &Interest, most: usize, deadline: u64) -> Res
         }
     };
     let mut waiters = interest.waiters.lock();
-    if let Some(place) = waiters.iter().position(|other| *other == pulse) {
+    if let Some(place) = waiters.iter().position(|other| *other == bell.pulse) {
         waiters.swap_remove(place);
     }
     result

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use abi::call::flags::{CHARGE_ME, INTERRUPTIBLE};
-use protocol::file::{self, AT_POSITION, features};
+use protocol::file::{self, AT_POSITION, features, read_flags};
 use protocol::pipe::FIFO;
 use protocol::{Errno, Failure};
 use runtime::{Buffers, Options};
@@ -107,8 +107,6 @@ pub(crate) const CHARGED: Options = Options::flags(CHARGE_ME);
 /// A FIFO waits for its other end.
 const CHARGED_WAIT: Options = Options::flags(INTERRUPTIBLE | CHARGE_ME);
 
-/// Flag of reads and writes: do not wait.
-const AT_ONCE: u64 = 1;
 
 /// Do what may wait until it is done, or a handler is to run. A signal that comes before there was a wait must not keep what
 /// can be done at once from being done.
@@ -119,7 +117,7 @@ fn waiting(task: &mut Task, opened: &OpenFile, mut send: impl FnMut(u64, Options
     loop {
         match send(0, WAIT) {
             Err(RESTART) if signal::interrupted(task) => {
-                return match send(AT_ONCE, PROMPT) {
+                return match send(read_flags::AT_ONCE, PROMPT) {
                     Err(Errno::EAGAIN) => Err(RESTART),
                     result => result,
                 };
@@ -143,7 +141,7 @@ pub(crate) fn read_segments(task: &mut Task, opened: &OpenFile, segments: &[[u64
 }
 
 /// Write buffers of the program's; EPIPE comes with its signal.
-fn write_segments(task: &mut Task, opened: &OpenFile, segments: &[[u64; 2]], offset: u64) -> Outcome {
+pub(crate) fn write_segments(task: &mut Task, opened: &OpenFile, segments: &[[u64; 2]], offset: u64) -> Outcome {
     let written = write_quietly(task, opened, segments, offset);
     if written == Err(Errno::EPIPE) {
         signal::send_to_self(task, crate::numbers::signals::PIPE);
@@ -195,7 +193,7 @@ pub(crate) fn segment(address: u64, length: u64) -> Result<[u64; 2], Errno> {
 }
 
 /// Whether it was opened for reading, and is nothing that cannot be read.
-fn readable(task: &Task, number: u64) -> Result<alloc::sync::Arc<OpenFile>, Errno> {
+pub(crate) fn readable(task: &Task, number: u64) -> Result<alloc::sync::Arc<OpenFile>, Errno> {
     let opened = descriptor::get(task, number)?;
     if opened.is_directory() {
         return Err(Errno::EISDIR);
@@ -203,7 +201,7 @@ fn readable(task: &Task, number: u64) -> Result<alloc::sync::Arc<OpenFile>, Errn
     if opened.opened() & open::ACCESS == open::WRITE_ONLY { Err(Errno::EBADF) } else { Ok(opened) }
 }
 
-fn writable(task: &Task, number: u64) -> Result<alloc::sync::Arc<OpenFile>, Errno> {
+pub(crate) fn writable(task: &Task, number: u64) -> Result<alloc::sync::Arc<OpenFile>, Errno> {
     let opened = descriptor::get(task, number)?;
     if opened.opened() & open::ACCESS == 0 { Err(Errno::EBADF) } else { Ok(opened) }
 }
@@ -317,6 +315,38 @@ pub(crate) fn pwritev(task: &mut Task, [number, address, count, offset, ..]: [u6
     move_vector(&vector(address, count)?, Some(offset), |part, offset| write_segments(task, &opened, part, offset))
 }
 
+/// Flags of `preadv2` and `pwritev2`.
+mod vector_flags {
+    /// RWF_HIPRI, DSYNC, SYNC: nothing is held back.
+    pub(super) const HEARD: u64 = 7;
+    /// At the end, whatever the offset.
+    pub(super) const APPEND: u64 = 0x10;
+}
+
+/// `preadv2`.
+pub(crate) fn preadv2(task: &mut Task, [number, address, count, offset, _, flags]: [u64; 6]) -> Outcome {
+    if flags & !vector_flags::HEARD != 0 {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    if offset == AT_POSITION {
+        return readv(task, [number, address, count, 0, 0, 0]);
+    }
+    preadv(task, [number, address, count, offset, 0, 0])
+}
+
+/// `pwritev2`.
+pub(crate) fn pwritev2(task: &mut Task, [number, address, count, offset, _, flags]: [u64; 6]) -> Outcome {
+    if flags & !(vector_flags::HEARD | vector_flags::APPEND) != 0 {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    let at_end = flags & vector_flags::APPEND != 0;
+    if offset == AT_POSITION && !at_end {
+        return writev(task, [number, address, count, 0, 0, 0]);
+    }
+    let offset = if at_end { path::stat_open(&*writable(task, number)?)?.size } else { offset };
+    pwritev(task, [number, address, count, offset, 0, 0])
+}
+
 /// `lseek`.
 pub(crate) fn lseek(task: &mut Task, [number, offset, whence, ..]: [u64; 6]) -> Outcome {
     let opened = descriptor::get(task, number)?;
@@ -388,9 +418,16 @@ pub(crate) fn fallocate(task: &mut Task, [number, how, offset, length, ..]: [u64
     ask(&mut Buffers::new(), |buffers| file::allocate(opened.handle(), how, offset, length, buffers, PROMPT)).map(|_| 0)
 }
 
-/// `fadvise64`, `readahead`: advice is heard and not needed.
-pub(crate) fn advice(task: &mut Task, [number, ..]: [u64; 6]) -> Outcome {
+/// Number of `fadvise64`.
+const FADVISE: u64 = 221;
+
+/// `fadvise64`, `readahead`, `sync_file_range`: advice is heard and not needed.
+pub(crate) fn advice(task: &mut Task, [number, _, _, what, ..]: [u64; 6]) -> Outcome {
+    const LAST: u64 = 5;
     let opened = descriptor::get(task, number)?;
+    if task.frame().call == FADVISE && what > LAST {
+        return Err(Errno::EINVAL);
+    }
     if opened.features & features::SEEK == 0 { Err(Errno::ESPIPE) } else { Ok(0) }
 }
 
@@ -428,7 +465,7 @@ pub(crate) fn copy_file_range(task: &mut Task, [from, at_from, to, at_to, count,
 }
 
 /// Move bytes from one file to another through a buffer of the library's.
-fn pump(
+pub(crate) fn pump(
     task: &mut Task,
     source: &OpenFile,
     mut read_at: Option<&mut u64>,
@@ -474,7 +511,7 @@ pub(crate) fn memfd_create(task: &mut Task, [name, flags, ..]: [u64; 6]) -> Outc
     const CLOSE_ON_EXEC: u64 = 1;
     const ALLOW_SEALING: u64 = 2;
     const NAME_MAXIMUM: usize = 249;
-    user_memory::read_string(name, NAME_MAXIMUM, Errno::EINVAL)?;
+    let name = user_memory::read_string(name, NAME_MAXIMUM, Errno::EINVAL)?;
     if flags & !(CLOSE_ON_EXEC | ALLOW_SEALING) != 0 {
         return Err(Errno::EINVAL);
     }
@@ -482,8 +519,9 @@ pub(crate) fn memfd_create(task: &mut Task, [name, flags, ..]: [u64; 6]) -> Outc
     let mut random = [0; 8];
     crate::system::random(task, &mut random)?;
     paths::digits(&mut place, u64::from_le_bytes(random));
-    let opened = open_path(task, place.clone(), 2 | open::CREATE | open::EXCLUSIVE, 0o600)?;
+    let mut opened = open_path(task, place.clone(), 2 | open::CREATE | open::EXCLUSIVE, 0o777)?;
     path::change(task, place, Follow::No, |mount, buffers| file::unlink(mount, 0, buffers, PROMPT).map(drop))?;
+    opened.path = [b"/memfd:", &name[..], b" (deleted)"].concat();
     descriptor::install(task, opened, flags & CLOSE_ON_EXEC != 0)
 }
 

@@ -29,7 +29,7 @@ modules! {
     fault file_limit files futex
     heap identity locks memory message message_queue mounts
     path pipe poll process
-    record_locks scheduling signal signal_frame slot socket special_files start status system
+    record_locks scheduling signal signal_frame slot socket splice special_files start status system
     task thread time timer
     user_memory vector
     vsyscall

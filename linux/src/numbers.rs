@@ -37,6 +37,7 @@ pub(crate) mod mode {
     pub(crate) const REGULAR: u32 = 0o10_0000;
     pub(crate) const LINK: u32 = 0o12_0000;
     pub(crate) const SOCKET: u32 = 0o14_0000;
+    pub(crate) const FIFO: u32 = 0o1_0000;
 }
 
 /// Signals.

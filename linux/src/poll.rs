@@ -15,9 +15,9 @@ use crate::task::Task;
 use crate::time;
 use crate::user_memory::{self, Plain};
 
-const IN: u16 = 1;
+pub(crate) const IN: u16 = 1;
 const PRI: u16 = 2;
-const OUT: u16 = 4;
+pub(crate) const OUT: u16 = 4;
 const ERR: u16 = 8;
 const HUP: u16 = 0x10;
 const INVALID: u16 = 0x20;
@@ -37,27 +37,41 @@ struct Wish {
 // SAFETY: `repr(C)`, integers, no padding (its size is 8).
 unsafe impl Plain for Wish {}
 
-/// What is ready on a file; if nothing is, and there is a pulse, it will be raised.
-pub(crate) fn ask_one(opened: &OpenFile, events: u16, pulse: Option<Handle>) -> Result<u16, Errno> {
+/// A pulse to be woken by, and the thread that is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bell {
+    pub(crate) pulse: Handle,
+    thread: u32,
+}
+
+impl Bell {
+    /// The task's.
+    pub(crate) fn of(task: &mut Task) -> Result<Self, Errno> {
+        Ok(Self { pulse: task.waiting()?.1, thread: task.tid })
+    }
+}
+
+/// What is ready on a file; if nothing is, and there is a bell, it will be rung.
+pub(crate) fn ask_one(opened: &OpenFile, events: u16, bell: Option<Bell>) -> Result<u16, Errno> {
     if let Some(interest) = &opened.interest {
-        return interest.is_ready(pulse).map(|ready| if ready { IN } else { 0 });
+        return interest.is_ready(bell).map(|ready| if ready { IN } else { 0 });
     }
     if !opened.is_socket() {
-        return ask_server(opened.handle(), events, pulse);
+        return ask_server(opened.handle(), events, bell);
     }
     // Two pipes: the end of one for reading, of the other for writing. A reader that is gone is an error only to writers.
-    let read = ask_server(opened.handle(), events & !WRITABLE, pulse)?;
-    let write = if events & WRITABLE & !ERR == 0 { 0 } else { ask_server(opened.writer(), events & WRITABLE, pulse)? };
+    let read = ask_server(opened.handle(), events & !WRITABLE, bell)?;
+    let write = if events & WRITABLE & !ERR == 0 { 0 } else { ask_server(opened.writer(), events & WRITABLE, bell)? };
     Ok(read | write)
 }
 
-fn ask_server(connection: Handle, events: u16, pulse: Option<Handle>) -> Result<u16, Errno> {
+fn ask_server(connection: Handle, events: u16, bell: Option<Bell>) -> Result<u16, Errno> {
     let events = u64::from(events | ERR | HUP);
-    let mut buffers = match pulse {
-        Some(pulse) => Buffers::new().give(pulse, Rights::SEND),
-        None => Buffers::new(),
+    let (mut buffers, waiter) = match bell {
+        Some(bell) => (Buffers::new().give(bell.pulse, Rights::SEND), u64::from(bell.thread)),
+        None => (Buffers::new(), 0),
     };
-    match ask(&mut buffers, |buffers| file::poll(connection, events, buffers, PROMPT)) {
+    match ask(&mut buffers, |buffers| file::poll(connection, events, waiter, buffers, PROMPT)) {
         Ok(answer) => Ok(answer.ready as u16),
         // What cannot be waited for is always ready, as on Linux; what is gone is an error.
         Err(Errno::ENOSYS | Errno::EPERM) => Ok(events as u16 & (IN | OUT | 0x40 | 0x100)),
@@ -81,8 +95,8 @@ fn wait(task: &mut Task, wishes: &mut [Wish], deadline: u64) -> Outcome {
                 None => INVALID,
                 Some(opened) => {
                     // Once something is ready nobody has to call any more.
-                    let pulse = if may_wait && ready == 0 { Some(task.waiting()?.1) } else { None };
-                    ask_one(opened, wish.events, pulse)? & (wish.events | ERR | HUP)
+                    let bell = if may_wait && ready == 0 { Some(Bell::of(task)?) } else { None };
+                    ask_one(opened, wish.events, bell)? & (wish.events | ERR | HUP)
                 }
             };
             ready += u64::from(wish.found != 0);
@@ -94,6 +108,14 @@ fn wait(task: &mut Task, wishes: &mut [Wish], deadline: u64) -> Outcome {
             return Ok(0);
         }
     }
+}
+
+/// Wait until a file is ready for one of these events.
+pub(crate) fn until_ready(task: &mut Task, opened: &OpenFile, events: u16) -> Result<(), Errno> {
+    while ask_one(opened, events, Some(Bell::of(task)?))? & (events | ERR | HUP) == 0 {
+        wait_for_pulse(task, u64::MAX)?;
+    }
+    Ok(())
 }
 
 /// Wait for the pulse; whether the deadline passed.

@@ -17,25 +17,32 @@ use crate::user_memory;
 const GET: u64 = 5;
 const SET: u64 = 6;
 const SET_AND_WAIT: u64 = 7;
+/// What the operations of locks that an open file owns (F_OFD_*) are greater by.
+const OF_OPEN_FILE: u64 = 31;
 const UNLOCK: u16 = 2;
 /// `flock` in messages: the LOCK_* bits, added to this.
 const FLOCK: u64 = 100;
 
-/// F_GETLK, F_SETLK, F_SETLKW.
-pub(crate) fn control(task: &mut Task, opened: &OpenFile, operation: u64, address: u64) -> Outcome {
+/// F_GETLK, F_SETLK, F_SETLKW, and the same as F_OFD_*.
+pub(crate) fn control(task: &mut Task, opened: &OpenFile, code: u64, address: u64) -> Outcome {
     let mut lock: Lock = user_memory::read(address)?;
+    let of_open_file = code > SET_AND_WAIT;
+    let (operation, kind) = if of_open_file { (code - OF_OPEN_FILE, OF_OPEN_FILE) } else { (code, 0) };
+    if of_open_file && lock.pid != 0 {
+        return Err(Errno::EINVAL);
+    }
     let access = opened.opened() & open::ACCESS;
     if operation != GET && (lock.kind == 0 && access == 1 || lock.kind == 1 && access == 0) {
         return Err(Errno::EBADF);
     }
     absolute(opened, &mut lock)?;
-    if operation != GET && lock.kind != UNLOCK {
+    if operation != GET && lock.kind != UNLOCK && !of_open_file {
         task.process.record_locks.store(true, Ordering::Relaxed);
     }
     let (sent, owner) = (lock, u64::from(task.process.pid));
     let mut attempt = |operation, options| {
         let mut buffers = Buffers::new().send(user_memory::bytes_of(&sent)).receive(user_memory::bytes_of_mut(&mut lock));
-        ask(&mut buffers, |buffers| file::lock(opened.handle(), operation, owner, buffers, options))
+        ask(&mut buffers, |buffers| file::lock(opened.handle(), operation + kind, owner, buffers, options))
     };
     if operation == SET_AND_WAIT {
         until_locked(task, |waits| if waits { attempt(operation, WAIT) } else { attempt(SET, PROMPT) }.map(drop))?;

@@ -299,11 +299,6 @@ pub(crate) fn no_family(_: &mut Task, _: [u64; 6]) -> Outcome {
     Err(Errno::EAFNOSUPPORT)
 }
 
-/// `splice` and the like: not for these files.
-pub(crate) fn invalid(_: &mut Task, _: [u64; 6]) -> Outcome {
-    Err(Errno::EINVAL)
-}
-
 /// Extended attributes: there are none.
 pub(crate) fn no_attributes(_: &mut Task, _: [u64; 6]) -> Outcome {
     Err(Errno::EOPNOTSUPP)

@@ -222,9 +222,10 @@ macro_rules! system_calls {
             272 unshare system::not_permitted;
             273 set_robust_list thread::set_robust_list;
             274 get_robust_list thread::get_robust_list;
-            275 splice system::invalid;
-            276 tee system::invalid;
-            278 vmsplice system::invalid;
+            275 splice splice::splice;
+            276 tee splice::tee;
+            277 sync_file_range files::advice;
+            278 vmsplice splice::vmsplice;
             280 utimensat status::utimensat;
             281 epoll_pwait epoll::epoll_pwait;
             282 signalfd special_files::signalfd;
@@ -257,6 +258,8 @@ macro_rules! system_calls {
             324 membarrier system::membarrier;
             325 mlock2 memory::lock;
             326 copy_file_range files::copy_file_range;
+            327 preadv2 files::preadv2;
+            328 pwritev2 files::pwritev2;
             332 statx status::statx;
             334 rseq system::silent;
             424 pidfd_send_signal special_files::pidfd_send_signal;

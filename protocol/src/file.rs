@@ -65,7 +65,7 @@ crate::protocol! {
     /// Figures of the file system: a Linux `struct statfs` (120 bytes) in the receive bytes.
     14 FileSystem file_system() -> ();
 
-    /// Read up to the receive segments' length at `offset` or [`AT_POSITION`]. `flags`: 1: do not wait whatever the status flags say. Answer: bytes read, 0 at the end.
+    /// Read up to the receive segments' length at `offset` or [`AT_POSITION`]. `flags`: [`read_flags`]. Answer: bytes read, 0 at the end.
     32 Read read(offset, flags) -> (count);
     /// Write the send bytes at `offset` or [`AT_POSITION`] (O_APPEND: at the end). `flags` as in `Read`. Answer: bytes written.
     33 Write write(offset, flags) -> (count);
@@ -84,11 +84,12 @@ crate::protocol! {
     /// Make it durable, as far as this file system can.
     40 Sync sync(data_only) -> ();
     /// What is ready now of `events` (POLL* bits). If nothing is and a pulse is passed, it is raised once when something may be
-    /// (the server keeps it until then, until the next `Poll` with a pulse of the same caller on this file, or the last close).
-    41 Poll poll(events) -> (ready);
+    /// (the server keeps it until then, until the next `Poll` with a pulse of the same caller and `waiter` on this file, or the last close).
+    /// `waiter`: tells those of one caller apart that wait at the same time (a thread's id).
+    41 Poll poll(events, waiter) -> (ready);
     /// `ioctl`: `command`, `argument` (a plain number); structures go in the send bytes and come back in the receive bytes. ENOTTY if unknown. Answer: the result.
     42 Control control(command, argument) -> (result);
-    /// Record locks. `operation`: F_GETLK 5, F_SETLK 6, F_SETLKW 7; `owner`: the pid. Send: a [`Lock`]; `F_GETLK` answers one. flock: operation 100 + LOCK_* bits, owned by the open file.
+    /// Record locks. `operation`: F_GETLK 5, F_SETLK 6, F_SETLKW 7; `owner`: the pid. F_OFD_GETLK 36, F_OFD_SETLK 37, F_OFD_SETLKW 38: the open file itself is the owner. Send: a [`Lock`]; `F_GETLK` answers one. flock: operation 100 + LOCK_* bits, owned by the open file.
     43 Lock lock(operation, owner) -> ();
     /// Drop every record lock of this pid on the file (it closed one of its descriptors of it).
     44 Unlock unlock(owner) -> ();
@@ -105,6 +106,14 @@ crate::protocol! {
     49 Allocate allocate(mode, offset, length) -> ();
     /// As `FileSystem`, of the open file.
     50 FileSystemOpen file_system_open() -> ();
+}
+
+/// `flags` of `Read`.
+pub mod read_flags {
+    /// Do not wait, whatever the status flags say.
+    pub const AT_ONCE: u64 = 1;
+    /// What is read stays there (with [`AT_ONCE`], of a file without a position).
+    pub const STAY: u64 = 2;
 }
 
 /// `features` of an open file.

@@ -837,6 +837,7 @@ impl<M: ResourceManager> Server<M> {
             priority: received.status.priority(),
             bytes: &bytes[..ready],
             passed: Cell::new(passed),
+            waiter: Cell::new(0),
         };
         outcome.clear();
         let done = if received.badge & OPEN_FILE != 0 || sent <= ready {
@@ -1047,7 +1048,7 @@ impl<M: ResourceManager> Server<M> {
                     (true, AT_POSITION) if !data.is_empty() => {
                         Then::Advance { badge: call.badge, position: at.saturating_add(data.len() as u64) }
                     }
-                    (false, _) if !data.is_empty() => {
+                    (false, _) if !data.is_empty() && flags & file::read_flags::STAY == 0 => {
                         Then::Deliver { badge: call.badge, count: data.len(), lazily: data.lazy }
                     }
                     _ => Then::Nothing,
@@ -1108,7 +1109,8 @@ impl<M: ResourceManager> Server<M> {
                 Ok(())
             }
             Request::Sync { .. } => manager.sync(call, open),
-            Request::Poll { events } => {
+            Request::Poll { events, waiter } => {
+                call.waiter.set(waiter);
                 let ready = manager.poll(call, open, events);
                 out.say(Reply::ok([ready, 0, 0, 0]))
             }
@@ -1119,10 +1121,11 @@ impl<M: ResourceManager> Server<M> {
                 out.lend(Reply::ok([result, 0, 0, 0]), data)
             }
             Request::Lock { operation, owner } => {
+                let owner = if matches!(operation, 36..=38) { open.badge } else { owner };
                 let operation = match operation {
-                    5 => LockOperation::Test,
-                    6 => LockOperation::Set,
-                    7 => LockOperation::SetAndWait,
+                    5 | 36 => LockOperation::Test,
+                    6 | 37 => LockOperation::Set,
+                    7 | 38 => LockOperation::SetAndWait,
                     100..=115 => LockOperation::Whole(operation - 100),
                     _ => return Err(Errno::EINVAL.into()),
                 };

@@ -555,6 +555,85 @@ static void devices(void) {
     CHECK(stat_file && fscanf(stat_file, "%d", &pid) == 1 && pid == getpid());
 }
 
+static void *until_readable(void *file) {
+    struct pollfd wish = {*(int *)file, POLLIN, 0};
+    return (void *)(long)poll(&wish, 1, 10000);
+}
+
+// Each of two threads that wait for the same file is woken.
+static void waiting_in_threads(void) {
+    int ends[2];
+    NEED(pipe(ends) == 0);
+    pthread_t threads[2];
+    for (int i = 0; i < 2; i++) NEED(pthread_create(&threads[i], 0, until_readable, &ends[0]) == 0);
+    usleep(100000);
+    CHECK(write(ends[1], "x", 1) == 1);
+    for (int i = 0; i < 2; i++) {
+        void *ready = 0;
+        CHECK(pthread_join(threads[i], &ready) == 0 && ready == (void *)1);
+    }
+    close(ends[0]), close(ends[1]);
+}
+
+static void splicing(void) {
+    make_root();
+    char bytes[64] = "";
+    int one[2], two[2];
+    NEED(pipe(one) == 0 && pipe(two) == 0);
+    int file = open("a", O_RDWR | O_CREAT, 0600);
+    CHECK(write(one[1], "splice", 6) == 6 && splice(one[0], 0, file, 0, 3, 0) == 3 && holds("a", "spl"));
+    CHECK(tee(one[0], two[1], 100, 0) == 3 && splice(one[0], 0, two[1], 0, 100, 0) == 3);
+    CHECK(read(two[0], bytes, 64) == 6 && memcmp(bytes, "iceice", 6) == 0);
+    off_t at = 1;
+    CHECK(splice(file, &at, one[1], 0, 64, 0) == 2 && at == 3 && read(one[0], bytes, 64) == 2 && memcmp(bytes, "pl", 2) == 0);
+    at = 1;
+    CHECK(write(one[1], "XYZ", 3) == 3 && splice(one[0], 0, file, &at, 64, 0) == 3 && at == 4 && holds("a", "sXYZ"));
+    struct iovec parts[2] = {{"ab", 2}, {"cd", 2}};
+    CHECK(vmsplice(one[1], parts, 2, 0) == 4 && read(one[0], bytes, 64) == 4 && memcmp(bytes, "abcd", 4) == 0);
+    FAILS(EAGAIN, splice(one[0], 0, two[1], 0, 1, SPLICE_F_NONBLOCK));
+    FAILS(EINVAL, splice(file, 0, file, 0, 1, 0));
+    FAILS(ESPIPE, splice(one[0], &at, two[1], 0, 1, 0));
+    FAILS(EINVAL, tee(file, one[1], 1, 0));
+    // What does not fit stays.
+    CHECK(fcntl(two[1], F_SETPIPE_SZ, 4096) == 4096 && ftruncate(file, 10000) == 0);
+    at = 0;
+    CHECK(splice(file, &at, two[1], 0, 10000, 0) == 4096 && splice(file, &at, one[1], 0, 10000, 0) == 5904);
+    FAILS(EAGAIN, splice(one[0], 0, two[1], 0, 10000, SPLICE_F_NONBLOCK));
+    close(two[1]);
+    close(one[1]);
+    CHECK(splice(one[0], 0, file, 0, 100000, 0) == 5904 && splice(one[0], 0, file, 0, 100000, 0) == 0);
+    CHECK(syscall(SYS_pwritev2, file, parts, 2, -1L, -1L, 0x10) == 4 && pread(file, bytes, 64, 10000) == 4);
+    CHECK(syscall(SYS_preadv2, file, parts, 0, 0L, 0L, 0) == 0);
+    FAILS(EOPNOTSUPP, syscall(SYS_pwritev2, file, parts, 2, 0L, 0L, 0x4000));
+    close(one[0]), close(two[0]), close(file);
+    file = syscall(SYS_memfd_create, "name", 0);
+    char place[32];
+    snprintf(place, sizeof place, "/proc/self/fd/%d", file);
+    CHECK(readlink(place, bytes, sizeof bytes) == 21 && memcmp(bytes, "/memfd:name (deleted)", 21) == 0);
+    close(file);
+}
+
+// Locks that an open file owns, whoever uses it.
+static void locks_of_open_files(void) {
+    make_root();
+    int one = open("a", O_RDWR | O_CREAT, 0600), two = open("a", O_RDWR);
+    NEED(one >= 0 && two >= 0);
+    struct flock lock = {.l_type = F_WRLCK, .l_len = 10};
+    CHECK(fcntl(one, F_OFD_SETLK, &lock) == 0);
+    FAILS(EAGAIN, fcntl(two, F_OFD_SETLK, &lock));
+    FAILS(EAGAIN, fcntl(one, F_SETLK, &lock));
+    CHECK(fcntl(two, F_OFD_GETLK, &lock) == 0 && lock.l_type == F_WRLCK && lock.l_pid == -1);
+    FAILS(EINVAL, fcntl(two, F_OFD_SETLK, &lock));
+    lock.l_pid = 0;
+    // A descriptor more keeps it, the last one's end drops it.
+    int more = dup(one);
+    close(one);
+    FAILS(EAGAIN, fcntl(two, F_OFD_SETLK, &lock));
+    close(more);
+    CHECK(fcntl(two, F_OFD_SETLKW, &lock) == 0);
+    close(two);
+}
+
 static void streams(void) {
     make_root();
     FILE *file = fopen("text", "w+");
@@ -582,7 +661,8 @@ static void nothing_here(void) {
 int main(int argc, char **argv) {
     static const struct test tests[] = {
         TEST(reading_and_writing), TEST(large_files), TEST(names), TEST(directories), TEST(modes_and_times), TEST(descriptors),
-        TEST(locks), TEST(mapped_files), TEST(mapped_in_pieces), TEST(shared_by_name), TEST(pipes), TEST(fifos), TEST(waiting_for_files), TEST(devices), TEST(streams),
+        TEST(locks), TEST(mapped_files), TEST(mapped_in_pieces), TEST(shared_by_name), TEST(pipes), TEST(fifos), TEST(waiting_for_files), TEST(waiting_in_threads), TEST(splicing), TEST(locks_of_open_files),
+        TEST(devices), TEST(streams),
 #ifndef ON_LINUX
         TEST(nothing_here),
 #endif

@@ -24,6 +24,8 @@ pub struct Call<'a> {
     pub priority: u8,
     pub(super) bytes: &'a [u8],
     pub(super) passed: Cell<Handle>,
+    /// Who of the caller polls.
+    pub(super) waiter: Cell<u64>,
 }
 
 impl Call<'_> {

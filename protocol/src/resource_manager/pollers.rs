@@ -9,8 +9,8 @@ use super::handles;
 
 #[derive(Clone, Copy, Debug)]
 struct Poller {
-    badge: u64,
-    identity: u64,
+    /// The open file, the calling process, and who of it waits.
+    key: (u64, u64, u64),
     events: u64,
     pulse: Handle,
 }
@@ -31,14 +31,14 @@ impl Pollers {
         Self { list: Vec::new() }
     }
 
-    /// Keep the pulse that came with this `Poll`, if one did. It replaces an earlier one of the same caller on the same
+    /// Keep the pulse that came with this `Poll`, if one did. It replaces an earlier one of the same waiter on the same
     /// open file. If there is no memory to keep it, it is raised at once, so that the caller asks again.
     pub fn arm(&mut self, call: &Call<'_>, events: u64) {
         let Some(pulse) = call.take_passed() else {
             return;
         };
-        let new = Poller { badge: call.badge, identity: call.identity, events, pulse };
-        if let Some(old) = self.list.iter_mut().find(|old| old.badge == new.badge && old.identity == new.identity) {
+        let new = Poller { key: (call.badge, call.identity, call.waiter.get()), events, pulse };
+        if let Some(old) = self.list.iter_mut().find(|old| old.key == new.key) {
             handles::close(old.pulse);
             *old = new;
             return;
@@ -69,7 +69,7 @@ impl Pollers {
     /// The open file with this badge is closed: drop its pulses.
     pub fn forget(&mut self, badge: u64) {
         self.list.retain(|poller| {
-            let gone = poller.badge == badge;
+            let gone = poller.key.0 == badge;
             if gone {
                 handles::close(poller.pulse);
             }

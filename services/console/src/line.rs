@@ -82,7 +82,7 @@ impl Line {
             return false;
         }
         let mut buffers = Buffers::new().give(self.pulse, Rights::SEND.and(Rights::COPY));
-        match file::poll(self.connection, events, &mut buffers, Options::NONE) {
+        match file::poll(self.connection, events, 0, &mut buffers, Options::NONE) {
             Ok(answer) if answer.ready != 0 => true,
             Ok(_) => {
                 self.armed = events;

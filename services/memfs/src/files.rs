@@ -691,7 +691,8 @@ impl ResourceManager for Files {
                 lock.kind = if held.write { lock_kind::WRITE } else { lock_kind::READ };
                 lock.start = held.start;
                 lock.length = held.length();
-                lock.pid = held.owner as u32;
+                // An open file is nobody: -1.
+                lock.pid = if held.owner == held.badge { u32::MAX } else { held.owner as u32 };
             }
         }
         Ok(())

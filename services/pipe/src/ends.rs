@@ -579,6 +579,9 @@ impl ResourceManager for Ends {
             }
             GET_SIZE => Ok(pipe.capacity() as u64),
             SET_SIZE => {
+                if argument > i32::MAX as u64 {
+                    return Err(Errno::EINVAL.into());
+                }
                 if argument > CAPACITY_MAXIMUM {
                     return Err(Errno::EPERM.into());
                 }

@@ -136,7 +136,7 @@ impl Server {
                 self.defer(call.request, Deferred::Read { file: number, room: call.room }, u64::MAX);
                 Ok(Outcome::Later)
             }
-            FileRequest::Poll { events } => {
+            FileRequest::Poll { events, .. } => {
                 let pulse = self.gift.take();
                 let ready = if self.is_readable(number) { events & READABLE } else { 0 };
                 let file = self.files.get_mut(&number).ok_or(Errno::EBADF)?;
@@ -341,7 +341,7 @@ impl Server {
     /// Messages to a pidfd.
     pub(crate) fn serve_process_file(&mut self, pid: u32, call: &Call) -> Result<Outcome, Errno> {
         match FileRequest::decode(call.label, call.words).ok_or(Errno::ENOSYS)? {
-            FileRequest::Poll { events } => {
+            FileRequest::Poll { events, .. } => {
                 let ended = self.table.process(pid).is_none_or(|process| process.state == State::Zombie);
                 if ended {
                     return Ok(Outcome::ok([events & READABLE, 0, 0, 0]));
