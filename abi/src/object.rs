@@ -96,7 +96,8 @@ methods! {
         /// New thread in this process, not started. Word 0: connection for its faults in the caller's table, or 0.
         CREATE_THREAD = 2;
         /// New baton. Word 0: priority. Word 1: [`Policy`](crate::thread::Policy). Word 2: slice or budget, ns (0: the default slice). Word 3: period, ns (sporadic).
-        /// Option: low priority (sporadic).
+        /// Option (sporadic): bits 0–7 low priority, bits 8–15 how many replenishments may be to come
+        /// (at most, and for 0, [`REFILLS`](crate::thread::REFILLS)); with so many, it runs at its low priority.
         CREATE_BATON = 3;
         /// New gate. Word 0: reserve baton in the caller's table, or 0 (`Busy` if it is another gate's). Word 1: grace time, ns.
         CREATE_GATE = 4;

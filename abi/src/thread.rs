@@ -59,9 +59,13 @@ pub enum Policy {
     Fifo = 0,
     /// Runs for a slice, then goes behind its equals.
     RoundRobin = 1,
-    /// Runs for a budget per period at its priority, then at its low priority until replenished.
+    /// Runs for a budget per period at its priority, then at its low priority until replenished: each stretch of use comes
+    /// back one period after it began.
     Sporadic = 2,
 }
+
+/// Most stretches of a sporadic baton's budget that can be to come back at a time.
+pub const REFILLS: u8 = 8;
 
 /// What `thread::CONFIGURE` takes in its send segments: everything that rarely changes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

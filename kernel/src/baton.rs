@@ -19,6 +19,11 @@ pub(crate) enum Place {
     Running,
 }
 
+/// Most replenishments of a sporadic baton that can be to come (`SS_REPL_MAX`).
+pub(crate) const REFILLS: usize = abi::thread::REFILLS as usize;
+/// No use of a budget goes on.
+pub(crate) const NO_USE: u64 = u64::MAX;
+
 /// Priority, policy, budget; place in a ready queue.
 #[derive(Debug, Default)]
 #[repr(C)]
@@ -50,8 +55,83 @@ pub(crate) struct Baton {
     pub(crate) left: Cell<u64>,
     /// Sporadic: period, ns.
     pub(crate) period: Cell<u64>,
-    /// Sporadic: when the budget is filled again.
+    /// Sporadic: when the first replenishment is due.
     pub(crate) alarm: Node,
+    /// Sporadic: when the use of the budget began that goes on, and how much it used; [`NO_USE`]: none goes on.
+    pub(crate) use_start: Cell<u64>,
+    pub(crate) used: Cell<u64>,
+    /// Sporadic: replenishments to come, times and amounts, earliest first; how many, and how many may be.
+    pub(crate) refills: [Cell<(u64, u64)>; REFILLS],
+    pub(crate) refill_count: Cell<u8>,
+    pub(crate) refill_limit: Cell<u8>,
     /// CPU time billed, ns.
     pub(crate) billed: Cell<u64>,
+}
+
+impl Baton {
+    /// It has the whole budget, at its priority.
+    pub(crate) fn fill(&self) {
+        self.left.set(self.slice.get());
+        self.level.set(self.priority.get());
+        self.use_start.set(NO_USE);
+        self.refill_count.set(0);
+    }
+
+    /// Whether a sporadic one has budget that it may use: what it uses must come back by a replenishment of its own.
+    pub(crate) fn has_budget(&self) -> bool {
+        self.left.get() != 0 && self.refill_count.get() < self.refill_limit.get()
+    }
+
+    /// A use of the budget is over (the baton rests, or nothing is left): what was used comes back one period after the use
+    /// began. Says when, if nothing else comes back before.
+    pub(crate) fn end_use(&self) -> Option<u64> {
+        let start = self.use_start.replace(NO_USE);
+        if start == NO_USE {
+            return None;
+        }
+        // There is room: no use begins without.
+        let count = usize::from(self.refill_count.get());
+        let due = start.saturating_add(self.period.get());
+        self.refills[count & (REFILLS - 1)].set((due, self.used.replace(0)));
+        self.refill_count.set(count as u8 + 1);
+        (count == 0).then_some(due)
+    }
+
+    /// The first replenishment is due. Says when the next is.
+    pub(crate) fn refill(&self) -> Option<u64> {
+        let (_, amount) = self.refills[0].get();
+        self.left.set(self.left.get() + amount);
+        let count = usize::from(self.refill_count.get().saturating_sub(1));
+        // Bound: REFILLS.
+        for at in 0..count {
+            self.refills[at & (REFILLS - 1)].set(self.refills[(at + 1) & (REFILLS - 1)].get());
+        }
+        self.refill_count.set(count as u8);
+        (count != 0).then_some(self.refills[0].get().0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_use_comes_back_one_period_after_it_began_and_no_more_are_to_come_than_may_be() {
+        let baton = Baton::default();
+        baton.slice.set(100);
+        baton.period.set(1000);
+        baton.refill_limit.set(2);
+        baton.fill();
+        assert_eq!(baton.end_use(), None, "nothing was used");
+        for (start, used, due) in [(10, 30, Some(1010)), (50, 20, None)] {
+            assert!(baton.has_budget());
+            baton.use_start.set(start);
+            baton.used.set(used);
+            baton.left.set(baton.left.get() - used);
+            assert_eq!(baton.end_use(), due);
+        }
+        assert!(!baton.has_budget(), "50 are left, but could not come back");
+        assert_eq!((baton.refill(), baton.left.get(), baton.has_budget()), (Some(1050), 80, true));
+        assert_eq!((baton.refill(), baton.left.get(), baton.refill_count.get()), (None, 100, 0));
+    }
 }

@@ -88,6 +88,7 @@ impl<M: Machine> Kernel<M> {
                 self.strip(root, index);
                 self.withdraw(index);
                 self.clear_alarm(crate::alarm::AlarmOf::Baton(index));
+                self.cpu.former.set(self.cpu.former.get() + baton.billed.get());
                 baton.holder.set(0);
                 baton.root.set(0);
                 baton.owned.set(false);

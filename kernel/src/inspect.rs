@@ -451,6 +451,14 @@ impl<M: Machine + 'static> Kernel<M> {
         }
     }
 
+    /// ns billed to batons, those that are no more among them, or to nobody because there was nothing to run; and up to when.
+    #[must_use]
+    pub fn billed_time(&self) -> (u64, u64) {
+        let alive = (1..self.slots(Kind::Baton)).map(|index| self.tables.baton(index));
+        let alive: u64 = alive.filter(|baton| baton.header.alive()).map(|baton| baton.billed.get()).sum();
+        (alive + self.cpu.former.get() + self.cpu.idle.get(), self.cpu.since())
+    }
+
     /// The next time at which the kernel has something to do.
     #[must_use]
     pub fn next_due(&self) -> u64 {

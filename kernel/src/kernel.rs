@@ -54,10 +54,11 @@ impl<M: Machine> Kernel<M> {
         let capacities = &boot.capacities;
         let limit = |count: u32, slots: usize| Pool::new(count.min(slots as u32));
         let objects = crate::tables::OBJECTS;
+        let now = machine.now();
         let kernel = Self {
             machine,
             tables,
-            cpu: Cpu::new(),
+            cpu: Cpu::new(now),
             pools: [
                 Pool::new(0),
                 limit(capacities.processes, objects),
@@ -160,6 +161,7 @@ impl<M: Machine> Kernel<M> {
 
     fn idle(&self) {
         if self.finish_remains() {
+            self.bill_idle();
             // Between the pieces, what is pending is taken.
             if let Some(trap) = self.machine.poll() {
                 self.trapped(0, trap);
@@ -169,10 +171,9 @@ impl<M: Machine> Kernel<M> {
         if self.raise_idle() {
             return;
         }
-        let start = self.machine.now();
         self.program_alarm();
         let trap = self.machine.idle();
-        self.cpu.idle.set(self.cpu.idle.get() + self.machine.now().saturating_sub(start));
+        self.bill_idle();
         self.trapped(0, trap);
     }
 

@@ -9,7 +9,7 @@
 //! as it is.
 
 use crate::alarm::AlarmOf;
-use crate::baton::{Baton, Place};
+use crate::baton::{Baton, NO_USE, Place};
 use crate::gate::Waiter;
 use crate::kernel::Kernel;
 use crate::machine::Machine;
@@ -38,7 +38,7 @@ pub(crate) struct Cpu {
     pub(crate) baton: Cell<u32>,
     /// Anything to do before user code runs; 0 on the message path.
     pub(crate) attention: Cell<u32>,
-    /// When the baton was dispatched, and until when its slice lasts.
+    /// Up to when all time was billed, and until when the slice of the running baton lasts.
     since: Cell<u64>,
     slice_end: Cell<u64>,
     /// Heads of the circular ready queues, and which are not empty.
@@ -52,17 +52,19 @@ pub(crate) struct Cpu {
     pub(crate) programmed: Cell<u64>,
     /// ns without anything to run.
     pub(crate) idle: Cell<u64>,
+    /// ns billed to batons that are no more.
+    pub(crate) former: Cell<u64>,
     /// First idle pulse.
     pub(crate) idle_pulses: Cell<u32>,
 }
 
 impl Cpu {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(now: u64) -> Self {
         Self {
             thread: Cell::new(0),
             baton: Cell::new(0),
             attention: Cell::new(SCHEDULE),
-            since: Cell::new(0),
+            since: Cell::new(now),
             slice_end: Cell::new(u64::MAX),
             heads: [const { Cell::new(0) }; 256],
             levels: [const { Cell::new(0) }; 4],
@@ -70,8 +72,14 @@ impl Cpu {
             alarms: Cell::new(0),
             programmed: Cell::new(u64::MAX),
             idle: Cell::new(0),
+            former: Cell::new(0),
             idle_pulses: Cell::new(0),
         }
+    }
+
+    /// Up to when all time was billed.
+    pub(crate) fn since(&self) -> u64 {
+        self.since.get()
     }
 
     pub(crate) fn attend(&self, what: u32) {
@@ -188,7 +196,10 @@ impl<M: Machine> Kernel<M> {
     /// Nobody can run on this baton for now.
     pub(crate) fn rest(&self, index: u32) {
         match self.tables.baton(index).place.get() {
-            Place::Queued => self.pull(index),
+            Place::Queued => {
+                self.pull(index);
+                self.end_use(index);
+            }
             Place::Running => self.cpu.attend(SCHEDULE),
             Place::Resting => {}
         }
@@ -356,45 +367,63 @@ impl<M: Machine> Kernel<M> {
         if index == 0 {
             return;
         }
-        let now = self.machine.now();
+        let (now, unbilled) = self.unbilled();
         let baton = self.tables.baton(index);
-        baton.billed.set(baton.billed.get() + now.saturating_sub(self.cpu.since.get()));
+        baton.billed.set(baton.billed.get() + unbilled);
+        baton.place.set(Place::Resting);
         // Without an end, a FIFO baton or one that runs without budget: nothing is used up.
         if self.cpu.slice_end.get() != u64::MAX {
-            baton.left.set(self.cpu.slice_end.get().saturating_sub(now));
-            if baton.policy.get() == Policy::Sporadic as u8 {
-                self.sporadic_level(index, baton, now);
+            let left = self.cpu.slice_end.get().saturating_sub(now);
+            baton.used.set(baton.used.get() + baton.left.replace(left).saturating_sub(left));
+            if baton.policy.get() == Policy::Sporadic as u8 && left == 0 {
+                self.end_use(index);
+                baton.level.set(baton.low_priority.get());
             }
         }
-        baton.place.set(Place::Resting);
         self.cpu.attend(SCHEDULE);
     }
 
-    /// The level of a sporadic baton that is on no queue, by its budget.
-    fn sporadic_level(&self, index: u32, baton: &Baton, now: u64) {
-        if !baton.alarm.linked() {
-            // The first use of a budget fixes when it is filled again.
-            self.set_alarm(AlarmOf::Baton(index), now.saturating_add(baton.period.get()));
-        }
-        let level = if baton.left.get() == 0 { baton.low_priority.get() } else { baton.priority.get() };
-        baton.level.set(level);
+    /// The time now, and ns since what was billed last, which the caller bills to somebody.
+    fn unbilled(&self) -> (u64, u64) {
+        let now = self.machine.now();
+        (now, now.saturating_sub(self.cpu.since.replace(now)))
     }
 
-    /// Fill a sporadic baton's budget again.
+    /// There was nothing to run.
+    pub(crate) fn bill_idle(&self) {
+        self.cpu.idle.set(self.cpu.idle.get() + self.unbilled().1);
+    }
+
+    /// A baton rests, or a sporadic one has no budget: what it used of that will come back.
+    fn end_use(&self, index: u32) {
+        let baton = self.tables.baton(index);
+        if let Some(due) = baton.end_use() {
+            self.set_alarm(AlarmOf::Baton(index), due);
+        }
+        if baton.policy.get() == Policy::Sporadic as u8 && !baton.has_budget() {
+            baton.level.set(baton.low_priority.get());
+        }
+    }
+
+    /// A stretch of use of a sporadic baton's budget comes back. At the level where it is, it keeps its turn.
     pub(crate) fn replenish(&self, index: u32) {
         let running = self.cpu.baton.get() == index;
         if running {
             self.undispatch();
         }
         let baton = self.tables.baton(index);
-        let queued = baton.place.get() == Place::Queued;
+        if let Some(due) = baton.refill() {
+            self.set_alarm(AlarmOf::Baton(index), due);
+        }
+        let level = if baton.has_budget() { baton.priority.get() } else { baton.low_priority.get() };
+        let same = level == baton.level.get();
+        let queued = baton.place.get() == Place::Queued && !same;
         if queued {
             self.pull(index);
         }
-        baton.left.set(baton.slice.get());
-        baton.level.set(baton.priority.get());
+        baton.level.set(level);
         if queued || running {
-            self.push(index, false);
+            self.push(index, same);
         }
         // It may be the running baton's equal now, whose slice counts from then on.
         self.cpu.attend(SCHEDULE | ALARM);
@@ -405,9 +434,9 @@ impl<M: Machine> Kernel<M> {
         let baton = self.tables.baton(index);
         let active = baton.place.get() != Place::Resting;
         self.withdraw(index);
+        self.clear_alarm(AlarmOf::Baton(index));
         change(baton);
-        baton.level.set(baton.priority.get());
-        baton.left.set(baton.slice.get());
+        baton.fill();
         if active {
             self.push(index, false);
         }
@@ -492,15 +521,18 @@ impl<M: Machine> Kernel<M> {
         let baton = self.tables.baton(index);
         self.cpu.baton.set(index);
         baton.place.set(Place::Running);
-        self.cpu.since.set(now);
-        let end = if baton.policy.get() == Policy::Fifo as u8 {
+        let sporadic = baton.policy.get() == Policy::Sporadic as u8;
+        let end = if baton.policy.get() == Policy::Fifo as u8 || (sporadic && !baton.has_budget()) {
             u64::MAX
         } else {
-            if baton.left.get() == 0 && baton.policy.get() == Policy::RoundRobin as u8 {
+            if baton.left.get() == 0 {
                 baton.left.set(baton.slice.get());
             }
-            let exhausted = baton.policy.get() == Policy::Sporadic as u8 && baton.left.get() == 0;
-            if exhausted { u64::MAX } else { now.saturating_add(baton.left.get()) }
+            if sporadic && baton.use_start.get() == NO_USE {
+                baton.use_start.set(now);
+                baton.used.set(0);
+            }
+            now.saturating_add(baton.left.get())
         };
         self.cpu.slice_end.set(end);
         self.cpu.attend(ALARM);
@@ -543,6 +575,8 @@ impl<M: Machine> Kernel<M> {
                 self.undispatch();
                 if thread != 0 {
                     self.push(running, true);
+                } else {
+                    self.end_use(running);
                 }
                 running = 0;
             }
@@ -556,6 +590,8 @@ impl<M: Machine> Kernel<M> {
             self.pull(strongest);
             if self.resolve(strongest) != 0 {
                 self.dispatch(strongest);
+            } else {
+                self.end_use(strongest);
             }
         }
         self.cpu.attention.set(self.cpu.attention.get() & !SCHEDULE);
@@ -659,6 +695,7 @@ mod tests {
         let (sporadic, baton) = thread(&kernel, 100, Policy::Sporadic);
         kernel.change_baton(baton, |baton| {
             baton.period.set(10_000);
+            baton.refill_limit.set(1);
             baton.low_priority.set(5);
         });
         kernel.wake(sporadic);
@@ -666,7 +703,7 @@ mod tests {
         kernel.machine.now.set(1000);
         kernel.alarm();
         assert_eq!((running(&kernel), kernel.tables.baton(baton).level.get()), (1, 5));
-        kernel.machine.now.set(11_000);
+        kernel.machine.now.set(10_000);
         kernel.alarm();
         assert_eq!((running(&kernel), kernel.tables.baton(baton).level.get()), (sporadic, 100));
     }

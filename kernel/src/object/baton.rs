@@ -9,15 +9,7 @@ use abi::{Error, Rights};
 
 impl<M: Machine> Kernel<M> {
     /// Fill in a new baton.
-    pub(crate) fn set_baton(
-        &self,
-        index: u32,
-        priority: u8,
-        policy: Policy,
-        slice: u64,
-        period: u64,
-        low_priority: u8,
-    ) {
+    pub(crate) fn set_baton(&self, index: u32, priority: u8, policy: Policy, slice: u64, period: u64, sporadic: u16) {
         let baton = self.tables.baton(index);
         baton.holder.set(0);
         baton.root.set(0);
@@ -25,25 +17,18 @@ impl<M: Machine> Kernel<M> {
         baton.reserve_of.set(0);
         baton.billed.set(0);
         baton.place.set(crate::baton::Place::Resting);
-        self.shape(baton, priority, policy, slice, period, low_priority);
-        baton.level.set(priority);
-        baton.left.set(slice);
+        self.shape(baton, priority, policy, slice, period, sporadic);
+        baton.fill();
     }
 
-    fn shape(
-        &self,
-        baton: &crate::baton::Baton,
-        priority: u8,
-        policy: Policy,
-        slice: u64,
-        period: u64,
-        low_priority: u8,
-    ) {
+    fn shape(&self, baton: &crate::baton::Baton, priority: u8, policy: Policy, slice: u64, period: u64, sporadic: u16) {
         baton.priority.set(priority);
         baton.policy.set(policy as u8);
         baton.slice.set(slice);
         baton.period.set(period);
+        let [low_priority, refills] = sporadic.to_le_bytes();
         baton.low_priority.set(low_priority);
+        baton.refill_limit.set(if refills == 0 { abi::thread::REFILLS } else { refills });
     }
 
     #[inline(never)]
@@ -53,9 +38,8 @@ impl<M: Machine> Kernel<M> {
             method::SET => {
                 request.need(Rights::MANAGE)?;
                 let owner = self.tables.process(baton.header.owner.get());
-                let (priority, policy, slice, period, low) = self.baton_parameters(request, owner)?;
-                self.clear_alarm(crate::alarm::AlarmOf::Baton(request.object));
-                self.change_baton(request.object, |baton| self.shape(baton, priority, policy, slice, period, low));
+                let (priority, policy, slice, period, sporadic) = self.baton_parameters(request, owner)?;
+                self.change_baton(request.object, |baton| self.shape(baton, priority, policy, slice, period, sporadic));
                 DONE
             }
             method::INFORMATION => {

@@ -240,7 +240,7 @@ impl<M: Machine> Kernel<M> {
         &self,
         request: &Request<'_, M>,
         owner: &crate::process::Process<M>,
-    ) -> Result<(u8, Policy, u64, u64, u8), Error> {
+    ) -> Result<(u8, Policy, u64, u64, u16), Error> {
         let [priority, policy, slice, period] = request.words();
         let cap = u64::from(owner.account.priority.get().min(255));
         let policy = match policy {
@@ -249,8 +249,13 @@ impl<M: Machine> Kernel<M> {
             2 => Policy::Sporadic,
             _ => return Err(Error::BadArgument),
         };
-        let sporadic_fits =
-            policy != Policy::Sporadic || (slice >= 1000 && period >= slice && request.option() <= priority);
+        let [low, refills, ..] = request.option().to_le_bytes();
+        let sporadic_fits = policy != Policy::Sporadic
+            || (slice >= 1000
+                && period >= slice
+                && u64::from(low) <= priority
+                && refills <= abi::thread::REFILLS
+                && request.option() >> 16 == 0);
         if priority > 255 || !sporadic_fits || (slice != 0 && slice < 1000) {
             return Err(Error::BadArgument);
         }
@@ -258,7 +263,7 @@ impl<M: Machine> Kernel<M> {
             return Err(Error::QuotaExceeded);
         }
         let slice = if slice == 0 { crate::boot::DEFAULT_SLICE } else { slice };
-        Ok((priority as u8, policy, slice, period, request.option() as u8))
+        Ok((priority as u8, policy, slice, period, request.option() as u16))
     }
 
     fn copy_entry(&self, target: u32, entry: &crate::handle_table::Entry) -> Result<(), Error> {

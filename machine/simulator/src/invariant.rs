@@ -8,7 +8,7 @@ use abi::{Handle, Quota};
 use kernel::Kernel;
 use kernel::inspect::{HeaderView, ThreadView, WaiterView};
 
-use crate::processor::{Processor, World};
+use crate::processor::{BOOT_TIME, Processor, World};
 
 type K = Kernel<Processor>;
 
@@ -37,6 +37,10 @@ fn all(kernel: &K, kind: Kind) -> impl Iterator<Item = u32> {
 /// What holds at every step: cheap.
 pub fn check_schedule(kernel: &K, world: &World) {
     let (running, thread) = kernel.running();
+    // Every nanosecond since the start is somebody's, or the running baton's.
+    let (billed, until) = kernel.billed_time();
+    assert_eq!(BOOT_TIME + billed, until, "ns billed, and until when");
+    assert!(until <= world.time());
     if !kernel.attention() {
         assert!(
             world.alarm_time() <= kernel.next_due(),

@@ -21,6 +21,8 @@ use crate::space::{Tables, Translation};
 use crate::trace::{Event, Trace};
 
 const PAGE: u64 = abi::PAGE_SIZE;
+/// When the kernel starts, simulated ns.
+pub(crate) const BOOT_TIME: u64 = 1000;
 /// Where native programs' code is.
 const NATIVE_CODE: u64 = abi::NATIVE_BASE + 0x1000_0000;
 /// Where foreign programs' code is.
@@ -143,7 +145,7 @@ impl World {
             settings,
             random: Random::new(seed),
             memory: Memory::default(),
-            now: Cell::new(1000),
+            now: Cell::new(BOOT_TIME),
             alarm: Cell::new(u64::MAX),
             lines: RefCell::default(),
             events: RefCell::default(),

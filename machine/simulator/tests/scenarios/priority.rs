@@ -269,6 +269,119 @@ fn a_sporadic_budget_holds_through_a_server() {
     });
 }
 
+/// What was used comes back one period after the use began, stretch by stretch, not all at once.
+#[test]
+fn a_sporadic_batons_uses_come_back_one_by_one() {
+    scenario(|root| async move {
+        let process = root.process().await;
+        // 1 ms in every 10, else below the hog.
+        let sporadic = root.baton_with(&process, 30, Policy::Sporadic, 1_000_000, 10_000_000, 5).await;
+        root.start(Plan::new(&process, "hog").priority(20), |user| async move { user.hog().await }).await;
+        let gate = root.gate(&process).await;
+        let gate = root.give_gate(&process, gate).await;
+        let uses = Rc::new(std::cell::RefCell::new(Vec::new()));
+        let noted = Rc::clone(&uses);
+        root.start(Plan::new(&process, "sporadic").baton(sporadic), |user| async move {
+            // Two uses of 0.4 ms, 3 ms apart, then as much as there is.
+            for (pause, length) in
+                [(3_000_000, 400_000), (3_000_000, 400_000), (0, 400_000), (0, 400_000), (0, 300_000)]
+            {
+                noted.borrow_mut().push(user.now());
+                let _ = user.compute(length).await;
+                noted.borrow_mut().push(user.now());
+                if pause != 0 {
+                    let until = user.now() + pause;
+                    let _ = user.receive(gate).deadline(until, abi::call::flags::DEADLINE_RECEIVE).await;
+                }
+            }
+        })
+        .await;
+        root.sleep(40_000_000).await;
+        let uses = uses.borrow();
+        let start = uses[0];
+        let near = |ns: u64, expected: u64| assert!((ns - start).abs_diff(expected) < 100_000, "{uses:?} {expected}");
+        // The third use ends the budget after 0.2 ms. The first's 0.4 ms come back at 10 ms: 0.2 for the third, 0.2 for
+        // the fourth, which goes on when the second's come back at 13.4 ms, and has 0.2 left for the fifth. That ends with
+        // the 0.2 ms of the third's beginning, which come back at 16.8 ms.
+        for (at, expected) in [
+            (1, 400_000),
+            (2, 3_400_000),
+            (3, 3_800_000),
+            (4, 6_800_000),
+            (5, 10_200_000),
+            (7, 13_600_000),
+            (9, 16_900_000),
+        ] {
+            near(uses[at], expected);
+        }
+    });
+}
+
+/// No more uses than it says are remembered: with so many to come back, it has no budget, whatever is left of it.
+#[test]
+fn a_sporadic_batons_replenishments_are_bounded() {
+    scenario(|root| async move {
+        let process = root.process().await;
+        for (limit, expected) in [(2, 2), (5, 5), (8, 8), (0, 8)] {
+            let words = [30, Policy::Sporadic as u64, 1_000_000, 100_000_000];
+            let create = abi::object::process::CREATE_BATON;
+            let sporadic = root.user.method(process.handle, create, words).option(5 | limit << 8).ok().await.handle();
+            let plan = Plan::new(&process, "hog").priority(20);
+            let hog = root.start(plan, |user| async move { user.hog().await }).await;
+            let gate = root.gate(&process).await;
+            let gate = root.give_gate(&process, gate).await;
+            let uses = Rc::new(Cell::new(0));
+            let counted = Rc::clone(&uses);
+            let thread = root
+                .start(Plan::new(&process, "sporadic").baton(sporadic), |user| async move {
+                    loop {
+                        let _ = user.compute(10_000).await;
+                        counted.set(counted.get() + 1);
+                        let until = user.now() + 20_000;
+                        let _ = user.receive(gate).deadline(until, abi::call::flags::DEADLINE_RECEIVE).await;
+                    }
+                })
+                .await;
+            root.sleep(2_000_000).await;
+            assert_eq!(uses.get(), expected);
+            root.destroy(hog.handle).await;
+            root.sleep(1_000_000).await;
+            assert!(uses.get() > 20, "at its low priority it has all that nobody else wants: {}", uses.get());
+            root.destroy(thread.handle).await;
+        }
+        for option in [5 | 9 << 8, 31, 1 << 16] {
+            let words = [30, Policy::Sporadic as u64, 1_000_000, 100_000_000];
+            let refused =
+                root.user.method(process.handle, abi::object::process::CREATE_BATON, words).option(option).await;
+            assert_eq!(refused.error(), Some(abi::Error::BadArgument));
+        }
+    });
+}
+
+/// What a baton has used when its parameters are set is forgotten, replenishments and all.
+#[test]
+fn a_sporadic_baton_that_is_set_anew_begins_anew() {
+    scenario(|root| async move {
+        let process = root.process().await;
+        let sporadic = root.baton_with(&process, 30, Policy::Sporadic, 1_000_000, 10_000_000, 5).await;
+        root.start(Plan::new(&process, "hog").priority(20), |user| async move { user.hog().await }).await;
+        root.start(Plan::new(&process, "sporadic").baton(sporadic), |user| async move { user.hog().await }).await;
+        root.sleep(5_000_000).await;
+        let billed = async || root.user.method(sporadic, baton_method::INFORMATION, [0; 4]).ok().await.words[0];
+        let before = billed().await;
+        assert!(before.abs_diff(1_000_000) < 20_000, "{before}");
+        let words = [30, Policy::Sporadic as u64, 500_000, 20_000_000];
+        root.user.method(sporadic, baton_method::SET, words).option(5).ok().await;
+        // The old millisecond does not come back at 10 ms.
+        root.sleep(19_000_000).await;
+        let after = billed().await - before;
+        assert!(after.abs_diff(500_000) < 20_000, "{after}");
+        root.sleep(2_000_000).await;
+        let again = billed().await - before;
+        assert!(again.abs_diff(1_000_000) < 20_000, "{again}");
+    });
+}
+
 #[test]
 fn a_passive_server_that_lost_its_caller_goes_on_by_the_reserve_baton() {
     scenario(|root| async move {
