@@ -9,12 +9,15 @@
 //! | `rsi` | gate to receive at | identity of the calling process |
 //! | `rdx` | address of an [`Envelope`](crate::Envelope), or 0 | badge of the connection or pulse |
 //! | `r8` | deadline, absolute nanoseconds ([`NEVER`], [`POLL`]) | bytes moved into the receive segments |
-//! | `r9` | 0 | of a received message: bytes the caller sent (bits 0–31), bytes it can take back (bits 32–63) |
+//! | `r9` | nothing | of a received message: bytes the caller sent (bits 0–31), bytes it can take back (bits 32–63) |
 //! | `r10` | label | label |
 //! | `r12`–`r15` | four words | four words |
 //!
 //! `rsp`, `rbx`, `rbp` and all vector and floating-point state are preserved; `rcx` and `r11` are lost (the processor
 //! uses them). No register ever carries a kernel value out.
+//!
+//! With [`flags::SEGMENTS`], there is no envelope in memory and no deadline: `rdx` and `r9` are the addresses of one send segment
+//! and one receive segment, and `r8` has their lengths (bits 0–31 send, 32–63 receive; a length of 0 is none).
 //!
 //! For a *reply* the words and the label of the registers are the answer, and `rdi` is the request id.
 
@@ -41,6 +44,7 @@ pub enum Operation {
 impl Operation {
     /// The operation with this number, if there is one.
     #[must_use]
+    #[inline]
     pub const fn from_number(number: u8) -> Option<Self> {
         Some(match number {
             0 => Self::Call,
@@ -74,6 +78,10 @@ pub mod flags {
     pub const RETRY: u64 = 1 << 14;
     /// A receive that takes an interrupt pulse leaves its line masked until it is re-armed explicitly.
     pub const HOLD: u64 = 1 << 15;
+    /// One send segment and one receive segment in registers, in the place of envelope and deadline: see the table above.
+    pub const SEGMENTS: u64 = 1 << 16;
+    /// All that have to do with a deadline.
+    pub const DEADLINES: u64 = DEADLINE_SEND | DEADLINE_REPLY | DEADLINE_RECEIVE;
 }
 
 /// A deadline that never comes.
@@ -99,6 +107,7 @@ impl Status {
 
     /// A failed exchange.
     #[must_use]
+    #[inline]
     pub const fn failed(error: crate::Error) -> Self {
         Self(error as u64)
     }
@@ -107,7 +116,11 @@ impl Status {
     ///
     /// # Errors
     /// The [`Error`](crate::Error) that the kernel reported.
+    #[inline]
     pub const fn result(self) -> Result<(), crate::Error> {
+        if self.0 as u16 == 0 {
+            return Ok(());
+        }
         match crate::Error::from_number(self.0 as u16) {
             None => Ok(()),
             Some(error) => Err(error),
@@ -116,24 +129,28 @@ impl Status {
 
     /// Whether a pulse or a notice arrived.
     #[must_use]
+    #[inline]
     pub const fn is_pulse(self) -> bool {
         self.0 & Self::PULSE != 0
     }
 
     /// Whether a kernel notice arrived.
     #[must_use]
+    #[inline]
     pub const fn is_notice(self) -> bool {
         self.0 & Self::NOTICE != 0
     }
 
     /// The priority at which the message was sent.
     #[must_use]
+    #[inline]
     pub const fn priority(self) -> u8 {
         (self.0 >> 32) as u8
     }
 
     /// How many handles arrived in the reserved slots, filled in order.
     #[must_use]
+    #[inline]
     pub const fn handles(self) -> usize {
         (self.0 >> 40) as u8 as usize
     }

@@ -6,10 +6,11 @@
 //! "Access" in a word's low bits is a set of [`access`] bits (addresses are page-aligned).
 
 /// Kinds of handle-table entries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Kind {
     /// A free slot.
+    #[default]
     Free = 0,
     /// An address space, a handle table, a quota.
     Process = 1,

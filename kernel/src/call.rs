@@ -86,22 +86,31 @@ impl<M: Machine> Kernel<M> {
             return false;
         }
         let receiver = tables.thread(receiver_index);
+        let Some(moved) = self.copy_at_once(thread, receiver) else { return false };
         gate.word.set(word & !0xffff);
         let request = thread.request.get() + 0x10000;
+        let badge = connection.badge.get();
         thread.request.set(request);
         thread.target.set(target);
-        thread.badge.set(connection.badge.get());
+        thread.badge.set(badge);
         thread.server.set(receiver_index);
         thread.retried.set(false);
         thread.state.set(receiver.reply_key.get());
         receiver.serving.set(request);
         receiver.current.set(baton);
         receiver.state.set(READY);
-        receiver.moved.set(0);
-        tables.baton(baton).holder.set(receiver_index);
+        let baton = tables.baton(baton);
+        baton.holder.set(receiver_index);
         self.cpu.thread.set(receiver_index);
-        receiver.work.set(Work::Deliver);
-        self.continue_work(receiver_index);
+        receiver.context.take_message(&thread.context);
+        receiver.context.set_outcome(Outcome {
+            status: u64::from(baton.priority.get()) << 32,
+            request,
+            identity: thread.identity.get(),
+            badge,
+            moved,
+            lengths: thread.total(envelope::SEND) | thread.total(envelope::RECEIVE) << 32,
+        });
         true
     }
 

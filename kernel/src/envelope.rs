@@ -62,6 +62,40 @@ impl Kept {
         self.0.first_chunk::<WORDS>().map_or(&[], |words| words)
     }
 
+    /// An envelope of one segment each way, from the registers; `lengths`: bits 0–31 send, 32–63 receive.
+    #[inline(always)]
+    pub(crate) fn set_segments(&self, send: u64, receive: u64, lengths: u64) -> Result<(), Error> {
+        self.set_segment(SEND, send, lengths & 0xffff_ffff);
+        self.set_segment(RECEIVE, receive, lengths >> 32);
+        let (sent, room) = (lengths & 0xffff_ffff, lengths >> 32);
+        // Such addresses do not wrap.
+        let low = (send | receive) >> 48 == 0;
+        if low
+            && sent <= MESSAGE_MAXIMUM
+            && room <= MESSAGE_MAXIMUM
+            && send + sent <= USER_END
+            && receive + room <= USER_END
+        {
+            self.0[0].set(1 << SEND.shift | 1 << RECEIVE.shift);
+            return Ok(());
+        }
+        self.clear();
+        Err(Error::BadArgument)
+    }
+
+    #[inline(always)]
+    fn set_segment(&self, of: Direction, address: u64, length: u64) {
+        self.0[of.first & (CELLS - 1)].set(address);
+        self.0[(of.first + 1) & (CELLS - 1)].set(length);
+        self.0[of.total & (CELLS - 1)].set(length);
+    }
+
+    /// Where the first bytes are, if so many lie together. (There must be as many.)
+    #[inline(always)]
+    pub(crate) fn together(&self, of: Direction, length: u64) -> Option<u64> {
+        (self.at(of.first + 1) >= length).then(|| self.at(of.first))
+    }
+
     /// Check what was read: segments lie in user space and do not wrap. Whether they are present shows at the copy.
     pub(crate) fn check(&self) -> Result<(), Error> {
         let counts = self.at(0);

@@ -8,7 +8,7 @@ use crate::handle_table::Entry;
 use crate::kernel::Kernel;
 use crate::machine::{Context, Machine, Outcome};
 use crate::thread::{ENVELOPE, FAULTING, Thread, Work};
-use abi::call::flags;
+use abi::call::{NEVER, flags};
 use abi::object::Kind;
 use abi::{Error, Operation, Status};
 
@@ -19,7 +19,8 @@ const FLAGS: u64 = flags::DEADLINE_SEND
     | flags::NO_GRACE
     | flags::CHARGE_ME
     | flags::RETRY
-    | flags::HOLD;
+    | flags::HOLD
+    | flags::SEGMENTS;
 
 impl<M: Machine> Kernel<M> {
     /// A thread made the system call.
@@ -50,9 +51,8 @@ impl<M: Machine> Kernel<M> {
     }
 
     /// A plain call, without flags or envelope, for a machine's entry code: of the thread that runs, whose context is saved
-    /// (but see [`Context::complete_plain_call`]). Who runs now, `None`: back to [`Kernel::step`]. Between threads that have
-    /// run before, label and words of a message are left to the machine, as they stay in registers, and so is all that
-    /// [`Machine::load`] does; it has been done for whoever goes on otherwise.
+    /// (but see [`Context::complete_plain_call`]). Who goes on, `None`: back to [`Kernel::step`]. If it is a thread that is not
+    /// loaded, then label and words of its message are left to the machine: they stay in registers.
     #[inline(always)]
     pub fn pass_call(&self, target: u64) -> Option<&M::Context> {
         let tables = self.tables;
@@ -73,58 +73,47 @@ impl<M: Machine> Kernel<M> {
         if passed { Some(&self.tables.thread(self.cpu.thread.get()).context) } else { None }
     }
 
-    /// Any system call, for a machine's entry code: of the thread that runs, whose context is saved. Who runs now, loaded;
-    /// `None`: back to [`Kernel::step`].
+    /// Any system call, for a machine's entry code: of the thread that runs, whose context is saved. Who goes on; `None`: back to
+    /// [`Kernel::step`].
+    #[inline(always)]
     pub fn take_call(&self) -> Option<&M::Context> {
         self.system_call(self.cpu.thread.get());
-        self.resume()
+        self.next().map(|next| &next.context)
     }
 
     /// A plain call that is no message, or none that can be passed at once.
     #[inline(never)]
     fn finish_plain_call(&self, thread: &Thread<M>, entry: &Entry, target: u64) -> Option<&M::Context> {
-        if entry.key.get() != target || entry.kind.get() == Kind::Connection as u8 {
+        if entry.key.get() == target && entry.kind.get() != Kind::Connection {
+            thread.operation.set(0);
+            thread.moved.set(0);
+            if let Err(error) = self.call_method(thread, entry) {
+                self.fail(thread.index(), error, 0);
+            }
+        } else {
             thread.context.complete_plain_call();
-            return self.take_call();
+            self.system_call(thread.index());
         }
-        thread.operation.set(0);
-        thread.moved.set(0);
-        if let Err(error) = self.call_method(thread, &entry.reference(), false) {
-            self.fail(thread.index(), error, 0);
+        let next = self.next()?;
+        if !core::ptr::eq(next, thread) {
+            self.machine.load(next.space.get(), &next.context);
         }
-        self.resume()
+        Some(&next.context)
     }
 
-    /// Who can go on at once, loaded.
+    /// Who can go on at once.
     #[inline(always)]
-    fn resume(&self) -> Option<&M::Context> {
-        if self.cpu.attention.get() != 0 {
-            return None;
-        }
-        let thread = self.tables.thread(self.cpu.thread.get());
-        self.machine.load(thread.space.get(), &thread.context);
-        Some(&thread.context)
+    fn next(&self) -> Option<&Thread<M>> {
+        (self.cpu.attention.get() == 0).then(|| self.tables.thread(self.cpu.thread.get()))
     }
 
     fn exchange(&self, index: u32, thread: &Thread<M>, operation: u64) -> Result<(), Error> {
-        let context = &thread.context;
         if operation & !(0xff | FLAGS) != 0 {
             return Err(Error::Unsupported);
         }
         let kind = Operation::from_number(operation as u8).ok_or(Error::Unsupported)?;
-        thread.deadline.set(context.deadline());
         thread.moved.set(0);
-        match context.envelope() {
-            0 => thread.operation.set(operation),
-            address => {
-                if !self.machine.read_words(thread.space.get(), address, thread.envelope.words()) {
-                    thread.operation.set(operation);
-                    return Err(Error::BadAddress);
-                }
-                thread.envelope.check()?;
-                thread.operation.set(operation | ENVELOPE);
-            }
-        }
+        self.take_envelope(thread, operation)?;
         match kind {
             Operation::Call if self.quick_call(thread) => Ok(()),
             Operation::Call => self.call(index, thread),
@@ -135,6 +124,32 @@ impl<M: Machine> Kernel<M> {
             Operation::Read => self.begin_copy(index, thread, Work::Read),
             Operation::Write => self.begin_copy(index, thread, Work::Write),
         }
+    }
+
+    /// What goes with an exchange: from registers or from memory, once.
+    #[inline(always)]
+    fn take_envelope(&self, thread: &Thread<M>, operation: u64) -> Result<(), Error> {
+        let context = &thread.context;
+        // Until it is known to be good, there is none.
+        thread.operation.set(operation);
+        if operation & flags::SEGMENTS != 0 {
+            thread.deadline.set(NEVER);
+            if operation & flags::DEADLINES != 0 {
+                return Err(Error::BadArgument);
+            }
+            thread.envelope.set_segments(context.envelope(), context.receive_address(), context.deadline())?;
+            thread.operation.set(operation | ENVELOPE);
+            return Ok(());
+        }
+        thread.deadline.set(context.deadline());
+        if context.envelope() != 0 {
+            if !self.machine.read_words(thread.space.get(), context.envelope(), thread.envelope.words()) {
+                return Err(Error::BadAddress);
+            }
+            thread.envelope.check()?;
+            thread.operation.set(operation | ENVELOPE);
+        }
+        Ok(())
     }
 
     /// End an exchange with an error. Label and words stay what they were. A fault message's thread has no exchange.

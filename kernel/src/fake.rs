@@ -40,6 +40,9 @@ impl Context for FakeContext {
     fn deadline(&self) -> u64 {
         abi::call::NEVER
     }
+    fn receive_address(&self) -> u64 {
+        0
+    }
     fn label(&self) -> u64 {
         self.label.get()
     }

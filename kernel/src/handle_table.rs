@@ -37,8 +37,7 @@ pub(crate) struct Entry {
     /// Neighbours among the free slots.
     next: Cell<u32>,
     previous: Cell<u32>,
-    /// [`Kind`].
-    pub(crate) kind: Cell<u8>,
+    pub(crate) kind: Cell<Kind>,
     /// [`Rights`].
     pub(crate) rights: Cell<u8>,
     /// Copied by `COPY_TABLE`.
@@ -60,7 +59,7 @@ impl Entry {
     /// What it names.
     pub(crate) fn reference(&self) -> Reference {
         Reference {
-            kind: Kind::from_number(self.kind.get()).unwrap_or(Kind::Free),
+            kind: self.kind.get(),
             object: self.object.get(),
             generation: self.object_generation.get(),
             rights: Rights(u32::from(self.rights.get())),
@@ -73,7 +72,7 @@ impl Entry {
         self.generation.set(key >> 16);
         self.object.set(reference.object);
         self.object_generation.set(reference.generation);
-        self.kind.set(reference.kind as u8);
+        self.kind.set(reference.kind);
         self.rights.set(reference.rights.0 as u8);
         self.inherit.set(false);
         // `!key` has another index in its low bits, so it equals no handle that leads here.
@@ -161,7 +160,7 @@ impl<M: Machine> Tables<M> {
             entry.send.set(!u64::from(index));
             entry.receive.set(!u64::from(index));
             entry.generation.set(0);
-            entry.kind.set(Kind::Free as u8);
+            entry.kind.set(Kind::Free);
             if index >= u32::from(Handle::FIRST_FREE_INDEX) {
                 self.chain(process, entry, index);
             }
@@ -243,7 +242,7 @@ impl<M: Machine> Tables<M> {
 
     /// Fill a reserved slot: same handle, now naming an object.
     pub(crate) fn fill_reserved(&self, entry: &Entry, reference: Reference) {
-        debug_assert!(entry.kind.get() == Kind::Reserved as u8);
+        debug_assert!(entry.kind.get() == Kind::Reserved);
         entry.fill(entry.key.get(), reference);
     }
 
@@ -253,7 +252,7 @@ impl<M: Machine> Tables<M> {
         entry.key.set(0);
         entry.send.set(!u64::from(index));
         entry.receive.set(!u64::from(index));
-        entry.kind.set(Kind::Free as u8);
+        entry.kind.set(Kind::Free);
         if entry.generation.get() < GENERATION_LIMIT && index >= Handle::FIRST_FREE_INDEX {
             self.chain(process, entry, u32::from(index));
         }

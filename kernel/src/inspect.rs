@@ -485,7 +485,7 @@ impl<M: Machine + 'static> Kernel<M> {
             if entry.key.get() != 0 {
                 each(EntryView {
                     handle: entry.key.get(),
-                    kind: entry.kind.get(),
+                    kind: entry.kind.get() as u8,
                     object: (entry.object.get(), entry.object_generation.get()),
                 });
             }

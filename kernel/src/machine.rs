@@ -68,6 +68,8 @@ pub trait Context: Default + 'static {
     fn envelope(&self) -> u64;
     /// `r8`: deadline, ns.
     fn deadline(&self) -> u64;
+    /// `r9`: address of a receive segment.
+    fn receive_address(&self) -> u64;
     /// `r10`: label.
     fn label(&self) -> u64;
     /// `r12`–`r15`.
@@ -152,8 +154,12 @@ pub trait Machine: 'static {
     /// another thread than it was called for.
     const PASSES_MESSAGES: bool = false;
 
-    /// Make a thread the one whose space and registers are loaded, for entry code that goes on with it by itself.
+    /// Make a thread the one whose space and registers are loaded, for entry code that is to go on with it.
     fn load(&self, space: Self::Space, context: &Self::Context) {
+        let _ = (space, context);
+    }
+    /// A new thread runs in this space: entry code that goes from thread to thread by itself wants to know.
+    fn attach(&self, space: Self::Space, context: &Self::Context) {
         let _ = (space, context);
     }
     /// Run user code of a thread until it stops.
@@ -211,6 +217,16 @@ pub trait Machine: 'static {
         destination: u64,
         length: u64,
     ) -> (u64, Option<CopyFault>);
+    /// Copy at most a page between the spaces of two contexts, if that can be done at once. False: go by [`Machine::copy`], as
+    /// if nothing had been copied. `from` and `to`: space, context (for what the machine remembers of it) and address.
+    fn copy_at_once(
+        &self,
+        from: (Self::Space, &Self::Context, u64),
+        to: (Self::Space, &Self::Context, u64),
+        length: u64,
+    ) -> bool {
+        self.copy(from.0, from.2, to.0, to.2, length) == (length, None)
+    }
     /// Read a structure from user memory into the kernel; false: not readable.
     fn read(&self, space: Self::Space, address: u64, bytes: &mut [u8]) -> bool;
     /// Read whole words from user memory (at any address) into cells of the kernel; false: not readable.

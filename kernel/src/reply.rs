@@ -1,12 +1,10 @@
 //! Receiving and answering.
 
-use crate::envelope::{RECEIVE, SEND};
 use crate::gate::{SEVERAL, Waiter};
 use crate::kernel::Kernel;
 use crate::machine::{Context, Machine, Outcome};
 use crate::schedule::SCHEDULE;
 use crate::thread::{FAULTING, READY, RECEIVE as STATE_RECEIVE, REPLY, Thread, Work};
-use crate::transfer::{PIECE, Side};
 use abi::call::flags;
 use abi::object::Kind;
 use abi::{Error, Handle, Operation, Rights};
@@ -73,7 +71,6 @@ impl<M: Machine> Kernel<M> {
         let gate = tables.gate(entry.object.get());
         let word = gate.word.get();
         let baton = thread.current.get();
-        let sent = thread.total(SEND);
         if caller.request.get() != request
             || caller.state.get() != thread.reply_key.get()
             || caller.current.get() != baton
@@ -85,24 +82,17 @@ impl<M: Machine> Kernel<M> {
             || thread.serving.get() != request
             || self.flagged(thread, flags::DEADLINE_RECEIVE)
             || thread.interrupted.get()
-            || sent > PIECE
-            || self.check_gifts(index, caller_index).is_err()
+            || thread.gifts() != 0 && self.check_gifts(index, caller_index).is_err()
         {
             return false;
         }
-        if sent != 0 {
-            let (from, to) = (Side { thread, of: SEND, offset: 0 }, Side { thread: caller, of: RECEIVE, offset: 0 });
-            if self.copy_piece(&from, &to, &thread.moved) != Ok(true) {
-                thread.moved.set(0);
-                return false;
-            }
-        }
+        let Some(moved) = self.copy_at_once(thread, caller) else { return false };
         // Nothing can have changed since they were checked.
-        let handles = self.pass_handles(index, caller_index).unwrap_or(0) as u64;
+        let handles = if thread.gifts() == 0 { 0 } else { self.pass_handles(index, caller_index).unwrap_or(0) as u64 };
         gate.word.set(word | u64::from(index));
         caller.state.set(READY);
         caller.context.take_message(&thread.context);
-        caller.context.set_outcome(Outcome { status: handles << 40, moved: thread.moved.get(), ..Outcome::default() });
+        caller.context.set_outcome(Outcome { status: handles << 40, moved, ..Outcome::default() });
         tables.baton(baton).holder.set(caller_index);
         thread.state.set(STATE_RECEIVE);
         thread.current.set(thread.own.get());

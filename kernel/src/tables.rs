@@ -8,7 +8,7 @@
 use crate::baton::Baton;
 use crate::connection::Connection;
 use crate::gate::Gate;
-use crate::handle_table::HandlePage;
+use crate::handle_table::{Entry, HandlePage};
 use crate::header::Header;
 use crate::machine::Machine;
 use crate::mapping::Mapping;
@@ -198,6 +198,22 @@ impl<M: Machine> Tables<M> {
             // Nothing else has objects; the dummy stands in.
             Kind::Memory | Kind::Free | Kind::Reserved => &self.memory(index).header,
         }
+    }
+
+    /// Whether what an entry names is still alive (a reserved slot names nothing, and is there).
+    #[inline(always)]
+    pub(crate) fn names(&self, entry: &Entry) -> bool {
+        let (kind, index) = (entry.kind.get(), entry.object.get());
+        let header = match kind {
+            Kind::Free => return false,
+            Kind::Reserved => return true,
+            // The commonest ones, without a table.
+            Kind::Process => &self.process(index).header,
+            Kind::Gate => &self.gate(index).header,
+            Kind::Connection => &self.connection(index).header,
+            _ => self.header(kind, index),
+        };
+        header.generation.get() == entry.object_generation.get()
     }
 
     /// The gate that a connection's or pulse's key names, if it is still alive.

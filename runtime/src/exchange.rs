@@ -6,7 +6,7 @@
 use core::marker::PhantomData;
 use core::mem::{MaybeUninit, offset_of};
 
-use abi::call::NEVER;
+use abi::call::{NEVER, flags};
 use abi::envelope::{GIFTS, SEGMENTS};
 use abi::{Envelope, Error, Gift, Handle, Operation, Rights, Segment, Status};
 
@@ -19,11 +19,11 @@ pub struct Registers {
     pub target: u64,
     /// `rsi`: gate in, identity out.
     pub gate: u64,
-    /// `rdx`: address of an envelope in, badge out.
+    /// `rdx`: address of an envelope (or of a send segment) in, badge out.
     pub envelope: u64,
-    /// `r8`: deadline in, bytes moved out.
+    /// `r8`: deadline (or lengths of segments) in, bytes moved out.
     pub deadline: u64,
-    /// `r9`: 0 in, lengths of a received message out.
+    /// `r9`: nothing (or the address of a receive segment) in, lengths of a received message out.
     pub lengths: u64,
     /// `r10`: label.
     pub label: u64,
@@ -208,6 +208,7 @@ fn add<T, const N: usize>(list: &mut [MaybeUninit<T>; N], count: &mut u8, value:
 }
 
 /// What of a list was written.
+#[inline]
 fn written<T>(list: &[MaybeUninit<T>], count: u8) -> &[T] {
     let list = &list[..list.len().min(usize::from(count))];
     // SAFETY: `add`, which alone changes a count, wrote every place below it; the slice borrows the list.
@@ -331,12 +332,14 @@ impl<'a> Buffers<'a> {
 
     /// What is sent.
     #[must_use]
+    #[inline]
     pub fn sent(&self) -> &[Segment] {
         written(&self.envelope.send, self.envelope.send_count)
     }
 
     /// Where arriving bytes go.
     #[must_use]
+    #[inline]
     pub fn received(&self) -> &[Segment] {
         written(&self.envelope.receive, self.envelope.receive_count)
     }
@@ -350,15 +353,30 @@ impl Default for Buffers<'_> {
 
 const _: () = assert!(SEGMENTS == 4 && GIFTS == 4);
 
-const fn operation(operation: Operation, flags: u64) -> u64 {
-    operation as u64 | flags
-}
-
-/// Where the envelope is; 0 for one with nothing in it, which the kernel then need not read.
+/// Put what goes with an exchange into the registers: nothing, one segment each way, or where the envelope is.
 #[inline]
-fn address_of(buffers: &Buffers<'_>) -> u64 {
+fn lay_out(registers: Registers, buffers: &Buffers<'_>, options: Options) -> Registers {
     let Lent { send_count, receive_count, give_count, take_count, .. } = buffers.envelope;
-    if send_count | receive_count | give_count | take_count == 0 { 0 } else { &raw const buffers.envelope as u64 }
+    let status = registers.status | options.flags;
+    let plain = Registers { status, envelope: 0, deadline: options.deadline, lengths: 0, ..registers };
+    if send_count | receive_count | give_count | take_count == 0 {
+        return plain;
+    }
+    if (send_count | receive_count) >> 1 | give_count | take_count == 0 && options.flags & flags::DEADLINES == 0 {
+        let segment = |list: &[Segment]| list.first().copied().unwrap_or_default();
+        let (send, receive) = (segment(buffers.sent()), segment(buffers.received()));
+        // A length that does not fit is too long, and that is for the kernel to say.
+        if (send.length | receive.length) >> 32 == 0 {
+            return Registers {
+                status: status | flags::SEGMENTS,
+                envelope: send.address,
+                deadline: send.length | receive.length << 32,
+                lengths: receive.address,
+                ..registers
+            };
+        }
+    }
+    Registers { envelope: &raw const buffers.envelope as u64, ..plain }
 }
 
 #[inline]
@@ -394,16 +412,7 @@ fn received(registers: Registers) -> Result<Received, Error> {
 /// Whatever [`Error`] the exchange ended with; then nothing of the answer counts.
 #[inline]
 pub fn call(target: Handle, message: Message, buffers: &mut Buffers<'_>, options: Options) -> Result<Answer, Error> {
-    answer(exchange(Registers {
-        status: operation(Operation::Call, options.flags),
-        target: target.0,
-        gate: 0,
-        envelope: address_of(buffers),
-        deadline: options.deadline,
-        lengths: 0,
-        label: message.label,
-        words: message.words,
-    }))
+    answer(exchange(lay_out(call_registers(target, message), buffers, options)))
 }
 
 /// [`call`] with registers only, and no deadline.
@@ -419,9 +428,24 @@ pub fn call_words(target: Handle, message: Message) -> Result<Answer, Error> {
 #[inline]
 pub(crate) const fn call_registers(target: Handle, message: Message) -> Registers {
     Registers {
-        status: operation(Operation::Call, 0),
+        status: Operation::Call as u64,
         target: target.0,
         gate: 0,
+        envelope: 0,
+        deadline: NEVER,
+        lengths: 0,
+        label: message.label,
+        words: message.words,
+    }
+}
+
+/// The registers of a plain reply-and-receive.
+#[inline]
+const fn reply_registers(request: u64, message: Message, gate: Handle) -> Registers {
+    Registers {
+        status: Operation::ReplyAndReceive as u64,
+        target: request,
+        gate: gate.0,
         envelope: 0,
         deadline: NEVER,
         lengths: 0,
@@ -436,14 +460,8 @@ pub(crate) const fn call_registers(target: Handle, message: Message) -> Register
 /// [`Error::TimedOut`] and [`Error::Interrupted`] as asked for by the options; else a fault of the caller's.
 #[inline]
 pub fn receive(gate: Handle, buffers: &mut Buffers<'_>, options: Options) -> Result<Received, Error> {
-    received(exchange(Registers {
-        status: operation(Operation::Receive, options.flags),
-        target: 0,
-        gate: gate.0,
-        envelope: address_of(buffers),
-        deadline: options.deadline,
-        ..Registers::default()
-    }))
+    let registers = Registers { status: Operation::Receive as u64, gate: gate.0, ..Registers::default() };
+    received(exchange(lay_out(registers, buffers, options)))
 }
 
 /// Answer a request. Gives the number of bytes moved to the caller.
@@ -453,15 +471,14 @@ pub fn receive(gate: Handle, buffers: &mut Buffers<'_>, options: Options) -> Res
 /// request stays open.
 #[inline]
 pub fn reply(request: u64, message: Message, buffers: &Buffers<'_>) -> Result<u64, Error> {
-    let out = exchange(Registers {
-        status: operation(Operation::Reply, 0),
+    let registers = Registers {
+        status: Operation::Reply as u64,
         target: request,
-        envelope: address_of(buffers),
-        deadline: NEVER,
         label: message.label,
         words: message.words,
         ..Registers::default()
-    });
+    };
+    let out = exchange(lay_out(registers, buffers, Options::NONE));
     Status(out.status).result().map(|()| out.deadline)
 }
 
@@ -478,16 +495,7 @@ pub fn reply_and_receive(
     gate: Handle,
     options: Options,
 ) -> Result<Received, Error> {
-    received(exchange(Registers {
-        status: operation(Operation::ReplyAndReceive, options.flags),
-        target: request,
-        gate: gate.0,
-        envelope: address_of(buffers),
-        deadline: options.deadline,
-        lengths: 0,
-        label: message.label,
-        words: message.words,
-    }))
+    received(exchange(lay_out(reply_registers(request, message, gate), buffers, options)))
 }
 
 /// [`receive`] of what comes without bytes and handles: registers only, no deadline.
@@ -497,7 +505,7 @@ pub fn reply_and_receive(
 #[inline]
 pub fn receive_words(gate: Handle) -> Result<Received, Error> {
     received(exchange(Registers {
-        status: operation(Operation::Receive, 0),
+        status: Operation::Receive as u64,
         gate: gate.0,
         deadline: NEVER,
         ..Registers::default()
@@ -510,16 +518,7 @@ pub fn receive_words(gate: Handle) -> Result<Received, Error> {
 /// As [`reply_and_receive`].
 #[inline]
 pub fn reply_and_receive_words(request: u64, message: Message, gate: Handle) -> Result<Received, Error> {
-    received(exchange(Registers {
-        status: operation(Operation::ReplyAndReceive, 0),
-        target: request,
-        gate: gate.0,
-        envelope: 0,
-        deadline: NEVER,
-        lengths: 0,
-        label: message.label,
-        words: message.words,
-    }))
+    received(exchange(reply_registers(request, message, gate)))
 }
 
 /// Raise a pulse with these bits, or this count; never blocks.
@@ -529,7 +528,7 @@ pub fn reply_and_receive_words(request: u64, message: Message, gate: Handle) -> 
 #[inline]
 pub fn raise(pulse: Handle, value: u64) -> Result<(), Error> {
     let out = exchange(Registers {
-        status: operation(Operation::Raise, 0),
+        status: Operation::Raise as u64,
         target: pulse.0,
         deadline: NEVER,
         words: [value, 0, 0, 0],
@@ -540,14 +539,9 @@ pub fn raise(pulse: Handle, value: u64) -> Result<(), Error> {
 
 #[inline]
 fn transfer(kind: Operation, request: u64, offset: u64, buffers: &Buffers<'_>) -> Result<u64, (Error, u64)> {
-    let out = exchange(Registers {
-        status: operation(kind, 0),
-        target: request,
-        envelope: address_of(buffers),
-        deadline: NEVER,
-        words: [offset, 0, 0, 0],
-        ..Registers::default()
-    });
+    let registers =
+        Registers { status: kind as u64, target: request, words: [offset, 0, 0, 0], ..Registers::default() };
+    let out = exchange(lay_out(registers, buffers, Options::NONE));
     match Status(out.status).result() {
         Ok(()) => Ok(out.deadline),
         Err(error) => Err((error, out.deadline)),

@@ -11,7 +11,7 @@ mod pulse;
 mod thread;
 
 use crate::envelope::{RECEIVE, SEND};
-use crate::handle_table::Reference;
+use crate::handle_table::Entry;
 use crate::kernel::Kernel;
 use crate::machine::{Context, Machine, Outcome};
 use crate::thread::Thread;
@@ -31,8 +31,6 @@ pub(crate) struct Request<'a, M: Machine> {
     /// Whose method is called.
     pub(crate) object: u32,
     pub(crate) rights: Rights,
-    /// The handle is the calling thread's name for itself.
-    pub(crate) itself: bool,
     pub(crate) method: u16,
 }
 
@@ -72,28 +70,29 @@ impl<M: Machine> Request<'_, M> {
 impl<M: Machine> Kernel<M> {
     /// Call the object that a handle of the thread's process names.
     pub(crate) fn call_object(&self, thread: &Thread<M>, handle: Handle) -> Result<(), Error> {
-        let itself = handle == Handle::CURRENT_THREAD;
-        let reference = if itself {
-            let generation = thread.header.generation.get();
-            Reference { kind: Kind::Thread, object: thread.index(), generation, rights: Rights::ALL }
-        } else {
-            self.tables.entry(self.tables.process(thread.process.get()), handle)?.reference()
-        };
-        self.call_method(thread, &reference, itself)
+        if handle == Handle::CURRENT_THREAD {
+            return self.call_kind(thread, Kind::Thread, thread.index(), Rights::ALL);
+        }
+        self.call_method(thread, self.tables.entry(self.tables.process(thread.process.get()), handle)?)
     }
 
-    /// Call the object that a reference of the thread's process names.
-    pub(crate) fn call_method(&self, thread: &Thread<M>, reference: &Reference, itself: bool) -> Result<(), Error> {
-        if !self.refers(reference) {
+    /// Call the object that an entry of the thread's process names.
+    #[inline(always)]
+    pub(crate) fn call_method(&self, thread: &Thread<M>, entry: &Entry) -> Result<(), Error> {
+        if !self.tables.names(entry) {
             return Err(Error::BadHandle);
         }
-        let (object, rights) = (reference.object, reference.rights);
-        let request = Request { caller: thread, object, rights, itself, method: thread.context.label() as u16 };
-        if request.method >> 8 != reference.kind as u16 {
+        self.call_kind(thread, entry.kind.get(), entry.object.get(), Rights(u32::from(entry.rights.get())))
+    }
+
+    #[inline(never)]
+    fn call_kind(&self, thread: &Thread<M>, kind: Kind, object: u32, rights: Rights) -> Result<(), Error> {
+        let request = Request { caller: thread, object, rights, method: thread.context.label() as u16 };
+        if request.method >> 8 != kind as u16 {
             let exists = matches!(Kind::from_number((request.method >> 8) as u8), Some(kind) if kind != Kind::Free);
             return Err(if exists { Error::WrongKind } else { Error::Unsupported });
         }
-        match reference.kind {
+        match kind {
             Kind::Process => self.process_method(&request)?,
             Kind::Thread => self.thread_method(&request)?,
             Kind::Baton => self.baton_method(&request)?,
@@ -101,7 +100,7 @@ impl<M: Machine> Kernel<M> {
             Kind::Pulse => self.pulse_method(&request)?,
             Kind::Memory => self.memory_method(&request)?,
             Kind::Connection | Kind::Free | Kind::Reserved => return Err(Error::Unsupported),
-        };
+        }
         thread.context.set_label(0);
         thread.context.set_outcome(Outcome { moved: thread.moved.get(), ..Outcome::default() });
         Ok(())

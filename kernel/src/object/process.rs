@@ -28,10 +28,17 @@ fn quota_words(share: &Share) -> [u64; size_of::<Quota>() / 8] {
 }
 
 impl<M: Machine> Kernel<M> {
-    #[inline(never)]
+    #[inline(always)]
     pub(super) fn process_method(&self, request: &Request<'_, M>) -> Answer {
+        if request.method == method::HANDLE_INFORMATION {
+            return self.handle_information(request);
+        }
+        self.further_process_method(request)
+    }
+
+    #[inline(never)]
+    fn further_process_method(&self, request: &Request<'_, M>) -> Answer {
         match request.method {
-            method::HANDLE_INFORMATION => return self.handle_information(request),
             method::IDENTITY => return request.word(self.tables.process(request.object).identity.get()),
             _ => request.need(Rights::MANAGE)?,
         }
@@ -137,17 +144,16 @@ impl<M: Machine> Kernel<M> {
         Err(Error::NotFound)
     }
 
+    #[inline(always)]
     fn handle_information(&self, request: &Request<'_, M>) -> Answer {
-        let process = self.tables.process(request.caller.process.get());
-        let reference = self.tables.entry(process, Handle(request.words()[0]))?.reference();
-        if !self.refers(&reference) {
+        let [handle, ..] = request.words();
+        let entry = self.tables.entry(self.tables.process(request.caller.process.get()), Handle(handle))?;
+        if !self.tables.names(entry) {
             return Err(Error::BadHandle);
         }
-        let badge = match reference.kind {
-            Kind::Connection => self.tables.connection(reference.object).badge.get(),
-            _ => 0,
-        };
-        request.answer(u64::from(reference.rights.0), reference.kind as u64, badge, 0)
+        let kind = entry.kind.get();
+        let badge = if kind == Kind::Connection { self.tables.connection(entry.object.get()).badge.get() } else { 0 };
+        request.answer(u64::from(entry.rights.get()), kind as u64, badge, 0)
     }
 
     /// A reference of the caller's that may be copied, with at most these rights.

@@ -33,6 +33,7 @@ impl<M: Machine> Kernel<M> {
         thread.taken.set(0);
         thread.gate.set(0);
         thread.space.set(process.space.get());
+        self.machine.attach(process.space.get(), &thread.context);
         thread.work.set(Work::None);
         thread.retried.set(false);
         thread.interrupted.set(false);
@@ -81,9 +82,7 @@ impl<M: Machine> Kernel<M> {
 
     #[inline(never)]
     pub(super) fn thread_method(&self, request: &Request<'_, M>) -> Answer {
-        if !request.itself {
-            request.need(Rights::MANAGE)?;
-        }
+        request.need(Rights::MANAGE)?;
         let index = request.object;
         let thread = self.tables.thread(index);
         let [first, second, third, fourth] = request.words();

@@ -89,6 +89,10 @@ impl Context for SimulatedContext {
         self.general[R8].get()
     }
 
+    fn receive_address(&self) -> u64 {
+        self.general[R9].get()
+    }
+
     fn label(&self) -> u64 {
         self.general[R10].get()
     }

@@ -6,7 +6,7 @@ use abi::thread::Registers;
 use abi::upcall::SavedPlace;
 use kernel::machine::{Context, Outcome};
 
-use crate::space::Space;
+use crate::space::{Space, Translation};
 use crate::{bases, vector};
 
 /// Flags that a program may have set: CF, PF, AF, ZF, SF, TF, DF, OF, AC, ID.
@@ -39,15 +39,16 @@ pub(crate) struct X86Context {
     /// Not 0: every register counts, so it goes on by `iretq`. 0: it is inside a system call, which loses `rcx` and `r11`,
     /// so it goes on by `sysretq`.
     whole: Cell<u64>,
-    /// Where the vector registers are saved, or an image of fresh ones. Not valid while they are loaded.
-    pub(crate) vector: Cell<u64>,
-    /// Where they will be saved: the thread's own area.
+    /// Where the vector registers are saved: the thread's own area.
     pub(crate) area: Cell<u64>,
-    /// Its address space, once it has run.
+    /// Its address space.
     pub(crate) space: Cell<Space>,
     /// Instructions whose address has one of these bits use [`abi::Operation`]s; system calls from elsewhere go to `foreign_entry`.
     native_mask: Cell<u64>,
     foreign_entry: Cell<u64>,
+    /// Where the page is that a message of its was last copied from, or to.
+    pub(crate) read: Translation,
+    pub(crate) written: Translation,
 }
 
 pub(crate) const SPACE: usize = core::mem::offset_of!(X86Context, space);
@@ -60,7 +61,7 @@ pub(crate) const WHOLE: usize = core::mem::offset_of!(X86Context, whole);
 pub(crate) const NATIVE_MASK: usize = core::mem::offset_of!(X86Context, native_mask);
 pub(crate) const FOREIGN_ENTRY: usize = core::mem::offset_of!(X86Context, foreign_entry);
 
-const _: () = assert!(size_of::<X86Context>() == 208);
+const _: () = assert!(size_of::<X86Context>() == 248);
 
 impl Default for X86Context {
     fn default() -> Self {
@@ -71,11 +72,12 @@ impl Default for X86Context {
             fs_base: Cell::new(0),
             gs_base: Cell::new(0),
             whole: Cell::new(1),
-            vector: Cell::new(0),
             area: Cell::new(0),
             space: Cell::default(),
             native_mask: Cell::new(u64::MAX),
             foreign_entry: Cell::new(0),
+            read: Translation::default(),
+            written: Translation::default(),
         }
     }
 }
@@ -144,6 +146,11 @@ impl Context for X86Context {
     }
 
     #[inline]
+    fn receive_address(&self) -> u64 {
+        self.general[R9].get()
+    }
+
+    #[inline]
     fn label(&self) -> u64 {
         self.general[R10].get()
     }
@@ -208,6 +215,8 @@ impl Context for X86Context {
         self.set_registers(&Registers { rip: instruction_pointer, fs_base, gs_base, ..Registers::default() });
         self.set(RSP, stack_pointer);
         self.set(RDI, argument);
+        self.read.forget();
+        self.written.forget();
         vector::reset(self);
     }
 

@@ -52,7 +52,6 @@ impl X86 {
     pub(crate) fn prepare(&self, space: Space, context: &X86Context) {
         self.spaces.load(space);
         if !vector::is_loaded(context) {
-            context.space.set(space);
             vector::switch_to(context);
         }
     }
@@ -110,7 +109,10 @@ impl Machine for X86 {
     type Space = Space;
     const PASSES_MESSAGES: bool = true;
 
-    #[inline(always)]
+    fn attach(&self, space: Space, context: &X86Context) {
+        context.space.set(space);
+    }
+
     fn load(&self, space: Space, context: &X86Context) {
         self.prepare(space, context);
     }
@@ -186,6 +188,11 @@ impl Machine for X86 {
 
     fn copy(&self, from: Space, source: u64, to: Space, destination: u64, length: u64) -> (u64, Option<CopyFault>) {
         self.spaces.copy(from, source, to, destination, length)
+    }
+
+    #[inline(always)]
+    fn copy_at_once(&self, from: (Space, &X86Context, u64), to: (Space, &X86Context, u64), length: u64) -> bool {
+        self.spaces.copy_at_once((from.0, &from.1.read, from.2), (to.0, &to.1.written, to.2), length)
     }
 
     fn read(&self, space: Space, address: u64, bytes: &mut [u8]) -> bool {

@@ -98,12 +98,30 @@ pub(crate) struct Spaces {
     /// The root that maps the kernel only.
     kernel: Table,
     ram: Ranges,
+    /// Counts changes that make a [`Translation`] wrong, in any space.
+    changes: Cell<u64>,
+}
+
+/// What a walk found: where a page is that may be read, or written. It holds as long as nothing is unmapped or protected
+/// anywhere: then messages that go from and to the same buffers over and over need no walk.
+#[derive(Debug, Default)]
+pub(crate) struct Translation {
+    /// Value of [`Spaces::changes`]; 0: none.
+    at: Cell<u64>,
+    page: Cell<u64>,
+    physical: Cell<u64>,
+}
+
+impl Translation {
+    pub(crate) fn forget(&self) {
+        self.at.set(0);
+    }
 }
 
 impl Spaces {
     /// Load the kernel's own root table; it has all of `ram` in its direct map.
     pub(crate) fn new(kernel: Table, ram: Ranges) -> Self {
-        let spaces = Self { kernel, ram };
+        let spaces = Self { kernel, ram, changes: Cell::new(1) };
         spaces.load_root(kernel.0);
         spaces
     }
@@ -123,8 +141,14 @@ impl Spaces {
         unsafe { processor::load_root(root) };
     }
 
+    /// What is remembered of any space may be wrong from now on.
+    fn forget_walks(&self) {
+        self.changes.set(self.changes.get() + 1);
+    }
+
     /// Stand on the kernel's own tables, if `space` is the loaded one: its tables are about to go.
     fn leave(&self, space: Space) {
+        self.forget_walks();
         if LOADED.load(Ordering::Relaxed) == space.0 {
             self.load_root(self.kernel.0);
         }
@@ -200,6 +224,7 @@ impl Spaces {
             let mut entry = small.at(from);
             for index in first..end {
                 if table.read(index).is_present() {
+                    self.forget_walks();
                     self.forget(space, to + (index - first) as u64 * PAGE);
                 }
                 table.write(index, entry);
@@ -264,6 +289,7 @@ impl Spaces {
         if !self.split_at(space, address, supply) || !together && !self.split_at(space, end, supply) {
             return false;
         }
+        self.forget_walks();
         let loaded = LOADED.load(Ordering::Relaxed) == space.0;
         let mut at = address;
         while at < end {
@@ -355,6 +381,52 @@ impl Spaces {
             done += bytes;
         }
         (done, None)
+    }
+
+    /// Copy within one page on each side. False: it is not within one, or it is not there.
+    #[inline(always)]
+    pub(crate) fn copy_at_once(
+        &self,
+        from: (Space, &Translation, u64),
+        to: (Space, &Translation, u64),
+        length: u64,
+    ) -> bool {
+        let Some(read) = self.find(from, length, Entry::READABLE) else { return false };
+        let Some(write) = self.find(to, length, Entry::WRITABLE) else { return false };
+        if read.abs_diff(write) < length {
+            return false;
+        }
+        let (read, write) = (layout::direct(read) as *const u8, layout::direct(write) as *mut u8);
+        // SAFETY: both are in pages of RAM granted to programs, in the direct map, for `length` bytes; they do not overlap. No
+        // Rust reference to such memory exists.
+        unsafe { processor::copy_bytes(read, write, length as usize) };
+        true
+    }
+
+    /// The physical address of `length` bytes within one page.
+    #[inline(always)]
+    fn find(&self, (space, known, address): (Space, &Translation, u64), length: u64, need: u64) -> Option<u64> {
+        let offset = address & (PAGE - 1);
+        if offset + length > PAGE {
+            return None;
+        }
+        if known.at.get() == self.changes.get() && known.page.get() == address - offset {
+            return Some(known.physical.get() + offset);
+        }
+        self.walk(space, known, address, need)
+    }
+
+    #[inline(never)]
+    fn walk(&self, space: Space, known: &Translation, address: u64, need: u64) -> Option<u64> {
+        let window = translate(space, address, need);
+        if window.left == 0 {
+            return None;
+        }
+        let offset = address & (PAGE - 1);
+        known.at.set(self.changes.get());
+        known.page.set(address - offset);
+        known.physical.set(window.physical - offset);
+        Some(window.physical)
     }
 
     pub(crate) fn read(&self, space: Space, address: u64, bytes: &mut [u8]) -> bool {

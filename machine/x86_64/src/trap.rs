@@ -92,6 +92,10 @@ global_asm!(
 
     .macro RESUME
         cmp dword ptr [rdi + {whole}], 0
+        RESUME_COMPARED
+    .endm
+
+    .macro RESUME_COMPARED         // `whole`, with 0
         jne enter_whole
         LOAD_GENERAL
         mov rcx, [rdi + {ip}]
@@ -212,7 +216,7 @@ global_asm!(
     3:  STORE_PLAIN
         call {pass_reply}
         test rax, rax
-        jz reply_not_passed
+        jz 7f
         SWITCH 5f, \registers
         jne replied_to_whole
         mov r10, rbx
@@ -229,11 +233,29 @@ global_asm!(
         xor r9d, r9d
         sysretq
 
+    7:  mov ecx, 1                 // store what was left out
+        xor eax, eax
+        mov [rbp + 8 * 0], rcx
+        mov [rbp + 8 * 3], rax
+        mov [rbp + 8 * 8], rax
+        mov [rbp + 8 * 9], rax
+        STORE_WORDS rbx
+        jmp 8f
+
     4:  STORE_GENERAL rsp
         mov [rsp + 8 * 5], rdi
         STORE_CALL rsp
         mov rsp, [rip + {kernel_stack}]
-        jmp general
+    8:  call {general}
+        test rax, rax              // who goes on
+        jz return_from_enter
+        mov rbp, [rip + {current}]
+        SWITCH 6f, \registers
+        RESUME_COMPARED
+    6:  cmp rax, rbp
+        jne 5b
+        mov rdi, rax
+        jmp resume
     .endm
 
     .balign 16
@@ -244,19 +266,6 @@ global_asm!(
     syscall_portable:
         SYSCALL SWITCH_BY_CALL
 
-    reply_not_passed:              // store what was left out
-        mov ecx, 1
-        xor eax, eax
-        mov [rbp + 8 * 0], rcx
-        mov [rbp + 8 * 3], rax
-        mov [rbp + 8 * 8], rax
-        mov [rbp + 8 * 9], rax
-        STORE_WORDS rbx
-    general:
-        call {general}
-        test rax, rax              // whom to resume
-        jz return_from_enter
-        mov rdi, rax
     resume:
         RESUME
     return_from_enter:

@@ -79,8 +79,10 @@ pub(crate) fn is_loaded(context: &X86Context) -> bool {
 
 /// Forget a context's registers: it starts with fresh ones.
 pub(crate) fn reset(context: &X86Context) {
-    context.vector.set(FRESH.0.get() as u64);
-    context.area.set(layout::vector_area(address(context) as u64));
+    let area = layout::vector_area(address(context) as u64);
+    context.area.set(area);
+    // SAFETY: the thread's own place in the vector window, which holds an image of this size.
+    unsafe { processor::copy_bytes(FRESH.0.get() as *const u8, area as *mut u8, size_of::<Image>()) };
     if is_loaded(context) {
         LOADED.store(NOBODY, Ordering::Relaxed);
     }
@@ -100,17 +102,15 @@ pub(crate) fn switch_to(context: &X86Context) {
         unsafe {
             asm!("xsaveopt64 [{}]", in(reg) area, in("eax") components, in("edx") 0, options(nostack, preserves_flags))
         };
-        // SAFETY: where an earlier switch saved this context's registers, or `FRESH`: a well-formed image.
+        // SAFETY: where an earlier switch saved this context's registers, or `reset` put fresh ones: a well-formed image.
         unsafe {
-            asm!("xrstor64 [{}]", in(reg) context.vector.get(), in("eax") components, in("edx") 0, options(nostack, preserves_flags))
+            asm!("xrstor64 [{}]", in(reg) context.area.get(), in("eax") components, in("edx") 0, options(nostack, preserves_flags))
         };
     } else {
         exchange_plainly(area, context);
     }
     old.keep_bases();
     context.load_bases();
-    // From now on they are saved there; so a thread that has run can be loaded from its area without a look.
-    context.vector.set(context.area.get());
     LOADED.store(address(context), Ordering::Relaxed);
 }
 
@@ -134,7 +134,7 @@ fn exchange_plainly(area: u64, new: &X86Context) {
         // SAFETY: as in `switch_to`.
         unsafe { asm!("fxsave64 [{}]", in(reg) area, options(nostack, preserves_flags)) };
     }
-    let area = new.vector.get();
+    let area = new.area.get();
     if components != 0 {
         // SAFETY: as in `switch_to`.
         unsafe {
