@@ -7,8 +7,8 @@
 //! | `rax` | [`Operation`] in bits 0–7, [flags] from bit 8 | [`Status`] |
 //! | `rdi` | target: a [`Handle`](crate::Handle), or a request id | request id of the received message (0: a notice or pulse) |
 //! | `rsi` | gate to receive at | identity of the calling process |
-//! | `rdx` | address of an [`Envelope`](crate::Envelope), or 0 | badge of the connection or pulse |
-//! | `r8` | deadline, absolute nanoseconds ([`NEVER`], [`POLL`]) | bytes moved into the receive segments |
+//! | `rdx` | with [`flags::ENVELOPE`]: address of an [`Envelope`](crate::Envelope) | badge of the connection or pulse |
+//! | `r8` | with a flag that says for what: deadline, absolute nanoseconds ([`NEVER`], [`POLL`]) | bytes moved into the receive segments |
 //! | `r9` | nothing | of a received message: bytes the caller sent (bits 0–31), bytes it can take back (bits 32–63) |
 //! | `r10` | label | label |
 //! | `r12`–`r15` | four words | four words |
@@ -78,6 +78,8 @@ pub mod flags {
     pub const RETRY: u64 = 1 << 14;
     /// A receive that takes an interrupt pulse leaves its line masked until it is re-armed explicitly.
     pub const HOLD: u64 = 1 << 15;
+    /// Something goes with the exchange: `rdx` is the address of an [`Envelope`](crate::Envelope).
+    pub const ENVELOPE: u64 = 1 << 17;
     /// One send segment and one receive segment in registers, in the place of envelope and deadline: see the table above.
     pub const SEGMENTS: u64 = 1 << 16;
     /// All that have to do with a deadline.
@@ -122,7 +124,8 @@ impl Status {
             return Ok(());
         }
         match crate::Error::from_number(self.0 as u16) {
-            None => Ok(()),
+            // A number that this program does not know.
+            None => Err(crate::Error::Unsupported),
             Some(error) => Err(error),
         }
     }

@@ -7,7 +7,7 @@
 use crate::handle_table::Entry;
 use crate::kernel::Kernel;
 use crate::machine::{Context, Machine, Outcome};
-use crate::thread::{ENVELOPE, FAULTING, Thread, Work};
+use crate::thread::{FAULTING, Thread, Work};
 use abi::call::{NEVER, flags};
 use abi::object::Kind;
 use abi::{Error, Operation, Status};
@@ -20,7 +20,8 @@ const FLAGS: u64 = flags::DEADLINE_SEND
     | flags::CHARGE_ME
     | flags::RETRY
     | flags::HOLD
-    | flags::SEGMENTS;
+    | flags::SEGMENTS
+    | flags::ENVELOPE;
 
 impl<M: Machine> Kernel<M> {
     /// A thread made the system call.
@@ -32,7 +33,7 @@ impl<M: Machine> Kernel<M> {
             return;
         }
         let operation = context.operation();
-        if !M::PASSES_MESSAGES && operation <= 1 && context.envelope() == 0 {
+        if !M::PASSES_MESSAGES && operation <= 1 {
             let done = if operation == 0 {
                 let target = context.target();
                 let entry = self.tables.slot(self.tables.process(thread.process.get()), target);
@@ -131,24 +132,23 @@ impl<M: Machine> Kernel<M> {
     fn take_envelope(&self, thread: &Thread<M>, operation: u64) -> Result<(), Error> {
         let context = &thread.context;
         // Until it is known to be good, there is none.
-        thread.operation.set(operation);
+        thread.operation.set(operation & !flags::ENVELOPE);
+        let deadline = if operation & flags::DEADLINES == 0 { NEVER } else { context.deadline() };
+        thread.deadline.set(deadline);
         if operation & flags::SEGMENTS != 0 {
-            thread.deadline.set(NEVER);
-            if operation & flags::DEADLINES != 0 {
+            if operation & (flags::DEADLINES | flags::ENVELOPE) != 0 {
                 return Err(Error::BadArgument);
             }
             thread.envelope.set_segments(context.envelope(), context.receive_address(), context.deadline())?;
-            thread.operation.set(operation | ENVELOPE);
-            return Ok(());
-        }
-        thread.deadline.set(context.deadline());
-        if context.envelope() != 0 {
+        } else if operation & flags::ENVELOPE != 0 {
             if !self.machine.read_words(thread.space.get(), context.envelope(), thread.envelope.words()) {
                 return Err(Error::BadAddress);
             }
             thread.envelope.check()?;
-            thread.operation.set(operation | ENVELOPE);
+        } else {
+            return Ok(());
         }
+        thread.operation.set(operation | flags::ENVELOPE);
         Ok(())
     }
 

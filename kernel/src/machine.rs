@@ -95,8 +95,7 @@ pub trait Context: Default + 'static {
         let [_, second, third, fourth] = self.words();
         self.set_message(self.label(), [word, second, third, fourth]);
     }
-    /// Of a plain call that the machine's entry code passed on, operation, envelope, deadline and lengths were not stored:
-    /// they are all 0.
+    /// Of a plain call that the machine's entry code passed on, the operation was not stored: it is 0.
     fn complete_plain_call(&self) {}
     /// Copy label and words from another context: the message itself.
     fn take_message(&self, from: &Self) {

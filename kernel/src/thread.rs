@@ -8,6 +8,7 @@ use crate::envelope::{Direction, Kept};
 use crate::header::Header;
 use crate::machine::Machine;
 use crate::tree::Node;
+use abi::call::flags::ENVELOPE;
 use abi::thread::State;
 use core::cell::Cell;
 
@@ -33,9 +34,6 @@ pub(crate) const LEAVING: u32 = 1 << 10;
 pub(crate) const STOPPED: u32 = 1 << 11;
 /// The flags that stay when a wait ends.
 pub(crate) const LASTING: u32 = STOPPED;
-
-/// Beside the operation: the thread's envelope counts.
-pub(crate) const ENVELOPE: u64 = 1 << 63;
 
 /// Work that the kernel must finish before the thread runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -90,7 +88,7 @@ pub(crate) struct Thread<M: Machine> {
     /// In SEND and REPLY: the gate (generation << 32 | index) and the connection's badge.
     pub(crate) target: Cell<u64>,
     pub(crate) badge: Cell<u64>,
-    /// Operation and flags of the exchange it is in, and [`ENVELOPE`].
+    /// Operation and flags of the exchange it is in; with [`ENVELOPE`] if there is one, and it was good.
     pub(crate) operation: Cell<u64>,
     /// The baton it runs on, 0: none.
     pub(crate) current: Cell<u32>,

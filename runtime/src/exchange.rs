@@ -63,6 +63,58 @@ pub fn exchange(registers: Registers) -> Registers {
     Registers { status, target, gate, envelope, deadline, lengths, label, words }
 }
 
+/// Plain exchanges, with a label and words: what they do not look at is not set.
+macro_rules! plain_exchange {
+    ($(#[$doc:meta])* $name:ident, $operation:expr, $target:ident, ($($gate:ident)?), $($rsi:tt)*) => {
+        $(#[$doc])*
+        #[cfg(all(target_arch = "x86_64", target_os = "none"))]
+        #[inline(always)]
+        pub(crate) fn $name($target: u64, $($gate: u64,)? message: Message) -> Registers {
+            let Message { mut label, mut words } = message;
+            let mut status = $operation as u64;
+            let (target, gate, envelope, deadline, lengths);
+            // SAFETY: as in `exchange`; nothing in memory goes with it.
+            unsafe {
+                core::arch::asm!(
+                    "syscall",
+                    inout("rax") status,
+                    inout("rdi") $target => target,
+                    $($rsi)* gate,
+                    lateout("rdx") envelope,
+                    lateout("r8") deadline,
+                    lateout("r9") lengths,
+                    inout("r10") label,
+                    inout("r12") words[0],
+                    inout("r13") words[1],
+                    inout("r14") words[2],
+                    inout("r15") words[3],
+                    lateout("rcx") _,
+                    lateout("r11") _,
+                    options(nostack),
+                );
+            }
+            Registers { status, target, gate, envelope, deadline, lengths, label, words }
+        }
+
+        $(#[$doc])*
+        #[cfg(not(all(target_arch = "x86_64", target_os = "none")))]
+        pub(crate) fn $name($target: u64, $($gate: u64,)? message: Message) -> Registers {
+            let Message { label, words } = message;
+            let registers = Registers { status: $operation as u64, target: $target, label, words, ..Registers::default() };
+            exchange(Registers { $($gate,)? ..registers })
+        }
+    };
+}
+
+plain_exchange!(
+    /// A plain call.
+    plain_call, Operation::Call, target, (), lateout("rsi")
+);
+plain_exchange!(
+    /// A plain reply-and-receive.
+    plain_reply, Operation::ReplyAndReceive, request, (gate), inout("rsi") gate =>
+);
+
 /// There is no kernel here: fails.
 #[cfg(not(all(target_arch = "x86_64", target_os = "none")))]
 #[must_use]
@@ -376,7 +428,7 @@ fn lay_out(registers: Registers, buffers: &Buffers<'_>, options: Options) -> Reg
             };
         }
     }
-    Registers { envelope: &raw const buffers.envelope as u64, ..plain }
+    Registers { status: status | flags::ENVELOPE, envelope: &raw const buffers.envelope as u64, ..plain }
 }
 
 #[inline]
@@ -421,12 +473,12 @@ pub fn call(target: Handle, message: Message, buffers: &mut Buffers<'_>, options
 /// As [`call`].
 #[inline]
 pub fn call_words(target: Handle, message: Message) -> Result<Answer, Error> {
-    answer(exchange(call_registers(target, message)))
+    answer(plain_call(target.0, message))
 }
 
 /// The registers of a plain call.
 #[inline]
-pub(crate) const fn call_registers(target: Handle, message: Message) -> Registers {
+const fn call_registers(target: Handle, message: Message) -> Registers {
     Registers {
         status: Operation::Call as u64,
         target: target.0,
@@ -518,7 +570,7 @@ pub fn receive_words(gate: Handle) -> Result<Received, Error> {
 /// As [`reply_and_receive`].
 #[inline]
 pub fn reply_and_receive_words(request: u64, message: Message, gate: Handle) -> Result<Received, Error> {
-    received(exchange(reply_registers(request, message, gate)))
+    received(plain_reply(request, gate.0, message))
 }
 
 /// Raise a pulse with these bits, or this count; never blocks.

@@ -51,7 +51,11 @@ impl SimulatedContext {
         self.general[RSI].set(gate);
         self.general[RDX].set(envelope);
         self.general[R8].set(deadline);
-        self.general[R9].set(0);
+    }
+
+    /// Set the address of a receive segment.
+    pub fn set_receive_address(&self, address: u64) {
+        self.general[R9].set(address);
     }
 
     /// The result registers of an exchange.

@@ -9,6 +9,7 @@ use std::fmt;
 use std::future::Future;
 use std::rc::Rc;
 
+use abi::call::flags;
 use abi::notice::access as fault;
 use abi::object::access;
 use kernel::machine::{Context, CopyFault, Frame, Machine, PageAccess, Trap};
@@ -531,16 +532,27 @@ impl World {
                 complete(Completion::Answer(answer));
             }
             Action::Exchange(exchange) => {
+                let mut operation = exchange.operation;
                 let mut address = exchange.envelope_address.unwrap_or(0);
-                if let Some(envelope) = &exchange.envelope
+                let mut deadline = exchange.deadline;
+                // Half of what can go in registers does.
+                let in_registers = exchange.in_registers().filter(|_| (exchange.target ^ exchange.label) & 1 == 0);
+                if let Some((send, receive)) = in_registers {
+                    operation |= flags::SEGMENTS;
+                    (address, deadline) = (send.address, send.length | receive.length << 32);
+                    context.set_receive_address(receive.address);
+                } else if let Some(envelope) = &exchange.envelope
                     && exchange.envelope_address.is_none()
                 {
+                    operation |= flags::ENVELOPE;
                     address = context.stack_pointer().wrapping_sub(ENVELOPE_BELOW_STACK) & !7;
                     if let Err((done, present)) = self.user_write(space, address, &crate::envelope_bytes(envelope)) {
                         return Some(page_fault(address + done, fault::WRITE, present));
                     }
+                } else if address != 0 {
+                    operation |= flags::ENVELOPE;
                 }
-                context.set_exchange(exchange.operation, exchange.target, exchange.gate, address, exchange.deadline);
+                context.set_exchange(operation, exchange.target, exchange.gate, address, deadline);
                 context.set_message(exchange.label, exchange.words);
                 context.set_instruction_pointer(context.instruction_pointer() + CALL_LENGTH);
                 program.expected = Some(context.instruction_pointer());

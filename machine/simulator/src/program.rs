@@ -339,6 +339,18 @@ impl Exchange {
         self
     }
 
+    /// Its one segment each way, if that is all that goes with it.
+    pub(crate) fn in_registers(&self) -> Option<(Segment, Segment)> {
+        let envelope = self.envelope.as_ref().filter(|_| self.envelope_address.is_none())?;
+        let Envelope { send_count, receive_count, give_count, take_count, reserved, send, receive, .. } = **envelope;
+        let simple = send_count < 2 && receive_count < 2 && give_count | take_count == 0 && reserved == 0;
+        let part =
+            |list: [Segment; abi::envelope::SEGMENTS], count| if count == 0 { Segment::default() } else { list[0] };
+        let (send, receive) = (part(send, send_count), part(receive, receive_count));
+        let fits = (send.length | receive.length) >> 32 == 0 && self.operation & flags::DEADLINES == 0;
+        (simple && fits).then_some((send, receive))
+    }
+
     fn envelope_mut(&mut self) -> &mut Envelope {
         self.envelope.get_or_insert_default()
     }

@@ -203,11 +203,7 @@ impl Context for X86Context {
     }
 
     fn complete_plain_call(&self) {
-        // One by one: a loop would be the only place that can fail a bounds check, and link what reports it.
         self.set(RAX, 0);
-        self.set(RDX, 0);
-        self.set(R8, 0);
-        self.set(R9, 0);
     }
 
     fn start(&self, instruction_pointer: u64, stack_pointer: u64, argument: u64) {

@@ -125,14 +125,12 @@ global_asm!(
         mov dword ptr [\base + {whole}], 0
     .endm
 
-    .macro STORE_PLAIN             // a plain call or reply-and-receive: what must survive; rbp: its context, rbx: the label
+    .macro STORE_PLAIN             // a plain call or reply-and-receive: what must survive; rbp: its context
         mov [rsp + 8 * 1], rbx
         mov [rsp + 8 * 6], rbp
         mov [rsp + 8 * 5], rdi
-        mov [rsp + 8 * 4], rsi
         STORE_CALL rsp
         mov rbp, rsp
-        mov rbx, r10
         mov rsp, [rip + {kernel_stack}]
     .endm
 
@@ -148,8 +146,7 @@ global_asm!(
         mov rdi, rax
         mov r8, [rbp + {area}]
         mov r9, [rdi + {area}]
-        mov eax, -1
-        mov edx, eax
+        mov eax, -1                // all components; there are none in the upper half, so edx does not count
         xsaveopt64 [r8]
         xrstor64 [r9]
         mov [rip + {current}], rdi
@@ -181,8 +178,6 @@ global_asm!(
 
     .macro SYSCALL registers
         FOREIGN
-        test rdx, rdx              // without an envelope?
-        jnz 4f
         cmp rax, 1                 // a plain call or reply-and-receive?
         ja 4f
         je 3f
@@ -193,8 +188,8 @@ global_asm!(
         test rax, rax
         jz return_from_enter
         SWITCH 6f, \registers
+        mov r10, [rbp + 8 * 10]
         jne passed_to_whole
-        mov r10, rbx
         mov rax, [rdi + 8 * 0]
         mov rbx, [rdi + 8 * 1]
         mov rdx, [rdi + 8 * 3]
@@ -214,12 +209,14 @@ global_asm!(
         jmp resume
 
     3:  STORE_PLAIN
+        mov [rbp + 8 * 4], rsi
+        mov rbx, r10
         call {pass_reply}
         test rax, rax
         jz 7f
         SWITCH 5f, \registers
-        jne replied_to_whole
         mov r10, rbx
+        jne replied_to_whole
         mov rbx, [rdi + 8 * 1]
         mov rbp, [rdi + 8 * 6]
         mov rcx, [rdi + {ip}]
@@ -233,12 +230,8 @@ global_asm!(
         xor r9d, r9d
         sysretq
 
-    7:  mov ecx, 1                 // store what was left out
-        xor eax, eax
-        mov [rbp + 8 * 0], rcx
-        mov [rbp + 8 * 3], rax
-        mov [rbp + 8 * 8], rax
-        mov [rbp + 8 * 9], rax
+    7:  inc eax                    // store what was left out
+        mov [rbp + 8 * 0], rax
         STORE_WORDS rbx
         jmp 8f
 
@@ -286,7 +279,7 @@ global_asm!(
         mov [rdi + 8 * 8], rax
         mov [rdi + 8 * 9], rax
         mov rbp, rdi
-        STORE_WORDS rbx
+        STORE_WORDS r10
 
     .balign 16
     enter_whole:

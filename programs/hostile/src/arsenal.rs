@@ -235,7 +235,16 @@ impl<C: Chance> Arsenal<C> {
         } else if self.chance.chance(500) {
             shot.deadline = self.nonsense();
         }
-        match self.chance.below(20) {
+        let before = self.chance.below(20);
+        if before > 9 && self.chance.chance(950) {
+            shot.operation |= flags::ENVELOPE;
+        }
+        match before {
+            0..=9 if self.chance.chance(300) => {
+                shot.operation |= flags::SEGMENTS;
+                shot.envelope = self.address();
+                shot.deadline = self.length() & 0xffff | self.length() << 32;
+            }
             0..=9 => {}
             10 => shot.envelope = self.address(),
             11 => shot.envelope = FIELD + self.chance.below(PAGE_SIZE),

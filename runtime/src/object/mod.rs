@@ -12,7 +12,7 @@ pub mod thread;
 
 use abi::{Error, Handle, Status};
 
-use crate::exchange::{Buffers, Message, Options, call, call_registers, exchange};
+use crate::exchange::{Buffers, Message, Options, call, plain_call};
 
 /// A method that takes and gives words only.
 #[inline]
@@ -29,7 +29,7 @@ fn invoke_option(target: Handle, method: u16, option: u64, words: [u64; 4]) -> R
 /// A method whose words count even if it failed: what [`Error::More`] says about how far it got.
 #[inline]
 fn partial(target: Handle, method: u16, option: u64, words: [u64; 4]) -> ([u64; 4], Result<[u64; 4], Error>) {
-    let out = exchange(call_registers(target, Message { label: u64::from(method) | option << 16, words }));
+    let out = plain_call(target.0, Message { label: u64::from(method) | option << 16, words });
     (out.words, Status(out.status).result().map(|()| out.words))
 }
 
