@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hostile::Order;
 
-use crate::error::{Error, Result, say};
+use crate::error::{Error, Result, say, tell};
 use crate::options::{Attack, Options};
 use crate::qemu::Machine;
 use crate::{Ready, capture, image};
@@ -32,6 +32,6 @@ pub fn run(ready: &Ready, options: &Options, attack: &Attack) -> Result<u8> {
     say(&format!("firing {} exchanges, seed {}", order.exchanges, order.seed));
     let limit = options.limit(None).unwrap_or(LIMIT);
     let captured = capture::run(ready, &machine, &tree, b"", limit)?;
-    print!("{}", captured.output);
+    tell(&captured.output)?;
     if captured.output.contains("nothing is missing") { Ok(0) } else { Err(Error::new("the attack did not end well")) }
 }

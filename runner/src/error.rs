@@ -1,6 +1,7 @@
 //! What is told to the user when something cannot be done: one line, and the status that the runner ends with.
 
 use std::fmt::{self, Display};
+use std::io::{self, Write};
 
 /// Baton itself failed.
 pub const FAILED: u8 = 125;
@@ -55,11 +56,30 @@ pub trait Context<T> {
 
 impl<T, E: Display> Context<T> for std::result::Result<T, E> {
     fn context(self, what: impl FnOnce() -> String) -> Result<T> {
-        self.map_err(|error| Error::new(format!("{}: {error}", what())))
+        self.map_err(|error| Error::new(format!("{}: {}", what(), plain(&error))))
+    }
+}
+
+/// An error's text without the host's number for it, which says nothing more.
+#[must_use]
+pub fn plain(error: &impl Display) -> String {
+    let text = error.to_string();
+    match text.rsplit_once(" (os error ") {
+        Some((plain, _)) => plain.to_owned(),
+        None => text,
     }
 }
 
 /// Tell the user what is being done, on standard error.
 pub fn say(message: &str) {
-    eprintln!("baton: {message}");
+    // If there is nowhere to tell it, it is not told.
+    let _ = writeln!(io::stderr(), "baton: {message}");
+}
+
+/// Write what was asked for, on standard output.
+///
+/// # Errors
+/// It cannot be written.
+pub fn tell(text: &str) -> Result<()> {
+    io::stdout().write_all(text.as_bytes()).context(|| "cannot write to standard output".into())
 }

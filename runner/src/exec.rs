@@ -11,7 +11,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGPIPE, SIGTERM};
 
 use crate::archive::Tree;
 use crate::control::Message;
-use crate::error::{Context, Error, FAILED, Result, TIMED_OUT, say};
+use crate::error::{Context, Error, FAILED, Result, TIMED_OUT, plain, say};
 use crate::events::{self, Event, Stream, Tail};
 use crate::options::{Exec, Options};
 use crate::qemu::{self, Machine, Running, Scratch};
@@ -146,7 +146,7 @@ impl Session {
                     return Ok(128 + SIGPIPE as u8);
                 }
                 Ok(Event::OutputFailed(error)) => {
-                    return Err(Error::new(format!("cannot write the program's output: {error}")));
+                    return Err(Error::new(format!("cannot write the program's output: {}", plain(&error))));
                 }
                 Err(RecvTimeoutError::Timeout) => return Err(self.time_out()),
                 Err(RecvTimeoutError::Disconnected) => break,

@@ -119,7 +119,11 @@ fn build_kind(
         say(&format!("building {}", names.join(", ")));
     }
     let status = cargo.stdin(std::process::Stdio::null()).status().context(|| "cannot run cargo".into())?;
-    if status.success() { Ok(built) } else { Err(Error::new("the system could not be built")) }
+    if status.success() {
+        Ok(built)
+    } else {
+        Err(Error::new(format!("the system could not be built (cargo: {status})")))
+    }
 }
 
 /// FNV-1a, so that the same script gives the same number on every host.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use abi::archive::COMMAND_MAGIC;
 
 use crate::archive::{Tree, join};
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, NOT_FOUND, Result};
 use crate::guest::Guest;
 use crate::setup::busybox::Busybox;
 use crate::{module, program};
@@ -163,6 +163,9 @@ fn archive_path(path: &OsStr) -> Result<Vec<u8>> {
 /// # Errors
 /// It is a file of the host, and not one that Baton can run.
 pub fn place_program(tree: &mut Tree, name: &OsStr, arguments: &[OsString], environment: &[OsString]) -> Result<Start> {
+    if name.is_empty() {
+        return Err(Error::new("exec: PROGRAM is empty").with_status(NOT_FOUND));
+    }
     let mut path = Vec::new();
     if name.as_bytes().contains(&b'/') {
         let host = Path::new(name);

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use runner::error::{Result, say};
+use runner::error::{Result, say, tell};
 use runner::options::{self, Action};
 
 fn main() -> ExitCode {
@@ -18,7 +18,7 @@ fn main() -> ExitCode {
 fn run() -> Result<u8> {
     let (options, action) = options::parse(std::env::args_os().skip(1))?;
     if action == Action::Help {
-        print!("{}", options::HELP);
+        tell(options::HELP)?;
         return Ok(0);
     }
     if let Action::Simulate(simulate) = &action {
@@ -34,9 +34,8 @@ fn run() -> Result<u8> {
         Action::Bench { json } => runner::bench::run(&ready, &options, json),
         Action::Attack(attack) => runner::attack::run(&ready, &options, &attack),
         Action::Build => {
-            println!("{}", ready.guest.kernel.display());
-            for program in ready.guest.programs.iter().chain(&ready.guest.personality) {
-                println!("{}", program.display());
+            for file in [&ready.guest.kernel].into_iter().chain(&ready.guest.programs).chain(&ready.guest.personality) {
+                tell(&format!("{}\n", file.display()))?;
             }
             Ok(0)
         }

@@ -1,14 +1,15 @@
 //! Whether a file is a program that Baton can run.
 
-use std::fs::File;
-use std::io::Read;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use elf::abi::{EI_CLASS, ELFCLASS64, EM_X86_64, ET_DYN, ET_EXEC, PT_INTERP};
 use elf::endian::AnyEndian;
 use elf::{ElfBytes, to_str};
 
-use crate::error::{Error, NOT_EXECUTABLE, NOT_FOUND, Result};
+use crate::error::{Error, NOT_EXECUTABLE, NOT_FOUND, Result, plain};
 
 /// Bytes at the start of a file in which its program headers are looked for.
 const HEAD_LENGTH: u64 = 64 * 1024;
@@ -20,17 +21,26 @@ const HEAD_LENGTH: u64 = 64 * 1024;
 pub fn check(file: &Path) -> Result<()> {
     let name = file.display();
     let refuse = |why: &str| Err(Error::new(format!("{name}: {why}")).with_status(NOT_EXECUTABLE));
-    let mut head = Vec::new();
-    match File::open(file).and_then(|file| file.take(HEAD_LENGTH).read_to_end(&mut head)) {
-        Ok(_) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+    // Before it is opened: opening a pipe would wait for a writer.
+    let status = match fs::metadata(file) {
+        Ok(status) if status.is_dir() => return refuse("a directory, not a program"),
+        Ok(status) if !status.is_file() => return refuse("not a program, nor a file"),
+        Ok(status) => status,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(Error::new(format!("{name}: no such file")).with_status(NOT_FOUND));
         }
-        Err(error) => return refuse(&error.to_string()),
+        Err(error) => return refuse(&plain(&error)),
+    };
+    let may_be_executed = || {
+        if status.permissions().mode() & 0o111 == 0 { refuse("not executable (chmod +x makes it so)") } else { Ok(()) }
+    };
+    let mut head = Vec::new();
+    if let Err(error) = File::open(file).and_then(|file| file.take(HEAD_LENGTH).read_to_end(&mut head)) {
+        return refuse(&plain(&error));
     }
     if head.starts_with(b"#!") {
         // A script: its interpreter is looked for in the guest.
-        return Ok(());
+        return may_be_executed();
     }
     if !head.starts_with(b"\x7fELF") {
         return refuse("not a program (neither ELF nor #!)");
@@ -59,5 +69,5 @@ pub fn check(file: &Path) -> Result<()> {
     if segments.iter().any(|segment| segment.p_type == PT_INTERP) {
         return refuse("dynamically linked; Baton runs static programs (link it with -static)");
     }
-    Ok(())
+    may_be_executed()
 }

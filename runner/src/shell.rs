@@ -10,7 +10,7 @@ use abi::host::RESIZE;
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGPIPE, SIGTERM, SIGWINCH};
 
 use crate::control::{self, Message};
-use crate::error::{Error, Result, TIMED_OUT, say};
+use crate::error::{Error, Result, TIMED_OUT, plain, say};
 use crate::events::{self, Event, Stream};
 use crate::options::Options;
 use crate::qemu::{self, End, Machine, Running, Scratch};
@@ -71,7 +71,7 @@ pub fn run(ready: &Ready, options: &Options) -> Result<u8> {
             Ok(0)
         }
         Ended::Signalled(signal) => Ok(128 + signal as u8),
-        Ended::OutputFailed(error) => Err(Error::new(format!("cannot write to the terminal: {error}"))),
+        Ended::OutputFailed(error) => Err(Error::new(format!("cannot write to the terminal: {}", plain(&error)))),
     }
 }
 

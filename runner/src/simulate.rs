@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use simulator::simulation::Report;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, tell};
 use crate::options::Simulate;
 
 /// How often a long run says that it goes on.
@@ -22,16 +22,16 @@ pub fn run(options: &Simulate) -> Result<u8> {
     for seed in (0..options.runs).map(|run| first.wrapping_add(run)) {
         let start = Instant::now();
         // Before it runs: a defect may end us here and now.
-        println!("seed {seed}: {} steps of random programs", options.steps);
+        tell(&format!("seed {seed}: {} steps of random programs\n", options.steps))?;
         let report = simulate(seed, options.steps, start)?;
-        println!(
-            "seed {seed}: ran {} steps, {} events, {} simulated, in {:.1} s; trace {:016x}",
+        tell(&format!(
+            "seed {seed}: ran {} steps, {} events, {} simulated, in {:.1} s; trace {:016x}\n",
             report.steps,
             report.events,
             simulated(report.time_ns),
             start.elapsed().as_secs_f64(),
             report.hash
-        );
+        ))?;
     }
     Ok(0)
 }

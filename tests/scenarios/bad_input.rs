@@ -17,6 +17,10 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     ("bad_input_dynamically_linked_program", dynamically_linked_program),
     ("bad_input_foreign_program", foreign_program),
     ("bad_input_truncated_program", truncated_program),
+    ("bad_input_program_that_is_no_file", program_that_is_no_file),
+    ("bad_input_program_that_may_not_be_executed", program_that_may_not_be_executed),
+    ("bad_input_empty_names", empty_names),
+    ("bad_input_nobody_reads_the_help", nobody_reads_the_help),
     ("bad_input_missing_copy", missing_copy),
     ("bad_input_copy_of_a_device", copy_of_a_device),
     ("bad_input_copy_below_a_file", copy_below_a_file),
@@ -85,6 +89,47 @@ fn truncated_program(baton: &Baton) -> Outcome {
     let outcome = refused(baton, &["exec", &path.to_string_lossy()], 126, "damaged");
     fs::remove_file(path)?;
     outcome
+}
+
+fn program_that_is_no_file(baton: &Baton) -> Outcome {
+    refused(baton, &["exec", "/etc"], 126, "a directory")?;
+    refused(baton, &["exec", "/dev/null"], 126, "nor a file")?;
+    // Nobody ever writes to it.
+    let pipe = std::env::temp_dir().join(format!("baton-test-{}-fifo", std::process::id()));
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o777.into(), 0)?;
+    let outcome = refused(baton, &["exec", &pipe.to_string_lossy()], 126, "nor a file");
+    fs::remove_file(pipe)?;
+    outcome
+}
+
+fn program_that_may_not_be_executed(baton: &Baton) -> Outcome {
+    let path = file("not-executable", b"#!/bin/sh\n")?;
+    let outcome = refused(baton, &["exec", &path.to_string_lossy()], 126, "not executable");
+    fs::remove_file(path)?;
+    outcome
+}
+
+fn empty_names(baton: &Baton) -> Outcome {
+    refused(baton, &["exec", ""], 127, "empty")?;
+    refused(baton, &["exec", "--env", "NAME", "true"], 125, "NAME=VALUE")?;
+    refused(baton, &["exec", "--copy", ":/x", "true"], 125, "HOST:GUEST")?;
+    refused(baton, &["exec"], 125, "PROGRAM")
+}
+
+/// What cannot be written is said, if there is anywhere to say it; nothing panics.
+fn nobody_reads_the_help(baton: &Baton) -> Outcome {
+    let full = || fs::OpenOptions::new().write(true).open("/dev/full");
+    let command = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(baton.runner());
+        command.args(arguments).stdin(std::process::Stdio::null());
+        command
+    };
+    let output = command(&["--help"]).stdout(full()?).output()?;
+    ensure_equal!(output.status.code(), Some(125), "status");
+    ensure!(String::from_utf8_lossy(&output.stderr).contains("standard output"), "{output:?}");
+    let output = command(&["--nonsense"]).stderr(full()?).output()?;
+    ensure_equal!(output.status.code(), Some(125), "status with nowhere to say why");
+    Ok(())
 }
 
 fn missing_copy(baton: &Baton) -> Outcome {

@@ -15,6 +15,8 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     ("point_02_time_out_tells_what_threads_do", time_out_tells_what_threads_do),
     ("point_02_interrupt_ends_with_130", interrupt_ends_with_130),
     ("point_02_scripts_and_missing_files", scripts_and_missing_files),
+    ("point_02_streams_of_all_kinds", streams_of_all_kinds),
+    ("point_02_long_arguments", long_arguments),
     ("point_02_program_of_50_mib", program_of_50_mib),
     ("point_02_copy_of_130_mib", large_copy),
     ("point_02_100_mib_through_the_streams", much_through_the_streams),
@@ -146,12 +148,49 @@ fn interrupt_ends_with_130(baton: &Baton) -> Outcome {
 fn scripts_and_missing_files(baton: &Baton) -> Outcome {
     let script = std::env::temp_dir().join(format!("baton-test-{}-script", std::process::id()));
     std::fs::write(&script, "#!/bin/sh\necho script $1\n")?;
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
     let name = script.to_string_lossy().into_owned();
     let run = baton.exec(&[&name, "argument"]).run();
     std::fs::remove_file(script)?;
     run?.expect_output("script argument\n")?;
     let run = baton.exec(&["sh", "-c", "/tmp"]).run()?;
     run.expect_status(126)?;
+    Ok(())
+}
+
+/// Closed streams, full disks, readers that leave.
+fn streams_of_all_kinds(baton: &Baton) -> Outcome {
+    let runner = baton.runner().display();
+    let host = |line: &str| {
+        let line = line.replace("BATON", &format!("'{runner}'"));
+        let output = std::process::Command::new("/bin/sh").args(["-c", &line]).output()?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Ok::<_, system_tests::Failed>((output.status.code(), text(&output.stdout), text(&output.stderr)))
+    };
+    let said = |status: i32, output: &str, errors: &str| (Some(status), output.to_owned(), errors.to_owned());
+    let both = "sh -c 'cat; echo out; echo err >&2; exit 3'";
+    ensure_equal!(host(&format!("BATON exec {both} <&-"))?, said(3, "out\n", "err\n"), "no standard input");
+    ensure_equal!(host(&format!("BATON exec {both} </dev/null >&-"))?, said(3, "", "err\n"), "no standard output");
+    ensure_equal!(host(&format!("BATON exec {both} </dev/null 2>&-"))?, said(3, "out\n", ""), "no standard error");
+    let (status, _, errors) = host(&format!("BATON exec {both} </dev/null >/dev/full"))?;
+    ensure_equal!(status, Some(125), "status with a full disk");
+    ensure!(errors.contains("cannot write the program's output"), "{errors}");
+    ensure_equal!(host(&format!("BATON exec {both} </dev/null 2>/dev/full"))?.0, Some(125), "nowhere for errors");
+    let left = host("{ BATON exec sh -c 'yes | cat' </dev/null; echo $? >&2; } | head -n 1")?;
+    ensure_equal!(left, said(0, "y\n", "141\n"), "a reader that leaves");
+    ensure_equal!(host("yes | BATON exec head -n 1")?, said(0, "y\n", ""), "a program that does not read all");
+    Ok(())
+}
+
+fn long_arguments(baton: &Baton) -> Outcome {
+    let long = "a".repeat(100_000);
+    let run =
+        baton.exec(&["--env", &format!("LONG={long}"), "sh", "-c", "echo ${#1} ${#LONG} $#", "x", &long]).run()?;
+    run.expect_output("100000 100000 1\n")?;
+    let numbers: Vec<String> = (0..20_000).map(|number| number.to_string()).collect();
+    let mut arguments = vec!["sh", "-c", "echo $#", "x"];
+    arguments.extend(numbers.iter().map(String::as_str));
+    baton.exec(&arguments).run()?.expect_output("20000\n")?;
     Ok(())
 }
 

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::archive::Tree;
 use crate::baseline;
 use crate::capture::{self, Captured};
-use crate::error::{Context, Error, Result, say};
+use crate::error::{Context, Error, Result, say, tell};
 use crate::options::Options;
 use crate::qemu::{Machine, Scratch};
 use crate::{Ready, guest, image, process};
@@ -95,9 +95,9 @@ pub fn run(ready: &Ready, options: &Options, json: bool) -> Result<u8> {
             .collect();
         let counted: serde_json::Map<String, Value> =
             figures.iter().filter_map(|figure| Some((figure.name.clone(), figure.counts?.json()))).collect();
-        println!("{}", json!({ "figures": rows, "counted": counted }));
+        tell(&format!("{}\n", json!({ "figures": rows, "counted": counted })))?;
     } else {
-        print!("{}", table(&figures));
+        tell(&table(&figures))?;
     }
     Ok(0)
 }
