@@ -7,6 +7,7 @@ use crate::Scenario;
 pub(crate) const SCENARIOS: &[Scenario] = &[
     ("point_04_services_are_processes", services_are_processes),
     ("point_04_memory_file_system_is_restarted", memory_file_system_is_restarted),
+    ("point_04_each_service_is_restarted", each_service_is_restarted),
     ("point_04_terminal", terminal_discipline),
 ];
 
@@ -61,6 +62,31 @@ fn memory_file_system_is_restarted(baton: &Baton) -> Outcome {
         .prints("mkdir -p /tmp; echo again > /tmp/new; cat /tmp/new", "again\n")
         .mentions("ps", "[memfs]")
         .mentions("dmesg", "memfs")
+        .run()
+}
+
+/// What is open at a service that was killed is lost; all else goes on, and what is opened afterwards is as it should be.
+fn each_service_is_restarted(baton: &Baton) -> Outcome {
+    let open = "exec 5>/tmp/kept 6</bin/busybox 7</dev/zero 8</proc/version; echo before >&5";
+    let lost = |service: &str, owner: &str| if service == owner { 1 } else { 0 };
+    let mut script = baton.script();
+    for service in ["log", "registry", "path", "bootfs", "device", "procfs", "pipe"] {
+        script = script
+            .prints(open, "")
+            .prints(&format!("old=$(pidof {service}); kill -9 $old; sleep 0.5; [ $(pidof {service}) -gt $old ]"), "")
+            .prints("echo after >&5; cat /tmp/kept", "before\nafter\n")
+            .ends("head -c 4 <&6 2>&1 | grep -q ELF", lost(service, "bootfs"))
+            .ends("dd bs=1 count=1 <&7 2>/dev/null >/dev/null", lost(service, "device"))
+            .ends("read version <&8", lost(service, "procfs"))
+            .prints("cd /etc; ls -d passwd /bin/sh; cd /; echo through | cat", "/bin/sh\npasswd\nthrough\n")
+            .prints("head -c 2 /dev/zero | wc -c; cut -d ' ' -f 1 /proc/version", "2\nLinux\n")
+            .prints("[ -p /tmp/fifo ] || mkfifo /tmp/fifo; echo by name > /tmp/fifo & cat /tmp/fifo", "by name\n")
+            .mentions("dmesg", &format!("init: {service} "));
+    }
+    // Who waits at a service that dies is told.
+    script
+        .mentions("{ sleep 1; echo late; } | cat & sleep 0.3; kill -9 $(pidof pipe); wait; echo told", "told\n")
+        .mentions("sleep 0.5; echo works | cat", "works\n")
         .run()
 }
 

@@ -231,6 +231,8 @@ impl Init {
             }
         }
         match self.services[index].program.name {
+            // That it ended was said to nobody.
+            list::LOG if self.services[index].starts > 1 => log!(Warning, "log ended; what it knew is lost"),
             list::PROCESS => {
                 if let Err(problem) = self.adopt() {
                     panic!("{}: {}", problem.doing, problem.why);
