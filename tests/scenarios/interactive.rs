@@ -49,8 +49,11 @@ fn a_key_ends_a_hung_guest(baton: &Baton) -> Outcome {
     let mut terminal = baton.terminal(&[])?;
     terminal.wait_for_prompt()?;
     terminal.line("while :; do :; done")?;
+    terminal.pause();
     terminal.press(Key::Control(']'))?;
     ensure_equal!(terminal.end()?, 0, "status");
+    terminal.wait_for("launch          thread")?;
+    ensure!(terminal.screen().lines().any(|line| line.contains(" sh ") && line.contains(" READY")), "who hangs");
     ensure!(terminal.is_restored()?, "the terminal's modes");
     Ok(())
 }
@@ -84,13 +87,14 @@ fn terminal_is_restored_after_qemu_is_killed(baton: &Baton) -> Outcome {
 }
 
 fn date_is_right(baton: &Baton) -> Outcome {
+    let terminal = baton.terminal(&[])?;
+    terminal.wait_for_prompt()?;
     let now = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map(|time| time.as_secs());
     let before = now()?;
-    let run = baton.exec(&["date", "-u", "+%s"]).run()?;
-    run.expect_status(0)?;
-    let seen: u64 = run.output().trim().parse()?;
+    let seen: u64 = terminal.run("date +%s")?.trim().parse()?;
     let after = now()?;
     ensure!((before.saturating_sub(2)..=after + 2).contains(&seen), "{seen} is not between {before} and {after}");
+    ensure!(terminal.run("date")?.contains(" UTC 2"), "{}", terminal.screen());
     Ok(())
 }
 
@@ -100,7 +104,28 @@ fn resizing_reaches_the_guest(baton: &Baton) -> Outcome {
     ensure_equal!(terminal.run("stty size")?, "24 80\n", "at the start");
     terminal.resize(40, 100)?;
     terminal.wait("the new size", || terminal.run("stty size").is_ok_and(|size| size == "40 100\n"))?;
-    Ok(())
+    // Full-screen programs fill the new screen, however odd it was in between.
+    terminal.line("vi /etc/passwd")?;
+    terminal.wait_for("/etc/passwd 1/2")?;
+    for (rows, columns) in [(3, 9), (200, 500), (12, 60)] {
+        terminal.resize(rows, columns)?;
+        terminal.pause();
+    }
+    terminal.wait("vi's last line on the new last line", || {
+        let screen = terminal.screen();
+        let lines: Vec<&str> = screen.lines().collect();
+        lines.len() == 12 && lines[11].contains("/etc/passwd 1/2")
+    })?;
+    terminal.line(":q")?;
+    terminal.wait_for_prompt()?;
+    terminal.line("top -d 1")?;
+    terminal.wait_for("COMMAND")?;
+    let processes = || terminal.screen().lines().filter(|line| line.contains("root ")).count();
+    terminal.wait("as many processes as 12 rows take", || processes() == 12 - 4)?;
+    terminal.resize(40, 100)?;
+    terminal.wait("more of them", || processes() > 12)?;
+    terminal.type_text("q")?;
+    terminal.wait_for_prompt()
 }
 
 /// The processes that `process` started.
