@@ -563,38 +563,37 @@ impl<M: Machine> Kernel<M> {
     /// Decide who runs. Bound: every round takes a baton off the ready queues that some event had put there.
     pub(crate) fn schedule(&self) {
         self.cpu.attention.set(self.cpu.attention.get() & !(SCHEDULE | IDLE | WORK));
-        loop {
-            let mut running = self.cpu.baton.get();
-            if running != 0 {
-                let stronger = self.cpu.top.get() > self.running_level();
-                let thread = self.resolve(running);
-                if thread != 0 && !stronger {
-                    self.run_thread(thread);
-                    break;
-                }
-                self.undispatch();
-                if thread != 0 {
-                    self.push(running, true);
-                } else {
-                    self.end_use(running);
-                }
-                running = 0;
+        let running = self.cpu.baton.get();
+        let thread = if running == 0 { 0 } else { self.resolve(running) };
+        if thread != 0 && self.cpu.top.get() <= self.running_level() {
+            self.run_thread(thread);
+        } else {
+            self.undispatch();
+            if thread != 0 {
+                self.push(running, true);
+            } else if running != 0 {
+                self.end_use(running);
             }
-            debug_assert!(running == 0);
-            let Some(level) = self.cpu.strongest_level() else {
-                self.cpu.thread.set(0);
-                self.cpu.attend(IDLE);
-                break;
-            };
-            let strongest = self.cpu.heads[usize::from(level)].get();
-            self.pull(strongest);
-            if self.resolve(strongest) != 0 {
-                self.dispatch(strongest);
-            } else {
-                self.end_use(strongest);
-            }
+            self.dispatch_strongest();
         }
         self.cpu.attention.set(self.cpu.attention.get() & !SCHEDULE);
+    }
+
+    /// Put the strongest baton on the CPU for which somebody can run, and that one with it.
+    fn dispatch_strongest(&self) {
+        while let Some(level) = self.cpu.strongest_level() {
+            let strongest = self.cpu.heads[usize::from(level)].get();
+            self.pull(strongest);
+            let thread = self.resolve(strongest);
+            if thread != 0 {
+                self.dispatch(strongest);
+                self.run_thread(thread);
+                return;
+            }
+            self.end_use(strongest);
+        }
+        self.cpu.thread.set(0);
+        self.cpu.attend(IDLE);
     }
 
     fn run_thread(&self, thread: u32) {

@@ -8,7 +8,6 @@ use hostile::Order;
 
 use crate::error::{Error, Result, say, tell};
 use crate::options::{Attack, Options};
-use crate::qemu::Machine;
 use crate::{Ready, capture, image};
 
 /// How long a boot may take if `--timeout` does not say: 10^8 exchanges take hours on a busy host.
@@ -28,7 +27,7 @@ pub fn run(ready: &Ready, options: &Options, attack: &Attack) -> Result<u8> {
     let arguments = ["-c", VICTIMS].map(OsString::from);
     let start = image::place_program(&mut tree, "sh".as_ref(), &arguments, &[])?;
     image::add_command(&mut tree, &start)?;
-    let machine = Machine { kvm: options.kvm, log: options.log.clone(), ..Machine::new(options.memory_mib) };
+    let machine = options.machine();
     say(&format!("firing {} exchanges, seed {}", order.exchanges, order.seed));
     let limit = options.limit(None).unwrap_or(LIMIT);
     let captured = capture::run(ready, &machine, &tree, b"", limit)?;

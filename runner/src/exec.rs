@@ -14,7 +14,7 @@ use crate::control::Message;
 use crate::error::{Context, Error, FAILED, Result, TIMED_OUT, plain, say};
 use crate::events::{self, Event, Stream, Tail};
 use crate::options::{Exec, Options};
-use crate::qemu::{self, Machine, Running, Scratch};
+use crate::qemu::{self, Running, Scratch};
 use crate::{Ready, image, module};
 
 /// How long a program may take if `--timeout` does not say.
@@ -52,7 +52,7 @@ pub fn run(ready: &Ready, options: &Options, exec: &Exec) -> Result<u8> {
     let (sender, events) = channel();
     // Before QEMU starts, so that no signal finds it without an owner.
     events::signals(&[SIGINT, SIGTERM, SIGHUP], &sender)?;
-    let machine = Machine { kvm: options.kvm, log: options.log.clone(), ..Machine::new(options.memory_mib) };
+    let machine = options.machine();
     let running = qemu::start(&ready.qemu, &machine, &ready.guest.kernel, &module, scratch.path())?;
     let console = Tail::default();
     events::messages(&running.control, &sender)?;

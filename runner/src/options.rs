@@ -7,6 +7,7 @@ use std::time::Duration;
 use lexopt::Arg::{Long, Short, Value};
 
 use crate::error::{Context, Error, Result};
+use crate::qemu::Machine;
 
 /// What `--help` prints.
 pub const HELP: &str = "\
@@ -35,6 +36,7 @@ options, before or after the command:
   --cpus N           how many processors: 1
   --memory MIB       memory of the machine (512; 2G means 2048)
   --timeout SECONDS  end after this time (exec: 60; 0: never)
+  --cpu MODEL        the processor's model as QEMU has it, features and all (max)
   --kvm              use this host's processor by KVM, not emulation
   --log FILE         write the system log to this file as it grows
   --busybox FILE     a static BusyBox to use in place of Debian's
@@ -123,6 +125,8 @@ pub struct Options {
     pub timeout: Option<Duration>,
     /// Use KVM.
     pub kvm: bool,
+    /// QEMU's name of the processor, if not the default one.
+    pub processor: Option<String>,
     /// A BusyBox of the user's.
     pub busybox: Option<PathBuf>,
     /// Where the system log is written to.
@@ -131,7 +135,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { memory_mib: 512, timeout: None, kvm: false, busybox: None, log: None }
+        Self { memory_mib: 512, timeout: None, kvm: false, processor: None, busybox: None, log: None }
     }
 }
 
@@ -164,6 +168,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<(Options, 
                 options.timeout = Some(seconds(&parser.value().map_err(usage)?)?);
             }
             Long("kvm") => options.kvm = true,
+            Long("cpu") => options.processor = Some(parser.value().map_err(usage)?.to_string_lossy().into_owned()),
             Long("log") => options.log = Some(parser.value().map_err(usage)?.into()),
             Long("busybox") => options.busybox = Some(parser.value().map_err(usage)?.into()),
             Long("copy") if matches!(action, Action::Exec(_)) => {
@@ -287,6 +292,16 @@ fn variable(text: OsString) -> Result<OsString> {
 }
 
 impl Options {
+    /// The machine that was asked for.
+    #[must_use]
+    pub fn machine(&self) -> Machine {
+        let machine = Machine { kvm: self.kvm, log: self.log.clone(), ..Machine::new(self.memory_mib) };
+        match &self.processor {
+            Some(processor) => Machine { processor: processor.clone(), ..machine },
+            None => machine,
+        }
+    }
+
     /// The time after which to give up, if ever.
     #[must_use]
     pub fn limit(&self, default: Option<Duration>) -> Option<Duration> {

@@ -29,7 +29,7 @@ pub struct Machine {
     /// Count instructions: one nanosecond each, idle time skipped.
     pub count_instructions: bool,
     /// QEMU's name of the processor.
-    pub processor: &'static str,
+    pub processor: String,
     /// Where the system log is written to.
     pub log: Option<PathBuf>,
     /// A plugin that counts (`runner/counter`), and the file that it writes.
@@ -40,7 +40,7 @@ impl Machine {
     /// The default machine with this much memory.
     #[must_use]
     pub fn new(memory_mib: u64) -> Self {
-        Self { memory_mib, kvm: false, count_instructions: false, processor: "max", log: None, counter: None }
+        Self { memory_mib, kvm: false, count_instructions: false, processor: "max".into(), log: None, counter: None }
     }
 }
 
@@ -129,7 +129,7 @@ pub fn start(qemu: &Qemu, machine: &Machine, kernel: &Path, module: &Path, scrat
     command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-M", "q35"]);
     // Counting instructions, the time of day is counted, too: else when it interrupts would depend on the host.
     command.args(["-rtc", if machine.count_instructions { "base=utc,clock=vm" } else { "base=utc" }]);
-    command.args(["-accel", accelerator, "-cpu", machine.processor, "-m", &format!("{}M", machine.memory_mib)]);
+    command.args(["-accel", accelerator, "-cpu", &machine.processor, "-m", &format!("{}M", machine.memory_mib)]);
     command.args(["-device", &format!("isa-debug-exit,iobase={DEBUG_EXIT_PORT:#x},iosize=0x04")]);
     if machine.count_instructions {
         command.args(["-icount", "shift=0,sleep=off"]);

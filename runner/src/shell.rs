@@ -13,7 +13,7 @@ use crate::control::{self, Message};
 use crate::error::{Error, Result, TIMED_OUT, plain, say};
 use crate::events::{self, Event, Stream};
 use crate::options::Options;
-use crate::qemu::{self, End, Machine, Running, Scratch};
+use crate::qemu::{self, End, Running, Scratch};
 use crate::terminal::{self, Raw};
 use crate::{Ready, image, module};
 
@@ -45,7 +45,7 @@ pub fn run(ready: &Ready, options: &Options) -> Result<u8> {
     say("files are kept in memory only: they vanish when you leave");
     let (sender, events) = channel();
     events::signals(&[SIGINT, SIGTERM, SIGHUP, SIGWINCH, SIGCONT], &sender)?;
-    let machine = Machine { kvm: options.kvm, log: options.log.clone(), ..Machine::new(options.memory_mib) };
+    let machine = options.machine();
     let running = qemu::start(&ready.qemu, &machine, &ready.guest.kernel, &module, scratch.path())?;
     let raw = Raw::new()?;
     events::messages(&running.control, &sender)?;

@@ -5,7 +5,22 @@ use system_tests::{Baton, Exec, Outcome, ensure, ensure_equal};
 
 use crate::Scenario;
 
-pub(crate) const SCENARIOS: &[Scenario] = &[("point_08_figures_keep_their_bounds", figures_keep_their_bounds)];
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    ("point_08_figures_keep_their_bounds", figures_keep_their_bounds),
+    ("point_14_older_processors", older_processors),
+];
+
+/// The same kernel where there is no XSAVE, no FSGSBASE, no SMAP, or only some of them: programs run, their vector registers and
+/// segment bases are theirs.
+fn older_processors(baton: &Baton) -> Outcome {
+    // Arithmetic in floating point (awk), thread-local storage (every process has an FS base), several processes.
+    const COMMANDS: &str = "seq 1 200 | awk '{s += $1 / 8} END {print s}'; echo $(echo a; echo b) | tr ab xy";
+    for processor in ["qemu64", "max,-fsgsbase,-smap", "max,-xsaveopt", "max,-xsave,-smep"] {
+        let run = Exec::command(baton.runner(), &["--cpu", processor, "exec", "sh", "-c", COMMANDS]).run()?;
+        run.expect_output("2512.5\nx y\n").map_err(|failed| format!("{processor}: {failed:?}"))?;
+    }
+    Ok(())
+}
 
 /// Rows that must be there.
 const NAMES: [&str; 38] = [

@@ -108,20 +108,20 @@ pub fn run(ready: &Ready, options: &Options, json: bool) -> Result<u8> {
 /// As [`run`].
 pub fn measure(ready: &Ready, options: &Options) -> Result<Vec<Figure>> {
     let limit = options.limit(Some(LIMIT)).unwrap_or(Duration::MAX);
-    let machine = |processor| Machine {
+    let machine = |processor: &str| Machine {
         count_instructions: true,
-        processor,
+        processor: processor.into(),
         log: options.log.clone(),
         ..Machine::new(options.memory_mib)
     };
     let (posix, counter) = (compile()?, guest::counter()?);
-    let native = |processor| {
+    let native = |processor: &str| {
         say(&format!("measuring messages (-cpu {processor})"));
         native::measure(ready, &machine(processor), &counter, limit)
     };
     let scratch = Scratch::new()?;
     let counted = scratch.path().join("counted");
-    let exec = |processor, program: &str, input: &[u8]| {
+    let exec = |processor: &str, program: &str, input: &[u8]| {
         let mut tree = image::tree(&ready.guest, &ready.busybox)?;
         add_program(&mut tree, &posix)?;
         let start = image::place_program(&mut tree, program.as_ref(), &[], &[])?;

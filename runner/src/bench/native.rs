@@ -33,7 +33,7 @@ pub(super) fn measure(ready: &Ready, machine: &Machine, counter: &Path, limit: D
     if end != End::PoweredOff {
         return Err(Error::new(format!("measuring: {end}{}\n{text}", running.last_words())));
     }
-    rows(&text, &read(&counted)?, machine.processor)
+    rows(&text, &read(&counted)?, &machine.processor)
 }
 
 /// The longest stretch of a boot without a point where the kernel would take an interrupt.
