@@ -30,6 +30,7 @@ modules! {
     heap identity locks memory message message_queue mounts
     path pipe poll process
     record_locks scheduling signal signal_frame slot socket splice special_files start status system
+    system_v
     task thread time timer
     user_memory vector
     vsyscall

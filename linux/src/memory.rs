@@ -123,6 +123,24 @@ fn of_file(task: &Task, opened: &OpenFile, wish: [u64; 4], offset: u64) -> Outco
     }
 }
 
+/// `shmat`: a file, shared, at a place or (0) anywhere.
+pub(crate) fn map_segment(
+    task: &Task,
+    opened: &OpenFile,
+    place: u64,
+    length: u64,
+    writes: bool,
+    replace: bool,
+) -> Outcome {
+    let fixed = match (place, replace) {
+        (0, _) => 0,
+        (_, true) => map_flags::FIXED,
+        (_, false) => map_flags::NO_REPLACE,
+    };
+    let access = if writes { 1 | PROT_WRITE } else { 1 };
+    of_file(task, opened, [place, whole_pages(length)?, access, map_flags::SHARED | fixed], 0)
+}
+
 fn can_be_read(opened: &OpenFile) -> bool {
     opened.is_regular() || opened.path == b"/dev/zero"
 }

@@ -15,6 +15,7 @@ use crate::heap;
 use crate::message::{PROMPT, WAIT, ask, errno, insist};
 use crate::numbers::{Outcome, RESTART, int};
 use crate::signal;
+use crate::system_v::SystemV;
 use crate::task::{self, Process, Task};
 use crate::time;
 use crate::user_memory;
@@ -78,6 +79,7 @@ pub(crate) fn fork_with(task: &mut Task, child_tid: u64, stack: u64) -> Outcome 
         let _break = process.program_break.lock();
         let _user = process.user.lock();
         let _mounts = process.mounts.lock();
+        let _attachments = process.system_v.attachments.lock();
         let (connection, block) = (task.connection(), task.block as u64);
         heap::lock();
         let result = insist(&mut Buffers::new().send(&handles), |buffers| {
@@ -109,6 +111,7 @@ pub(crate) unsafe extern "C" fn begin_child(task: *mut Task) {
         user: crate::locks::Lock::new(*parent.user.lock()),
         program: parent.program.clone(),
         file_limit: FileLimit::new(parent.file_limit.get()),
+        system_v: SystemV::new(parent.system_v.attachments.lock().clone()),
         program_break: crate::locks::Lock::new(*parent.program_break.lock()),
         mounts: Default::default(),
         reported_numbers: Default::default(),
@@ -158,6 +161,8 @@ fn unlock_all(task: &Task) {
     unsafe { task.process.user.force_unlock() };
     // SAFETY: as above.
     unsafe { task.process.mounts.force_unlock() };
+    // SAFETY: as above.
+    unsafe { task.process.system_v.attachments.force_unlock() };
 }
 
 /// Linux's `struct rusage`.

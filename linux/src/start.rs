@@ -17,6 +17,7 @@ use crate::heap::FIRST_TASK_LENGTH;
 use crate::locks::Lock;
 use crate::numbered::Numbered;
 use crate::signal::Actions;
+use crate::system_v::SystemV;
 use crate::task::{self, FIRST_BLOCK, Process, Task};
 
 /// Limit of descriptors, if nobody said.
@@ -43,6 +44,7 @@ fn begin(start: Start) {
         user: Lock::new(start.user),
         program: start.program,
         file_limit: FileLimit::new(start.file_limit),
+        system_v: SystemV::new(Vec::new()),
         program_break: Lock::new((start.program_break, start.program_break)),
         mounts: Default::default(),
         reported_numbers: Default::default(),

@@ -37,6 +37,9 @@ macro_rules! system_calls {
             26 msync memory::msync;
             27 mincore memory::mincore;
             28 madvise memory::madvise;
+            29 shmget system_v::shmget;
+            30 shmat system_v::shmat;
+            31 shmctl system_v::shmctl;
             32 dup descriptor::dup;
             33 dup2 descriptor::dup2;
             34 pause signal::pause;
@@ -69,6 +72,14 @@ macro_rules! system_calls {
             61 wait4 process::wait4;
             62 kill signal::kill;
             63 uname system::uname;
+            64 semget system_v::semget;
+            65 semop system_v::semop;
+            66 semctl system_v::semctl;
+            67 shmdt system_v::shmdt;
+            68 msgget system_v::msgget;
+            69 msgsnd system_v::msgsnd;
+            70 msgrcv system_v::msgrcv;
+            71 msgctl system_v::msgctl;
             72 fcntl descriptor::fcntl;
             73 flock record_locks::flock;
             74 fsync files::fsync;
@@ -182,6 +193,7 @@ macro_rules! system_calls {
             217 getdents64 files::getdents64;
             218 set_tid_address thread::set_tid_address;
             219 restart_syscall system::restart_syscall;
+            220 semtimedop system_v::semtimedop;
             221 fadvise64 files::advice;
             222 timer_create timer::timer_create;
             223 timer_settime timer::timer_settime;

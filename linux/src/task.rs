@@ -4,7 +4,7 @@
 //! thread ends on its own stack. The [`Task`] itself is found through GS. One kernel process may hold tasks of several pids:
 //! a child made with CLONE_VM but without CLONE_THREAD shares memory, and nothing else that it did not ask for.
 
-use alloc::alloc::alloc_zeroed;
+use alloc::alloc::alloc;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -27,6 +27,7 @@ use crate::locks::Lock;
 use crate::message::make;
 use crate::mounts::Mounts;
 use crate::signal::Actions;
+use crate::system_v::SystemV;
 use crate::vector;
 
 /// What all threads of a process share.
@@ -39,6 +40,7 @@ pub(crate) struct Process {
     pub(crate) program: Vec<u8>,
     /// Whose paths are, as far as known.
     pub(crate) mounts: Lock<Mounts>,
+    pub(crate) system_v: SystemV,
     /// RLIMIT_FSIZE.
     pub(crate) file_limit: FileLimit,
     /// Where `brk` starts, and where it is.
@@ -212,8 +214,9 @@ pub(crate) fn room() -> Result<*mut Block, Errno> {
         }
     }
     rooms.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+    // Not zeroed: what is never used of it is never touched.
     // SAFETY: the layout is not empty.
-    let block: *mut Block = unsafe { alloc_zeroed(ROOM) }.cast();
+    let block: *mut Block = unsafe { alloc(ROOM) }.cast();
     if block.is_null() {
         return Err(Errno::ENOMEM);
     }

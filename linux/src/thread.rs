@@ -16,6 +16,7 @@ use crate::message::{PROMPT, ask};
 use crate::numbers::Outcome;
 use crate::process;
 use crate::signal;
+use crate::system_v::SystemV;
 use crate::slot::Slot;
 use crate::task::{self, Process, Task};
 use crate::user_memory::{self, Plain};
@@ -272,6 +273,7 @@ fn child_process(task: &Task, pid: u32, connection: &OwnedHandle) -> Process {
         user: Lock::new(*own.user.lock()),
         program: own.program.clone(),
         file_limit: FileLimit::new(own.file_limit.get()),
+        system_v: SystemV::new(own.system_v.attachments.lock().clone()),
         program_break: Lock::new(*own.program_break.lock()),
         mounts: Default::default(),
         reported_numbers: Default::default(),

@@ -3,10 +3,11 @@
 use abi::Error;
 use abi::call::flags::{DEADLINE_RECEIVE, INTERRUPTIBLE};
 use protocol::Errno;
+use protocol::process as service;
 use runtime::{Buffers, Options, clock};
 
-use crate::message::kernel;
-use crate::numbers::{Outcome, RESTART_UNHANDLED, int};
+use crate::message::{WAIT, ask, kernel};
+use crate::numbers::{Outcome, RESTART, RESTART_UNHANDLED, int};
 use crate::process;
 use crate::signal;
 use crate::task::Task;
@@ -56,7 +57,11 @@ fn monotonic(moment: u64, real: bool) -> u64 {
 
 /// Wait until a deadline, or until a handler is to run ([`RESTART_UNHANDLED`]).
 pub(crate) fn wait(task: &mut Task, deadline: u64) -> Result<(), Errno> {
-    let (gate, _) = task.waiting()?;
+    let gate = match task.waiting() {
+        Ok((gate, _)) => gate,
+        Err(Errno::ENOMEM) => return wait_at_service(task, deadline),
+        Err(error) => return Err(error),
+    };
     let options = Options { flags: INTERRUPTIBLE | DEADLINE_RECEIVE, deadline };
     loop {
         match runtime::receive(gate, &mut Buffers::new(), options) {
@@ -66,6 +71,21 @@ pub(crate) fn wait(task: &mut Task, deadline: u64) -> Result<(), Errno> {
             Err(Error::Interrupted) if signal::interrupted(task) => return Err(RESTART_UNHANDLED),
             Err(Error::Interrupted) => {}
             Err(error) => return Err(kernel(error)),
+        }
+    }
+}
+
+/// The same without a gate of the thread's own, of which there may be no more: the process service waits for it.
+fn wait_at_service(task: &mut Task, deadline: u64) -> Result<(), Errno> {
+    loop {
+        let waited = ask(&mut Buffers::new(), |buffers| {
+            service::signal_wait(task.connection(), u64::from(task.tid), 0, deadline, buffers, WAIT)
+        });
+        match waited {
+            Err(RESTART) if signal::interrupted(task) => return Err(RESTART_UNHANDLED),
+            Err(RESTART) => {}
+            Err(Errno::EAGAIN) => return Ok(()),
+            result => return result.map(drop),
         }
     }
 }

@@ -24,3 +24,4 @@ pub mod place;
 pub mod process;
 pub mod registry;
 pub mod resource_manager;
+pub mod system_v;

@@ -28,6 +28,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("limits", include_str!("../programs/limits.c")),
     ("signals", include_str!("../programs/signals.c")),
     ("events", include_str!("../programs/events.c")),
+    ("ipc", include_str!("../programs/ipc.c")),
     ("queues", include_str!("../programs/queues.c")),
     ("sharing", include_str!("../programs/sharing.c")),
 ];

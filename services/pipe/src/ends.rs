@@ -20,6 +20,7 @@ use crate::callers::{Callers, Kernel};
 use crate::event::{Event, VALUE};
 use crate::pipe::{Asker, Pipe, Told};
 use crate::queue::{Notice, Queue};
+use crate::system_v::SystemV;
 
 /// Device number of this file system.
 const DEVICE: u64 = 0x1002;
@@ -74,8 +75,9 @@ struct Opener {
 /// An open end. The directory itself can be opened, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct End {
-    /// Its object; `None`: the directory.
+    /// Its object; `None`: the directory, or System V's IPC.
     object: Option<u32>,
+    is_system_v: bool,
     reads: bool,
     writes: bool,
 }
@@ -88,6 +90,7 @@ pub(crate) struct Ends {
     next_inode: u64,
     callers: Kernel,
     opened: VecDeque<OpenedLater<End>>,
+    system_v: SystemV,
 }
 
 type OpenEnd = OpenFile<End>;
@@ -113,8 +116,15 @@ fn told(told: Told) -> Result<usize, Refusal> {
 }
 
 impl Ends {
-    pub(crate) const fn new(gate: Handle) -> Self {
-        Self { objects: Vec::new(), free: Vec::new(), next_inode: 2, callers: Kernel { gate }, opened: VecDeque::new() }
+    pub(crate) fn new(gate: Handle) -> Self {
+        Self {
+            objects: Vec::new(),
+            free: Vec::new(),
+            next_inode: 2,
+            callers: Kernel { gate },
+            opened: VecDeque::new(),
+            system_v: SystemV::default(),
+        }
     }
 
     fn add(&mut self, thing: Thing, id: &[u8], open: &Open) -> Result<u32, Errno> {
@@ -173,7 +183,7 @@ impl Ends {
         let mut pipe = Pipe::new(CAPACITY);
         (pipe.readers, pipe.writers, pipe.had_writer) = (1, 1, true);
         let index = self.add(Thing::Pipe(pipe), &[], open)?;
-        let end = |reads: bool| End { object: Some(index), reads, writes: !reads };
+        let end = |reads: bool| End { object: Some(index), is_system_v: false, reads, writes: !reads };
         if let Some(object) = &mut self.objects[index as usize] {
             object.opens = 2;
         }
@@ -197,7 +207,7 @@ impl Ends {
             object.opens = 1;
         }
         Ok(Opened {
-            file: End { object: Some(index), reads: true, writes: true },
+            file: End { object: Some(index), is_system_v: false, reads: true, writes: true },
             flags: (open.flags | flags) & open_flags::NON_BLOCKING | open_flags::BOTH,
             mode: 0o600,
             features: features::WAITS,
@@ -231,7 +241,7 @@ impl Ends {
             None if !open.has(open_flags::CREATE) => return Err(Errno::ENOENT.into()),
             None => self.make_queue(most, length, name, open)?,
         };
-        let end = End { object: Some(index), reads: open.reads(), writes: open.writes() };
+        let end = End { object: Some(index), is_system_v: false, reads: open.reads(), writes: open.writes() };
         let (object, _) = self.object(&end)?;
         object.permit(open)?;
         object.opens += 1;
@@ -276,7 +286,7 @@ impl Ends {
             None => self.add(Thing::Pipe(Pipe::new(CAPACITY)), id, open)?,
         };
         self.drop_dead_openers(index);
-        let end = End { object: Some(index), reads: open.reads(), writes: open.writes() };
+        let end = End { object: Some(index), is_system_v: false, reads: open.reads(), writes: open.writes() };
         let wait = open.flags & open_flags::NON_BLOCKING == 0;
         let result = self.enter_fifo(call.request, end, open, wait);
         if result.is_err() {
@@ -386,13 +396,17 @@ impl ResourceManager for Ends {
         if let Some(arguments) = path.strip_prefix(QUEUE) {
             return self.open_queue(arguments, open);
         }
+        if path == protocol::system_v::PATH {
+            let end = End { object: None, is_system_v: true, reads: true, writes: true };
+            return Ok(Opened::new(end, open, 0o600, features::WAITS));
+        }
         if !path.is_empty() {
             return Err(Errno::ENOENT.into());
         }
         if open.writes() {
             return Err(Errno::EISDIR.into());
         }
-        let end = End { object: None, reads: false, writes: false };
+        let end = End { object: None, is_system_v: false, reads: false, writes: false };
         Ok(Opened::new(end, open, mode::DIRECTORY | 0o555, features::SEEK))
     }
 
@@ -561,6 +575,9 @@ impl ResourceManager for Ends {
         argument: u64,
         output: &mut Output,
     ) -> Result<u64, Refusal> {
+        if file.file.is_system_v {
+            return self.system_v.control(&mut self.callers, call, command, argument, output);
+        }
         let (object, callers) = self.object(&file.file).map_err(|_| Errno::ENOTTY)?;
         if let Thing::Queue(queue) = &mut object.thing {
             return control_queue(queue, call, command, argument, output);
@@ -600,6 +617,9 @@ impl ResourceManager for Ends {
     }
 
     fn closed(&mut self, file: OpenEnd) {
+        if file.file.is_system_v {
+            self.system_v.leave(&mut self.callers, file.badge);
+        }
         self.leave(file.file, file.badge);
         if let Some(index) = file.file.object {
             self.drop_if_unused(index);
@@ -608,6 +628,9 @@ impl ResourceManager for Ends {
 
     fn unblock(&mut self, request: u64) -> bool {
         // Seldom, so that a search will do.
+        if self.system_v.cancel(request) {
+            return true;
+        }
         for index in 0..self.objects.len() {
             let Some(object) = &mut self.objects[index] else {
                 continue;
@@ -734,7 +757,7 @@ mod tests {
     fn fifos_open_as_fifo_7_says() {
         let mut ends = Ends::new(Handle::NONE);
         let index = ends.add(Thing::Pipe(Pipe::new(4096)), b"7", &Open::default()).unwrap();
-        let end = |reads, writes| End { object: Some(index), reads, writes };
+        let end = |reads, writes| End { object: Some(index), is_system_v: false, reads, writes };
         let open = Open::default();
         let enter = |ends: &mut Ends, request, reads, writes, wait| {
             let result = ends.enter_fifo(request, end(reads, writes), &open, wait).map(|_| ());
@@ -768,6 +791,8 @@ mod tests {
                 let create = Open { flags: flags | open_flags::CREATE | open_flags::BOTH, ..open };
                 let queue = server.manager().open_queue(b"2/16/name", &create).unwrap();
                 files.extend(server.adopt(queue));
+                let end = End { object: None, is_system_v: true, reads: true, writes: true };
+                files.extend(server.adopt(Opened::new(end, &open, 0o600, features::WAITS)));
             }
             let names = ["pipe", "fifo", "7", "eventfd", "mqueue", "0", "2048", "x", ".."];
             rage(&mut server, &files, &names, &mut Dice::new(seed), 20_000);
@@ -778,7 +803,7 @@ mod tests {
     fn an_interrupted_open_leaves_no_trace() {
         let mut ends = Ends::new(Handle::NONE);
         let index = ends.add(Thing::Pipe(Pipe::new(4096)), b"7", &Open::default()).unwrap();
-        let end = End { object: Some(index), reads: true, writes: false };
+        let end = End { object: Some(index), is_system_v: false, reads: true, writes: false };
         assert_eq!(ends.enter_fifo(9, end, &Open::default(), true), Err(Refusal::Later));
         assert!(!ends.unblock(8));
         assert!(ends.unblock(9));

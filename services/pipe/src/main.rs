@@ -1,4 +1,4 @@
-//! Pipes, FIFOs, event counters and message queues; see [`protocol::pipe`].
+//! Pipes, FIFOs, event counters, message queues, and System V's IPC; see [`protocol::pipe`].
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 extern crate alloc;
@@ -6,9 +6,14 @@ extern crate alloc;
 mod callers;
 mod ends;
 mod event;
+mod keyed;
 mod pipe;
 mod queue;
 mod ring;
+mod segments;
+mod semaphores;
+mod system_v;
+mod typed_queue;
 
 use protocol::resource_manager::Server;
 use runtime::start;
