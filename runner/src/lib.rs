@@ -53,8 +53,12 @@ pub fn prepare(own_busybox: Option<&Path>) -> Result<Ready> {
         (Ok(qemu), Ok(busybox), Ok(rust)) => Ok(Ready { qemu, busybox, guest: guest::build(&rust)? }),
         (qemu, busybox, rust) => {
             let missing = [qemu.err(), busybox.err(), rust.err()];
-            let messages: Vec<String> = missing.into_iter().flatten().map(|error| error.message).collect();
-            Err(Error::new(messages.join("\n  and ")))
+            let mut messages: Vec<String> = missing.into_iter().flatten().map(|error| error.message).collect();
+            if !setup::apt::available() {
+                messages
+                    .push("set-up does this by itself only on Debian-like systems (apt-get and dpkg, amd64)".into());
+            }
+            Err(Error::new(messages.join("\n  ")))
         }
     }
 }

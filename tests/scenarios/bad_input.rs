@@ -21,6 +21,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     ("bad_input_program_that_may_not_be_executed", program_that_may_not_be_executed),
     ("bad_input_empty_names", empty_names),
     ("bad_input_nobody_reads_the_help", nobody_reads_the_help),
+    ("bad_input_nothing_can_be_set_up", nothing_can_be_set_up),
     ("bad_input_missing_copy", missing_copy),
     ("bad_input_copy_of_a_device", copy_of_a_device),
     ("bad_input_copy_below_a_file", copy_below_a_file),
@@ -129,6 +130,31 @@ fn nobody_reads_the_help(baton: &Baton) -> Outcome {
     ensure!(String::from_utf8_lossy(&output.stderr).contains("standard output"), "{output:?}");
     let output = command(&["--nonsense"]).stderr(full()?).output()?;
     ensure_equal!(output.status.code(), Some(125), "status with nowhere to say why");
+    Ok(())
+}
+
+/// Another distribution, nothing installed: one message names exactly what to install.
+fn nothing_can_be_set_up(baton: &Baton) -> Outcome {
+    let folder = std::env::temp_dir().join(format!("baton-test-{}-bare", std::process::id()));
+    fs::create_dir_all(folder.join("bin"))?;
+    let cargo = std::env::var_os("CARGO").ok_or("cargo runs the tests")?;
+    let toolchain = PathBuf::from(cargo).with_file_name("");
+    for tool in ["cargo", "rustc"] {
+        std::os::unix::fs::symlink(toolchain.join(tool), folder.join("bin").join(tool))?;
+    }
+    let mut command = std::process::Command::new(baton.runner());
+    command.args(["exec", "true"]).env_clear().env("PATH", folder.join("bin")).env("BATON_CACHE", folder.join("cache"));
+    // Whatever the toolchain has.
+    let output = command.env("BATON_RUST", "debian").stdin(std::process::Stdio::null()).output();
+    fs::remove_dir_all(folder)?;
+    let output = output?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    ensure_equal!(output.status.code(), Some(125), "status");
+    let has_busybox = PathBuf::from("/bin/busybox").exists();
+    for word in ["qemu-system-x86_64", "busybox-static", "--busybox FILE", "rustup target add x86_64-unknown-none"] {
+        ensure!(errors.contains(word) || (has_busybox && word.contains("busybox")), "'{word}' is not in: {errors}");
+    }
+    ensure_equal!(errors.matches("baton: ").count(), 1, "messages");
     Ok(())
 }
 

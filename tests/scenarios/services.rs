@@ -9,6 +9,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     ("point_04_memory_file_system_is_restarted", memory_file_system_is_restarted),
     ("point_04_each_service_is_restarted", each_service_is_restarted),
     ("point_04_terminal", terminal_discipline),
+    ("point_04_terminal_takes_much_and_can_be_held", terminal_takes_much_and_can_be_held),
 ];
 
 fn services_are_processes(baton: &Baton) -> Outcome {
@@ -136,5 +137,39 @@ fn terminal_discipline(baton: &Baton) -> Outcome {
     terminal.wait_for_prompt()?;
     ensure!(terminal.run("tty")?.contains("/dev/"), "{}", terminal.screen());
     ensure_equal!(terminal.run("stty size")?, "24 80\n", "the window's size");
+    Ok(())
+}
+
+fn terminal_takes_much_and_can_be_held(baton: &Baton) -> Outcome {
+    let terminal = baton.terminal(&[])?;
+    terminal.wait_for_prompt()?;
+    terminal.line("yes")?;
+    terminal.wait_for("y\ny\ny\n")?;
+    terminal.press(Key::Control('S'))?;
+    let is_still = || {
+        let before = terminal.bytes().len();
+        terminal.pause();
+        terminal.bytes().len() == before
+    };
+    terminal.wait("silence after ^S", is_still)?;
+    ensure!(is_still(), "output after ^S");
+    terminal.press(Key::Control('Q'))?;
+    terminal.wait("more after ^Q", || !is_still())?;
+    terminal.press(Key::Control('C'))?;
+    terminal.wait("the prompt", || terminal.screen().trim_end().ends_with("^C\nroot@baton:~#"))?;
+    // A line is 4095 bytes and its end; what is typed beyond them is not taken.
+    terminal.line("cat > /tmp/long")?;
+    terminal.pause();
+    terminal.line(&"x".repeat(5000))?;
+    terminal.press(Key::Control('D'))?;
+    terminal.wait_for_prompt()?;
+    ensure_equal!(terminal.run("wc -c < /tmp/long")?, "4096\n", "a long line");
+    // A paste is taken as fast as it is read.
+    terminal.line("cat > /tmp/paste")?;
+    terminal.pause();
+    terminal.type_text(&format!("{}\r", "y".repeat(70)).repeat(300))?;
+    terminal.press(Key::Control('D'))?;
+    terminal.wait("the prompt", || terminal.screen().trim_end().ends_with("y\nroot@baton:~#"))?;
+    ensure_equal!(terminal.run("wc < /tmp/paste | tr -s ' '")?, " 300 300 21300\n", "a paste");
     Ok(())
 }

@@ -45,8 +45,8 @@ fn find(cache: &Cache) -> Result<PathBuf> {
     }
     if !cache.tool("busybox").exists() && !apt::available() {
         return Err(Error::new(
-            "no static BusyBox, and this is no Debian-like system from whose packages it could be unpacked: \
-             name one with --busybox FILE",
+            "a static BusyBox is missing: install it as /bin/busybox (package busybox-static), or name one with \
+             --busybox FILE",
         ));
     }
     let directory = cache.set_up("busybox", |directory| {

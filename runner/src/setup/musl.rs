@@ -21,7 +21,7 @@ pub fn prepare(cache: &Cache) -> Result<PathBuf> {
     }
     if !cache.tool("musl").exists() && !apt::available() {
         return Err(Error::new(
-            "musl-gcc is not in PATH, and this is no Debian-like system from whose packages it could be unpacked: install musl-tools",
+            "musl-gcc is missing, a C compiler with musl that the tests need: install it (package musl-tools, or musl-gcc)",
         ));
     }
     let directory = cache.set_up("musl", |directory| {

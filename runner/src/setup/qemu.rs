@@ -32,8 +32,7 @@ pub fn prepare(cache: &Cache) -> Result<Qemu> {
     }
     if !cache.tool("qemu").exists() && !apt::available() {
         return Err(Error::new(format!(
-            "{PROGRAM} is not in PATH, and this is no Debian-like system from whose packages it could be unpacked: \
-             install QEMU for x86_64"
+            "QEMU is missing: install the program {PROGRAM} (package qemu-system-x86, or qemu-system-x86-core)"
         )));
     }
     let directory = cache.set_up("qemu", |directory| {

@@ -54,8 +54,7 @@ pub fn prepare(cache: &Cache) -> Result<Rust> {
     }
     if !unpacked() && !apt::available() {
         return Err(Error::new(format!(
-            "the Rust toolchain in {} has no core library for {TARGET}, and this is no Debian-like system from whose packages \
-             one could be unpacked: run `rustup target add {TARGET}`",
+            "the Rust toolchain in {} has no core library for {TARGET}: run `rustup target add {TARGET}`",
             sysroot.display()
         )));
     }
