@@ -372,6 +372,10 @@ static void mapped_in_pieces(void) {
         CHECK(pread(file, &byte, 1, STEP * STEPS - 1) == 1 && byte == (shared ? 'Z' : 'a' + STEPS - 1));
         CHECK(munmap(shown, 2 * STEP * STEPS + 3) == 0);
     }
+    // Its mapping can be made smaller, whatever it is made of.
+    char *whole = mmap(0, STEP * STEPS, PROT_READ, MAP_SHARED, file, 0);
+    CHECK(whole != MAP_FAILED && mremap(whole, STEP * STEPS, 300000, 0) == whole && whole[299999] == 'Z');
+    CHECK(munmap(whole, 300000) == 0);
     // As a database makes the memory that its users share: the last byte of each page is written, then all is mapped.
     int index = open("index", O_RDWR | O_CREAT | O_TRUNC, 0600);
     for (int i = 0; i < 8; i++) CHECK(pwrite(index, "", 1, i * 4096 + 4095) == 1);

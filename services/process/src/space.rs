@@ -538,13 +538,13 @@ impl Space {
         let (start, end) = check_range(address, old)?;
         let new =
             new.checked_next_multiple_of(PAGE_SIZE).filter(|&new| new != 0 && new < USER_END).ok_or(Errno::EINVAL)?;
-        let area = self.areas.find(start).filter(|area| area.end >= end && end > start).ok_or(Errno::EFAULT)?;
         let old = end - start;
+        if target.is_none() && new <= old && self.areas.covers(start, end) {
+            self.unmap(ram, start + new, old - new)?;
+            return Ok(start);
+        }
+        let area = self.areas.find(start).filter(|area| area.end >= end && end > start).ok_or(Errno::EFAULT)?;
         if target.is_none() {
-            if new <= old {
-                self.unmap(ram, start + new, old - new)?;
-                return Ok(start);
-            }
             let grown =
                 start.checked_add(new).filter(|&stop| stop <= if start < NATIVE_BASE { NATIVE_BASE } else { USER_END });
             if let Some(stop) = grown
@@ -574,6 +574,10 @@ impl Space {
         }
         let moved = new.min(old);
         let extra = page_of(new - moved);
+        if extra > 0 && matches!(area.kind.backing, Backing::Memory(..)) {
+            // More of a file would be other Memory, which only its server could show.
+            return Err(Errno::ENOMEM);
+        }
         if area.kind.charged {
             ram.charge(extra)?;
         }
