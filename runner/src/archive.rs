@@ -64,6 +64,13 @@ impl Tree {
         self.insert(path.as_bytes(), TYPE_LINK | 0o777, 0, Content::Bytes(target.into()));
     }
 
+    /// Add a symbolic link, unless something is in its place or in its way.
+    pub fn link_if_free(&mut self, path: &[u8], target: &[u8]) {
+        if !self.nodes.contains_key(path) && self.check_place(path, false).is_ok() {
+            self.insert(path, TYPE_LINK | 0o777, 0, Content::Bytes(target.to_vec()));
+        }
+    }
+
     /// Add a file of the host with these permissions in place of its own.
     ///
     /// # Errors

@@ -173,6 +173,12 @@ pub fn place_program(tree: &mut Tree, name: &OsStr, arguments: &[OsString], envi
         let file = host.file_name().unwrap_or(OsStr::new("program")).as_bytes();
         path = join(b"/usr/local/bin", file);
         tree.program(&join(b"root/usr/local/bin", file), 0o755, host)?;
+        // Programs that start themselves once more do so by the name that they were called by.
+        if let Ok(typed) = archive_path(name)
+            && typed.starts_with(b"root/")
+        {
+            tree.link_if_free(&typed, &path);
+        }
     }
     let mut all = vec![name.to_owned()];
     all.extend_from_slice(arguments);

@@ -19,6 +19,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     ("point_02_long_arguments", long_arguments),
     ("point_02_program_of_50_mib", program_of_50_mib),
     ("point_02_copy_of_130_mib", large_copy),
+    ("point_02_program_finds_itself", program_finds_itself),
     ("point_02_100_mib_through_the_streams", much_through_the_streams),
 ];
 
@@ -206,6 +207,20 @@ fn program_of_50_mib(baton: &Baton) -> Outcome {
         }";
     let program = baton.c_with_glibc("large", source)?;
     baton.exec(&[&program.to_string_lossy()]).run()?.expect_output("1\n")?;
+    Ok(())
+}
+
+fn program_finds_itself(baton: &Baton) -> Outcome {
+    let source = "
+        #include <stdio.h>
+        #include <unistd.h>
+        int main(int count, char **arguments) {
+            if (count > 1) return puts(arguments[1]) < 0;
+            execl(arguments[0], arguments[0], \"again\", (char *)0);
+            return 1;
+        }";
+    let program = baton.c_with_musl("again", source)?;
+    baton.exec(&[&program.to_string_lossy()]).run()?.expect_output("again\n")?;
     Ok(())
 }
 
