@@ -1,5 +1,6 @@
 //! Point 6: real programs, unmodified: the shell and its tools, C with two libraries, Rust with `std`.
 
+use runner::setup::{Cache, shells};
 use system_tests::{Baton, Key, Outcome, ensure, ensure_equal};
 
 use crate::Scenario;
@@ -8,6 +9,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     ("point_06_shell_language", shell_language),
     ("point_06_tools", tools),
     ("point_06_rust_program", rust_program),
+    ("point_06_other_shells", other_shells),
     ("point_06_job_control", job_control),
     ("point_06_history_and_editing", history_and_editing),
     ("point_06_vi_and_top", vi_and_top),
@@ -43,6 +45,27 @@ fn shell_language(baton: &Baton) -> Outcome {
         .prints("yes | head -n 3", "y\ny\ny\n")
         .prints("sh -c 'kill -SEGV $$' 2>/dev/null; echo $?", "139\n")
         .run()
+}
+
+/// The same script in shells with three C libraries: each forks, execs, waits and handles signals in its own way.
+fn other_shells(baton: &Baton) -> Outcome {
+    let script = "
+        x=0; while [ $x -lt 1000 ]; do x=$((x+1)); done; echo $x
+        for i in 1 2 3; do echo $i; done | while read a; do echo \"got $a\"; done
+        f() { return 3; }; f || echo \"f=$?\"
+        cat <<X | tr a-z A-Z\nhello $x\nX
+        (sleep 0.1; exit 4) & wait $! || echo \"w=$?\"
+        trap 'echo trapped' USR1; kill -USR1 $$
+        echo $(echo nested $(echo deep))
+        i=0; while [ $i -lt 20 ]; do i=$((i+1)); y=$(echo $i | cat); done; echo $y
+        nothing-of-this-name 2>/dev/null; echo $?
+        [ -t 0 ] || echo end";
+    let expected = "1000\ngot 1\ngot 2\ngot 3\nf=3\nHELLO 1000\nw=4\ntrapped\nnested deep\n20\n127\nend\n";
+    let shells = shells::prepare(&Cache::open()?)?;
+    for shell in &shells {
+        baton.exec(&[&shell.to_string_lossy(), "-c", script]).run()?.expect_output(expected)?;
+    }
+    Ok(())
 }
 
 fn tools(baton: &Baton) -> Outcome {

@@ -8,6 +8,7 @@ pub mod busybox;
 pub mod musl;
 pub mod qemu;
 pub mod rust;
+pub mod shells;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
