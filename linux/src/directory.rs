@@ -7,6 +7,7 @@ use protocol::{Errno, file};
 use crate::descriptor;
 use crate::numbers::{Outcome, mode};
 use crate::path::{self, Follow};
+use crate::permission;
 use crate::task::Task;
 use crate::user_memory;
 
@@ -23,12 +24,14 @@ pub(crate) fn chdir(task: &mut Task, [address, ..]: [u64; 6]) -> Outcome {
     let name = user_memory::read_path(address)?;
     let whole = path::from(task, crate::numbers::AT_FDCWD, &name)?;
     let (status, place) = path::stat(task, whole, Follow::Yes)?;
+    permission::node(task, &place, Follow::Yes, permission::EXECUTE)?;
     enter(task, status.mode, &place)
 }
 
 /// `fchdir`.
 pub(crate) fn fchdir(task: &mut Task, [number, ..]: [u64; 6]) -> Outcome {
     let opened = descriptor::get_any(task, number)?;
+    permission::node(task, &opened.path, Follow::Yes, permission::EXECUTE)?;
     enter(task, opened.mode, &opened.path)
 }
 

@@ -9,6 +9,7 @@ use protocol::image::{self, Arguments, Descriptor, HEAD_LENGTH, Image, Start};
 use crate::descriptor::OpenFile;
 use crate::files;
 use crate::numbers::{AT_FDCWD, Outcome, int, open};
+use crate::permission;
 use crate::path;
 use crate::system;
 use crate::task::Task;
@@ -74,7 +75,8 @@ struct Program {
 fn find(task: &Task, mut whole: Vec<u8>, name: Vec<u8>, mut arguments: Vec<u8>) -> Result<Program, Errno> {
     let mut script = name.clone();
     for _ in 0..=SCRIPTS {
-        let file = files::open_path(task, whole, open::CLOSE_ON_EXEC, 0)?;
+        permission::executing(task, &whole)?;
+        let file = files::open_freely(task, whole, open::CLOSE_ON_EXEC, 0)?;
         if !file.is_regular() || file.mode & 0o111 == 0 {
             return Err(Errno::EACCES);
         }

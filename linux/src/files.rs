@@ -14,6 +14,7 @@ use crate::message::{self, PROMPT, WAIT, ask, insist};
 use crate::numbers::{AT_FDCWD, Outcome, RESTART, int, mode, open};
 use crate::path::{self, Follow};
 use crate::paths::{self, Own};
+use crate::permission;
 use crate::task::Task;
 use crate::user_memory;
 use crate::signal;
@@ -61,18 +62,27 @@ pub(crate) fn openat(task: &mut Task, [directory, path, flags, mode, ..]: [u64; 
     descriptor::install(task, opened, close_on_exec)
 }
 
+const fn followed(flags: u64) -> Follow {
+    if flags & open::NO_FOLLOW != 0 || flags & (open::CREATE | open::EXCLUSIVE) == open::CREATE | open::EXCLUSIVE {
+        Follow::No
+    } else {
+        Follow::Yes
+    }
+}
+
 /// Open a path.
 pub(crate) fn open_path(task: &Task, whole: Vec<u8>, flags: u64, mode: u64) -> Result<OpenFile, Errno> {
+    permission::opening(task, &whole, followed(flags), flags)?;
+    open_freely(task, whole, flags, mode)
+}
+
+/// As [`open_path`], whoever asks.
+pub(crate) fn open_freely(task: &Task, whole: Vec<u8>, flags: u64, mode: u64) -> Result<OpenFile, Errno> {
     let mask = task.directory.lock().umask;
     let mode = mode & 0o7777 & !u64::from(mask);
     let owner = owner(task);
     let slot = Slot::new(task.connection())?;
-    let follow = if flags & open::NO_FOLLOW != 0 || flags & (open::CREATE | open::EXCLUSIVE) == open::CREATE | open::EXCLUSIVE {
-        Follow::No
-    } else {
-        Follow::Yes
-    };
-    let (answer, place) = path::walk(task, whole, follow, |mount, rest, room| {
+    let (answer, place) = path::walk(task, whole, followed(flags), |mount, rest, room| {
         charged(task, || {
             let mut buffers = Buffers::new();
             buffers.add_send(rest.as_ptr() as u64, rest.len() as u64);
@@ -395,6 +405,7 @@ pub(crate) fn truncate(task: &mut Task, [path, length, ..]: [u64; 6]) -> Outcome
     }
     let whole = path::from_user(task, AT_FDCWD, path)?;
     file_limit::check_length(task, length)?;
+    permission::node(task, &whole, Follow::Yes, permission::WRITE)?;
     path::change(task, whole, Follow::Yes, |mount, buffers| file::truncate(mount, length, buffers, PROMPT).map(drop))
 }
 
@@ -533,6 +544,7 @@ pub(crate) fn mkdir(task: &mut Task, [path, mode, ..]: [u64; 6]) -> Outcome {
 /// `mkdirat`.
 pub(crate) fn mkdirat(task: &mut Task, [directory, path, mode, ..]: [u64; 6]) -> Outcome {
     let whole = path::from_user(task, int(directory), path)?;
+    permission::making(task, &whole)?;
     let (mode, owner) = (masked(task, mode), owner(task));
     path::change(task, paths::trimmed(&whole).to_vec(), Follow::No, |mount, buffers| {
         file::make_directory(mount, mode, owner, buffers, PROMPT).map(drop)
@@ -551,6 +563,8 @@ pub(crate) fn mknod(task: &mut Task, [path, mode, device, ..]: [u64; 6]) -> Outc
 /// `mknodat`.
 pub(crate) fn mknodat(task: &mut Task, [directory, path, kind, device, ..]: [u64; 6]) -> Outcome {
     let whole = path::from_user(task, int(directory), path)?;
+    permission::making(task, &whole)?;
+    permission::device(task, kind as u32)?;
     let kind_bits = kind as u32 & mode::TYPE;
     let mode = u64::from(if kind_bits == 0 { mode::REGULAR } else { kind_bits }) | masked(task, kind);
     let owner = owner(task);
@@ -581,6 +595,7 @@ pub(crate) fn unlinkat(task: &mut Task, [directory, path, flags, ..]: [u64; 6]) 
         return Err(Errno::EINVAL);
     }
     let whole = if is_directory { paths::trimmed(&whole).to_vec() } else { whole };
+    permission::removing(task, &whole)?;
     path::change(task, whole, Follow::No, |mount, buffers| {
         file::unlink(mount, u64::from(is_directory), buffers, PROMPT).map(drop)
     })
@@ -598,6 +613,7 @@ pub(crate) fn symlinkat(task: &mut Task, [target, directory, path, ..]: [u64; 6]
         return Err(Errno::ENOENT);
     }
     let whole = path::from_user(task, int(directory), path)?;
+    permission::making(task, &whole)?;
     let owner = owner(task);
     path::walk(task, whole, Follow::No, |mount, rest, room| {
         insist(&mut Buffers::new().send(rest).send(&target).receive(room), |buffers| {
@@ -681,6 +697,7 @@ pub(crate) fn renameat2(task: &mut Task, [from, old, to, new, flags, _]: [u64; 6
         return Err(Errno::EBUSY);
     }
     let (first, second) = (path::from(task, int(from), &old)?, path::from(task, int(to), &new)?);
+    permission::renaming(task, &first, &second)?;
     path::walk_two(task, first, second, |mount, one, two, room| {
         insist(&mut Buffers::new().send(one).send(two).receive(room), |buffers| {
             file::rename(mount, one.len() as u64, flags, buffers, PROMPT).map(drop)
@@ -701,6 +718,7 @@ pub(crate) fn linkat(task: &mut Task, [from, old, to, new, flags, _]: [u64; 6]) 
     let follow = u64::from(flags & AT_SYMLINK_FOLLOW != 0);
     let first = path::from_user(task, int(from), old)?;
     let second = path::from_user(task, int(to), new)?;
+    permission::linking(task, &first, &second)?;
     path::walk_two(task, first, second, |mount, one, two, room| {
         insist(&mut Buffers::new().send(one).send(two).receive(room), |buffers| {
             file::link(mount, one.len() as u64, follow, buffers, PROMPT).map(drop)

@@ -38,6 +38,8 @@ pub(crate) mod mode {
     pub(crate) const LINK: u32 = 0o12_0000;
     pub(crate) const SOCKET: u32 = 0o14_0000;
     pub(crate) const FIFO: u32 = 0o1_0000;
+    pub(crate) const CHARACTER: u32 = 0o2_0000;
+    pub(crate) const BLOCK: u32 = 0o6_0000;
 }
 
 /// Signals.

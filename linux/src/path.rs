@@ -13,6 +13,7 @@ use crate::message::{PROMPT, ask, errno, insist};
 use crate::mounts::{Owner, owner};
 use crate::numbers::{AT_FDCWD, Outcome, mode};
 use crate::paths::{self, Own};
+use crate::permission;
 use crate::task::Task;
 use crate::user_memory;
 
@@ -86,6 +87,17 @@ pub(crate) fn from_user(task: &Task, number: i32, address: u64) -> Result<Vec<u8
 /// Do something with a path: `operate` gets the owner's connection, the rest of the path, and room for an answer or a redirect.
 /// Links on the way are followed. Answers the path without links, too.
 pub(crate) fn walk<T>(
+    task: &Task,
+    path: Vec<u8>,
+    follow: Follow,
+    operate: impl FnMut(Handle, &[u8], &mut [u8]) -> Result<T, Failure>,
+) -> Result<(T, Vec<u8>), Errno> {
+    permission::search(task, &path, follow)?;
+    walk_freely(task, path, follow, operate)
+}
+
+/// As [`walk`], whoever asks.
+fn walk_freely<T>(
     task: &Task,
     mut path: Vec<u8>,
     follow: Follow,
@@ -195,13 +207,19 @@ pub(crate) fn walk_two(
 /// A path without links but for its last part.
 fn in_real_directory(task: &Task, path: &[u8]) -> Result<Vec<u8>, Errno> {
     let trimmed = paths::trimmed(path);
-    let (_, directory) = stat(task, paths::parent(trimmed).to_vec(), Follow::Yes)?;
+    let (_, directory) = look(task, paths::parent(trimmed).to_vec(), Follow::Yes)?;
     let name = trimmed.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
     Ok(paths::absolute(&directory, &path[name..]))
 }
 
 /// Status of a path, and the path without links.
 pub(crate) fn stat(task: &Task, path: Vec<u8>, follow: Follow) -> Result<(Status, Vec<u8>), Errno> {
+    permission::search(task, &path, follow)?;
+    look(task, path, follow)
+}
+
+/// As [`stat`], whoever asks.
+pub(crate) fn look(task: &Task, path: Vec<u8>, follow: Follow) -> Result<(Status, Vec<u8>), Errno> {
     if let Some(opened) = own_file(task, &path)
         && follow == Follow::Yes
     {
@@ -211,7 +229,7 @@ pub(crate) fn stat(task: &Task, path: Vec<u8>, follow: Follow) -> Result<(Status
         let link = Status { mode: mode::LINK | 0o777, links: 1, block_size: 4096, ..Status::default() };
         return Ok((link, path));
     }
-    walk(task, path, follow, |mount, rest, room| {
+    walk_freely(task, path, follow, |mount, rest, room| {
         insist(&mut Buffers::new().send(rest).receive(room), |buffers| file::stat(mount, follow.word(), buffers, PROMPT))?;
         let mut status = Status::default();
         let bytes = user_memory::bytes_of_mut(&mut status);

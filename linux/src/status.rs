@@ -11,6 +11,7 @@ use crate::files::follow_unless;
 use crate::message::{PROMPT, ask, insist};
 use crate::numbers::{AT_FDCWD, Outcome, int};
 use crate::path::{self, Follow};
+use crate::permission::{self, File, Who};
 use crate::task::Task;
 use crate::user_memory::{self, Plain};
 
@@ -154,15 +155,14 @@ pub(crate) fn faccessat(task: &mut Task, [directory, path, mode, ..]: [u64; 6]) 
     faccessat2(task, [directory, path, mode, 0, 0, 0])
 }
 
-/// `faccessat2`. As for root on Linux: all may be read and written, and executed what anybody may execute.
+/// `faccessat2`: by the real ids, unless AT_EACCESS says otherwise.
 pub(crate) fn faccessat2(task: &mut Task, [directory, path, mode, flags, ..]: [u64; 6]) -> Outcome {
-    const EXECUTE: u64 = 1;
     if mode & !7 != 0 || flags & !(AT_SYMLINK_NOFOLLOW | AT_EACCESS | AT_EMPTY_PATH) != 0 {
         return Err(Errno::EINVAL);
     }
     let status = status(task, directory, path, flags)?;
-    let is_directory = status.mode & crate::numbers::mode::TYPE == crate::numbers::mode::DIRECTORY;
-    if mode & EXECUTE != 0 && !is_directory && status.mode & 0o111 == 0 { Err(Errno::EACCES) } else { Ok(0) }
+    let who = Who::of(task, flags & AT_EACCESS == 0);
+    if who.may(&status, mode as u32) { Ok(0) } else { Err(Errno::EACCES) }
 }
 
 /// `chmod`.
@@ -173,6 +173,7 @@ pub(crate) fn chmod(task: &mut Task, [path, mode, ..]: [u64; 6]) -> Outcome {
 /// `fchmodat`.
 pub(crate) fn fchmodat(task: &mut Task, [directory, path, mode, ..]: [u64; 6]) -> Outcome {
     let whole = path::from_user(task, int(directory), path)?;
+    let mode = permission::changing_mode(task, &File::Path(&whole, Follow::Yes), mode)?;
     path::change(task, whole, Follow::Yes, |mount, buffers| {
         file::change_mode(mount, mode & 0o7777, 1, buffers, PROMPT).map(drop)
     })
@@ -189,6 +190,7 @@ pub(crate) fn fchmodat2(task: &mut Task, [directory, path, mode, flags, ..]: [u6
 /// `fchmod`.
 pub(crate) fn fchmod(task: &mut Task, [number, mode, ..]: [u64; 6]) -> Outcome {
     let opened = descriptor::get(task, number)?;
+    let mode = permission::changing_mode(task, &File::Open(&opened), mode)?;
     ask(&mut Buffers::new(), |buffers| file::change_mode_open(opened.handle(), mode & 0o7777, buffers, PROMPT)).map(|_| 0)
 }
 
@@ -206,6 +208,7 @@ pub(crate) fn lchown(task: &mut Task, [path, user, group, ..]: [u64; 6]) -> Outc
 pub(crate) fn fchown(task: &mut Task, [number, user, group, ..]: [u64; 6]) -> Outcome {
     let opened = descriptor::get(task, number)?;
     let (user, group) = (user & 0xffff_ffff, group & 0xffff_ffff);
+    permission::changing_owner(task, &File::Open(&opened), user, group)?;
     ask(&mut Buffers::new(), |buffers| file::change_owner_open(opened.handle(), user, group, buffers, PROMPT)).map(|_| 0)
 }
 
@@ -219,6 +222,7 @@ pub(crate) fn fchownat(task: &mut Task, [directory, path, user, group, flags, _]
         Named::Descriptor(number) => fchown(task, [number, user, group, 0, 0, 0]),
         Named::Path(whole) => {
             let follow = follow_unless(flags);
+            permission::changing_owner(task, &File::Path(&whole, follow), user, group)?;
             path::change(task, whole, follow, |mount, buffers| {
                 file::change_owner(mount, user, group, follow.word(), buffers, PROMPT).map(drop)
             })
@@ -252,11 +256,13 @@ pub(crate) fn utimensat(task: &mut Task, [directory, path, times, flags, ..]: [u
 
 fn set_times_open(task: &Task, number: u64, times: &Times) -> Outcome {
     let opened = descriptor::get_any(task, number)?;
+    permission::changing_times(task, &File::Open(&opened), times)?;
     let mut buffers = Buffers::new().send(user_memory::bytes_of(times));
     ask(&mut buffers, |buffers| file::set_times_open(opened.handle(), buffers, PROMPT)).map(|_| 0)
 }
 
 fn set_times(task: &Task, whole: Vec<u8>, follow: Follow, times: &Times) -> Outcome {
+    permission::changing_times(task, &File::Path(&whole, follow), times)?;
     path::walk(task, whole, follow, |mount, rest, room| {
         let mut buffers = Buffers::new().send(user_memory::bytes_of(times)).send(rest).receive(room);
         insist(&mut buffers, |buffers| file::set_times(mount, follow.word(), buffers, PROMPT))

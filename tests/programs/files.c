@@ -638,6 +638,65 @@ static void locks_of_open_files(void) {
     close(two);
 }
 
+static int give(const char *path, const char *text, mode_t mode) { return put(path, text) < 0 || chmod(path, mode); }
+
+// What user 65534 may not do.
+static void as_nobody(void) {
+    struct stat status;
+    struct timespec times[2] = {{1, 1}, {1, 1}};
+    FAILS(EACCES, open("secret", O_RDONLY));
+    FAILS(EACCES, open("readable", O_WRONLY));
+    FAILS(EACCES, open("readable", O_RDONLY | O_TRUNC));
+    CHECK(open("readable", O_RDONLY) >= 0 && stat("secret", &status) == 0);
+    FAILS(EACCES, stat("closed/in", &status));
+    FAILS(EACCES, stat("to-closed/in", &status));
+    FAILS(EACCES, chdir("closed"));
+    FAILS(EACCES, unlink("others/f"));
+    FAILS(EACCES, open("others/new", O_CREAT | O_WRONLY, 0600));
+    FAILS(EACCES, mkdir("others/d", 0755));
+    FAILS(EEXIST, mkdir("others", 0755));
+    FAILS(EACCES, rmdir("others"));
+    FAILS(EACCES, rename("others/f", "open/f"));
+    FAILS(EACCES, symlink("x", "others/l"));
+    FAILS(EACCES, mkfifo("others/p", 0600));
+    FAILS(EPERM, unlink("sticky/f"));
+    FAILS(EPERM, rename("sticky/f", "sticky/g"));
+    CHECK(put("sticky/mine", "x") == 1 && unlink("sticky/mine") == 0);
+    FAILS(EPERM, chmod("readable", 0666));
+    FAILS(EPERM, chown("own", 0, 0));
+    CHECK(chmod("own", 0640) == 0 && chown("own", 65534, 65534) == 0 && chown("readable", -1, -1) == 0);
+    FAILS(EACCES, truncate("readable", 0));
+    FAILS(EACCES, access("readable", W_OK));
+    FAILS(EACCES, access("secret", R_OK));
+    CHECK(access("readable", R_OK) == 0);
+    FAILS(EACCES, utimensat(AT_FDCWD, "readable", 0, 0));
+    FAILS(EPERM, utimensat(AT_FDCWD, "readable", times, 0));
+    CHECK(utimensat(AT_FDCWD, "own", times, 0) == 0);
+    FAILS(EPERM, mknod("open/device", S_IFCHR | 0600, 0x103));
+    FAILS(EACCES, execl("readable", "readable", (char *)0));
+    CHECK(put("open/mine", "x") == 1 && stat("open/mine", &status) == 0 && status.st_uid == 65534);
+    FAILS(EPERM, setuid(0));
+}
+
+static void permissions(void) {
+    make_root();
+    umask(022);
+    NEED(chmod(".", 0755) == 0 && give("secret", "x", 0600) == 0 && give("readable", "x", 0644) == 0);
+    NEED(mkdir("closed", 0700) == 0 && put("closed/in", "x") == 1 && symlink("closed", "to-closed") == 0);
+    NEED(mkdir("others", 0755) == 0 && put("others/f", "x") == 1 && mkdir("open", 0777) == 0 && chmod("open", 0777) == 0);
+    NEED(mkdir("sticky", 0777) == 0 && chmod("sticky", 01777) == 0 && put("sticky/f", "x") == 1);
+    NEED(put("own", "x") == 1 && chown("own", 65534, 65534) == 0);
+    FAILS(EACCES, access("readable", X_OK));
+    pid_t child = fork();
+    if (child == 0) {
+        if (setgid(65534) || setuid(65534)) failed(__FILE__, __LINE__, "another user");
+        as_nobody();
+        _exit(failures != 0);
+    }
+    int status = -1;
+    CHECK(waitpid(child, &status, 0) == child && status == 0);
+}
+
 static void streams(void) {
     make_root();
     FILE *file = fopen("text", "w+");
@@ -665,7 +724,7 @@ static void nothing_here(void) {
 int main(int argc, char **argv) {
     static const struct test tests[] = {
         TEST(reading_and_writing), TEST(large_files), TEST(names), TEST(directories), TEST(modes_and_times), TEST(descriptors),
-        TEST(locks), TEST(mapped_files), TEST(mapped_in_pieces), TEST(shared_by_name), TEST(pipes), TEST(fifos), TEST(waiting_for_files), TEST(waiting_in_threads), TEST(splicing), TEST(locks_of_open_files),
+        TEST(locks), TEST(mapped_files), TEST(mapped_in_pieces), TEST(shared_by_name), TEST(pipes), TEST(fifos), TEST(waiting_for_files), TEST(waiting_in_threads), TEST(splicing), TEST(permissions), TEST(locks_of_open_files),
         TEST(devices), TEST(streams),
 #ifndef ON_LINUX
         TEST(nothing_here),
