@@ -22,7 +22,7 @@ pub(crate) struct OpenFile {
     handle: Recycled,
     /// Of a pair of sockets, which is two pipes: the end that is written to.
     writer: Option<Recycled>,
-    /// Absolute, without links; empty if it has no place in the tree.
+    /// Absolute, without links, with a directory's anchor; empty if it has no place in the tree.
     pub(crate) path: Vec<u8>,
     /// st_mode.
     pub(crate) mode: u32,

@@ -14,7 +14,7 @@ use crate::user_memory;
 /// Where relative paths start, and which permission bits new files do not get.
 #[derive(Clone, Debug)]
 pub(crate) struct Directory {
-    /// Absolute, without links or trailing slash.
+    /// Absolute, without links or trailing slash; with the anchor of a directory that can be renamed.
     pub(crate) path: Vec<u8>,
     pub(crate) umask: u32,
 }
@@ -23,7 +23,7 @@ pub(crate) struct Directory {
 pub(crate) fn chdir(task: &mut Task, [address, ..]: [u64; 6]) -> Outcome {
     let name = user_memory::read_path(address)?;
     let whole = path::from(task, crate::numbers::AT_FDCWD, &name)?;
-    let (status, place) = path::stat(task, whole, Follow::Yes)?;
+    let (status, place) = path::directory(task, whole)?;
     permission::node(task, &place, Follow::Yes, permission::EXECUTE)?;
     enter(task, status.mode, &place)
 }
@@ -48,7 +48,8 @@ fn enter(task: &Task, kind: u32, place: &[u8]) -> Outcome {
 
 /// `getcwd`.
 pub(crate) fn getcwd(task: &mut Task, [address, length, ..]: [u64; 6]) -> Outcome {
-    let mut place = task.directory.lock().path.clone();
+    let place = task.directory.lock().path.clone();
+    let mut place = path::shown(task, &place)?;
     place.push(0);
     if place.len() as u64 > length {
         return Err(Errno::ERANGE);

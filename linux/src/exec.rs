@@ -176,7 +176,7 @@ fn prepare(task: &mut Task, program: Program, environment: Vec<u8>) -> Result<Ve
         mask: task.mask,
         ignored,
         directory: directory.path,
-        program: program.file.path.clone(),
+        program: path::shown(task, &program.file.path).unwrap_or_else(|_| crate::paths::plain(&program.file.path)),
         descriptors: descriptors(task),
         ..Start::default()
     };

@@ -97,6 +97,7 @@ pub(crate) fn open_freely(task: &Task, whole: Vec<u8>, flags: u64, mode: u64) ->
     if answer.handles == 0 {
         return Err(Errno::EIO);
     }
+    let place = if answer.anchor == 0 { place } else { paths::anchored(&place, answer.anchor) };
     Ok(OpenFile::new(slot.filled(), place, answer.mode as u32, answer.features, flags))
 }
 
@@ -657,12 +658,15 @@ fn own_target(task: &Task, whole: &[u8]) -> Result<Option<Vec<u8>>, Errno> {
     let Some((own, b"")) = paths::own(whole, task.process.pid) else { return Ok(None) };
     Ok(Some(match own {
         Own::Program => task.process.program.clone(),
-        Own::Directory => task.directory.lock().path.clone(),
+        Own::Directory => {
+            let place = task.directory.lock().path.clone();
+            path::shown(task, &place)?
+        }
         Own::Root => b"/".to_vec(),
         Own::Descriptor(_) if !whole.starts_with(b"/proc/") => return Ok(None),
         Own::Descriptor(number) => {
             let opened = descriptor::get_any(task, u64::from(number)).map_err(|_| Errno::ENOENT)?;
-            if opened.path.is_empty() { nameless(&opened)? } else { opened.path.clone() }
+            if opened.path.is_empty() { nameless(&opened)? } else { path::shown(task, &opened.path)? }
         }
     }))
 }

@@ -9,6 +9,7 @@ use protocol::{Failure, path};
 use runtime::{Buffers, OwnedHandle, clock};
 
 use crate::message::{PROMPT, insist};
+use crate::paths;
 use crate::slot::Slot;
 use crate::task::Task;
 
@@ -72,6 +73,8 @@ impl Mounts {
 /// The owner of an absolute, tidy path, after `skip` better ones.
 pub(crate) fn owner(task: &Task, path: &[u8], skip: u64) -> Result<Owner, Failure> {
     let now = clock::ticks();
+    // Whose a directory is says the place that it had when it was opened.
+    let path = &path[..paths::anchor(path).unwrap_or(path.len())];
     if let Some(owner) = task.process.mounts.lock().find(path, skip, now) {
         return Ok(Owner { consumed: owner.consumed.min(path.len()), ..owner });
     }

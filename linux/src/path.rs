@@ -115,7 +115,12 @@ fn walk_freely<T>(
                 let target = room.bytes.get(..length as usize).ok_or(Errno::EIO)?;
                 path = limited(paths::redirected(&path[..consumed], target))?;
             }
-            Err((failure, _)) => return Err(errno(failure)),
+            // The server was started anew; what was at the directory's place may be there again.
+            Err((Failure::Service(Errno::ESTALE), _)) if paths::anchor(&path).is_some() => path = paths::plain(&path),
+            Err((failure, _)) => match paths::above(&path) {
+                Some(above) if failure == Failure::Service(Errno::ENOENT) => path = above,
+                _ => return Err(errno(failure)),
+            },
         }
     }
     Err(Errno::ELOOP)
@@ -130,10 +135,36 @@ fn at_owners<T>(
     let mut skip = 0;
     loop {
         let owner = owner(task, path, skip).map_err(|failure| (failure, 0))?;
-        match operate(&owner, &path[owner.consumed..]) {
+        match operate(&owner, rest(path, owner.consumed)) {
             Err(Failure::Service(Errno::ENOENT)) if owner.more => skip += 1,
             result => return result.map_err(|failure| (failure, owner.consumed)),
         }
+    }
+}
+
+/// What the owner of the first bytes of a path is told of it.
+fn rest(path: &[u8], consumed: usize) -> &[u8] {
+    &path[paths::anchor(path).unwrap_or(consumed)..]
+}
+
+/// The path of a directory or of what is in it, as programs see it: where it is now.
+pub(crate) fn shown(task: &Task, path: &[u8]) -> Result<Vec<u8>, Errno> {
+    let Some((at, (anchor, rest))) = paths::anchor(path).and_then(|at| Some((at, file::anchor::read(&path[at..])?))) else {
+        return Ok(path.to_vec());
+    };
+    let owner = owner(task, path, 0).map_err(errno)?;
+    let mut room = Room::of(task);
+    let found = ask(&mut Buffers::new().receive(&mut room.bytes), |buffers| {
+        file::where_is(owner.mount.handle(), anchor, buffers, PROMPT)
+    });
+    match found {
+        Ok(answer) => {
+            let place = room.bytes.get(..answer.length as usize).ok_or(Errno::EIO)?;
+            let directory = paths::absolute(&path[..owner.consumed.min(at)], place);
+            Ok(if rest.is_empty() { directory } else { paths::absolute(&directory, rest) })
+        }
+        Err(Errno::ESTALE) => Ok(paths::plain(path)),
+        Err(error) => Err(error),
     }
 }
 
@@ -178,8 +209,7 @@ pub(crate) fn walk_two(
             if one.number != two.number {
                 return Err(Failure::Service(Errno::EXDEV));
             }
-            let consumed = two.consumed;
-            operate(one.mount.handle(), rest, &second[consumed..], &mut room.bytes)
+            operate(one.mount.handle(), rest, self::rest(&second, two.consumed), &mut room.bytes)
         });
         match attempt {
             Ok(()) => return Ok(0),
@@ -191,6 +221,9 @@ pub(crate) fn walk_two(
                     let consumed = owner(task, &second, 0).map_err(errno)?.consumed;
                     second = limited(paths::redirected(&second[..consumed], target))?;
                 }
+            }
+            Err((Failure::Service(Errno::ESTALE), _)) if [&first, &second].into_iter().any(|path| paths::anchor(path).is_some()) => {
+                (first, second) = (paths::plain(&first), paths::plain(&second));
             }
             Err((Failure::Service(Errno::EXDEV), _)) if !resolved => {
                 // Two owners; but a link on the way to one may lead to the other's (/dev/shm).
@@ -229,13 +262,26 @@ pub(crate) fn look(task: &Task, path: Vec<u8>, follow: Follow) -> Result<(Status
         let link = Status { mode: mode::LINK | 0o777, links: 1, block_size: 4096, ..Status::default() };
         return Ok((link, path));
     }
+    ask_status(task, path, follow).map(|((status, _), path)| (status, path))
+}
+
+/// Status and anchor of a path, and the path without links.
+fn ask_status(task: &Task, path: Vec<u8>, follow: Follow) -> Result<((Status, u64), Vec<u8>), Errno> {
     walk_freely(task, path, follow, |mount, rest, room| {
-        insist(&mut Buffers::new().send(rest).receive(room), |buffers| file::stat(mount, follow.word(), buffers, PROMPT))?;
+        let answer =
+            insist(&mut Buffers::new().send(rest).receive(room), |buffers| file::stat(mount, follow.word(), buffers, PROMPT))?;
         let mut status = Status::default();
         let bytes = user_memory::bytes_of_mut(&mut status);
         bytes.copy_from_slice(&room[..bytes.len()]);
-        Ok(status)
+        Ok((status, answer.anchor))
     })
+}
+
+/// A directory to start from: its status, and its path with its anchor.
+pub(crate) fn directory(task: &Task, path: Vec<u8>) -> Result<(Status, Vec<u8>), Errno> {
+    permission::search(task, &path, Follow::Yes)?;
+    let ((status, anchor), path) = ask_status(task, path, Follow::Yes)?;
+    Ok((status, paths::anchored(&path, anchor)))
 }
 
 /// Status of an open file.

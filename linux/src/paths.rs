@@ -2,6 +2,8 @@
 
 use alloc::vec::Vec;
 
+use protocol::file::anchor::LENGTH as ANCHOR;
+
 /// An absolute path for `path`, seen from directory `base`: no doubled slashes, no `.`; a trailing slash (or `/.`) stays a slash.
 pub(crate) fn absolute(base: &[u8], path: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(base.len() + path.len() + 2);
@@ -12,6 +14,36 @@ pub(crate) fn absolute(base: &[u8], path: &[u8]) -> Vec<u8> {
     let wants_directory = path.ends_with(b"/") || path.ends_with(b"/.") || path == b".";
     if out.is_empty() || wants_directory {
         out.push(b'/');
+    }
+    out
+}
+
+/// Where in a path the anchor of a directory is, that what follows goes on from ([`protocol::file::anchor`]). What is before it says
+/// whose the directory is, and where it once was.
+pub(crate) fn anchor(path: &[u8]) -> Option<usize> {
+    path.iter().rposition(|byte| *byte == 0)
+}
+
+/// Where a path goes on that goes up from a directory that is gone.
+pub(crate) fn above(path: &[u8]) -> Option<Vec<u8>> {
+    let at = anchor(path)?;
+    let rest = path.get(at + ANCHOR..)?.strip_prefix(b"/..")?;
+    matches!(rest.first(), None | Some(b'/')).then(|| absolute(parent(&path[..at]), rest.get(1..).unwrap_or_default()))
+}
+
+/// A path without its anchor.
+pub(crate) fn plain(path: &[u8]) -> Vec<u8> {
+    match anchor(path) {
+        Some(at) => [&path[..at], path.get(at + ANCHOR..).unwrap_or_default()].concat(),
+        None => path.to_vec(),
+    }
+}
+
+/// The path of a directory, with its anchor.
+pub(crate) fn anchored(path: &[u8], anchor: u64) -> Vec<u8> {
+    let mut out = plain(trimmed(path));
+    if anchor != 0 {
+        out.extend_from_slice(&protocol::file::anchor::write(anchor));
     }
     out
 }
@@ -165,6 +197,20 @@ mod tests {
         ] {
             assert_eq!(absolute(base.as_bytes(), path.as_bytes()), whole.as_bytes(), "{base} {path}");
         }
+    }
+
+    #[test]
+    fn anchors_are_found_and_taken_out() {
+        let directory = anchored(b"/tmp/a/", 0x12ab);
+        assert_eq!(directory, b"/tmp/a\x0000000000000012ab");
+        assert_eq!(absolute(&directory, b"x/./y"), b"/tmp/a\x0000000000000012ab/x/y");
+        assert_eq!((anchor(&directory), plain(&directory)), (Some(6), b"/tmp/a".to_vec()));
+        assert_eq!(plain(&absolute(&directory, b"x")), b"/tmp/a/x");
+        assert_eq!(above(&absolute(&directory, b"../x")), Some(b"/tmp/x".to_vec()));
+        assert_eq!((above(&absolute(&directory, b"..")), above(&directory)), (Some(b"/tmp".to_vec()), None));
+        // One is enough: the nearest.
+        assert_eq!(anchored(&absolute(&directory, b"x"), 1), b"/tmp/a/x\x000000000000000001");
+        assert_eq!((anchored(b"/", 0), plain(b"/x")), (b"/".to_vec(), b"/x".to_vec()));
     }
 
     #[test]

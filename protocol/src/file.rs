@@ -14,6 +14,10 @@
 //! * any other is relative to the mount's root and its resolved part has no links (`..` removed together with its directory);
 //!   at the root itself it starts with `../`.
 //!
+//! A path may also begin at a directory that can be renamed: a zero byte, the directory's *anchor* (`Open` and `Stat` tell it) as sixteen
+//! hexadecimal digits, then nothing or a slash and the rest; see [`anchor`]. Redirections are relative to the root all the same. ESTALE:
+//! the anchor is one of an earlier run of the server, whose directories were others.
+//!
 //! The client gives up after [`REDIRECTS`] of them with ELOOP. A trailing slash or `/.` asks for a directory.
 //! Flags, modes, types, times, `ioctl` numbers and `dirent` layouts are Linux's for x86_64, so that the personality need
 //! not translate. Who asks is the identity of the calling process; its low 32 bits are the pid of a POSIX process.
@@ -37,9 +41,10 @@ crate::protocol! {
     /// Open the path in the send bytes. `flags`: O_* bits. `mode`: permission bits for a new file (umask applied). `owner`: uid | gid << 32
     /// for a new file. Answer: a connection to the open file in the first taken slot, its `mode` (st_mode), and `features` bits. Who
     /// opens pays for the connection: EPERM without [`CHARGE_ME`](abi::call::flags::CHARGE_ME), ENOMEM if its quota is used up.
-    1 Open open(flags, mode, owner) -> (mode, features);
-    /// Status of the path in the send bytes. `follow`: 1 to follow a final link. Answer: a [`Status`] in the receive bytes.
-    2 Stat stat(follow) -> ();
+    /// `anchor`: of a directory, if it has one, else 0.
+    1 Open open(flags, mode, owner) -> (mode, features, anchor);
+    /// Status of the path in the send bytes. `follow`: 1 to follow a final link. Answer: a [`Status`] in the receive bytes, and the `anchor` as in `Open`.
+    2 Stat stat(follow) -> (anchor);
     /// Remove the path. `directory`: 1 for a directory (which must be empty), 0 for anything else.
     3 Unlink unlink(directory) -> ();
     /// Make a directory.
@@ -64,6 +69,8 @@ crate::protocol! {
     13 Truncate truncate(length) -> ();
     /// Figures of the file system: a Linux `struct statfs` (120 bytes) in the receive bytes.
     14 FileSystem file_system() -> ();
+    /// Where the directory with this anchor is now: its path, relative to the mount's root, in the receive bytes. Answer: its length. ENOENT: it was removed.
+    15 Where where_is(anchor) -> (length);
 
     /// Read up to the receive segments' length at `offset` or [`AT_POSITION`]. `flags`: [`read_flags`]. Answer: bytes read, 0 at the end.
     32 Read read(offset, flags) -> (count);
@@ -106,6 +113,31 @@ crate::protocol! {
     49 Allocate allocate(mode, offset, length) -> ();
     /// As `FileSystem`, of the open file.
     50 FileSystemOpen file_system_open() -> ();
+}
+
+/// Anchors of directories in paths.
+pub mod anchor {
+    /// Bytes of an anchor in a path.
+    pub const LENGTH: usize = 17;
+
+    /// An anchor as it stands in a path.
+    #[must_use]
+    pub fn write(anchor: u64) -> [u8; LENGTH] {
+        let mut text = [0; LENGTH];
+        for (at, place) in text[1..].iter_mut().enumerate() {
+            *place = b"0123456789abcdef"[(anchor >> (60 - 4 * at)) as usize & 15];
+        }
+        text
+    }
+
+    /// The anchor that a path begins with, and what follows it, without a slash in front. `None`: it begins with none.
+    #[must_use]
+    pub fn read(path: &[u8]) -> Option<(u64, &[u8])> {
+        let (text, rest) = path.split_at_checked(LENGTH).filter(|(text, _)| text[0] == 0)?;
+        let digits = core::str::from_utf8(&text[1..]).ok()?;
+        let rest = if rest.is_empty() { rest } else { rest.strip_prefix(b"/")? };
+        u64::from_str_radix(digits, 16).ok().map(|anchor| (anchor, rest))
+    }
 }
 
 /// `flags` of `Read`.

@@ -160,13 +160,15 @@ pub struct Opened<F> {
     pub features: u64,
     /// A second open file with its status flags, for the second taken slot (pipes).
     pub second: Option<(F, u64)>,
+    /// A directory's anchor, if it can be renamed: see [`file::anchor`].
+    pub anchor: u64,
 }
 
 impl<F> Opened<F> {
     /// A file opened as asked.
     #[must_use]
     pub const fn new(file: F, open: &Open, mode: u32, features: u64) -> Self {
-        Self { file, flags: open.flags, mode, features, second: None }
+        Self { file, flags: open.flags, mode, features, second: None, anchor: 0 }
     }
 }
 
@@ -225,6 +227,22 @@ pub trait ResourceManager {
     /// Bytes of a message that arrive with it. Small writes and nearly all paths fit; more is fetched where it is wanted, so
     /// that large data is copied once.
     const AT_ONCE: usize = 512;
+
+    /// Whether paths may begin with an anchor of its directories.
+    const ANCHORS: bool = false;
+
+    /// The anchor of what has this status, or 0.
+    fn anchor(&self, status: &Status) -> u64 {
+        0
+    }
+
+    /// Path of the directory with this anchor, relative to the root. ENOENT.
+    ///
+    /// # Errors
+    /// It is gone; ESTALE: it is none of this run's.
+    fn where_is(&mut self, anchor: u64) -> Result<Vec<u8>, Errno> {
+        Err(Errno::ENOENT)
+    }
 
     /// Open (perhaps create) what is at `path`.
     ///
@@ -911,8 +929,13 @@ impl<M: ResourceManager> Server<M> {
 
     /// Make the connections for what was opened.
     fn install(&mut self, request: u64, opened: Opened<M::File>, outcome: &mut Outcome) -> Result<(), Errno> {
-        outcome.reply =
-            file::answer::Open { mode: u64::from(opened.mode), features: opened.features, ..Default::default() }.into();
+        outcome.reply = file::answer::Open {
+            mode: u64::from(opened.mode),
+            features: opened.features,
+            anchor: opened.anchor,
+            ..Default::default()
+        }
+        .into();
         outcome.hands_over = true;
         let mut refused = None;
         let both = [Some((opened.file, opened.flags)), opened.second];
@@ -969,52 +992,58 @@ impl<M: ResourceManager> Server<M> {
         let manager = &mut self.manager;
         match request {
             Request::Open { flags, mode, owner } => {
-                let path = path(bytes)?;
+                let path = path::<M>(bytes)?;
                 let open = owned(flags, mode, owner);
                 let opened = manager.open(call, path, &open)?;
                 self.install(call.request, opened, out)?;
             }
             Request::Stat { follow } => {
-                self.scratch.status = manager.status(call, path(bytes)?, follow != 0)?;
-                out.data = lent(&raw const self.scratch.status, call);
+                self.scratch.status = manager.status(call, path::<M>(bytes)?, follow != 0)?;
+                let anchor = manager.anchor(&self.scratch.status);
+                return out.lend(Reply::ok([anchor, 0, 0, 0]), lent(&raw const self.scratch.status, call));
             }
-            Request::Unlink { directory } => manager.unlink(call, path(bytes)?, directory != 0)?,
+            Request::Where { anchor } => {
+                self.scratch.path = manager.where_is(anchor)?;
+                let data = Data::for_call(call, &self.scratch.path);
+                return out.lend(Reply::ok([data.len() as u64, 0, 0, 0]), data);
+            }
+            Request::Unlink { directory } => manager.unlink(call, path::<M>(bytes)?, directory != 0)?,
             Request::MakeDirectory { mode, owner } => {
-                manager.make_directory(call, path(bytes)?, &owned(0, mode, owner))?;
+                manager.make_directory(call, path::<M>(bytes)?, &owned(0, mode, owner))?;
             }
             Request::MakeNode { mode, owner, device } => {
-                manager.make_node(call, path(bytes)?, &owned(0, mode, owner), device)?;
+                manager.make_node(call, path::<M>(bytes)?, &owned(0, mode, owner), device)?;
             }
             Request::SymbolicLink { path_length, owner } => {
                 let (first, target) = split(bytes, path_length)?;
                 if target.is_empty() {
                     return Err(Errno::ENOENT.into());
                 }
-                manager.symbolic_link(call, path(first)?, text(target)?, &owned(0, 0o777, owner))?;
+                manager.symbolic_link(call, path::<M>(first)?, text(target)?, &owned(0, 0o777, owner))?;
             }
             Request::ReadLink {} => {
-                let target = manager.read_link(call, path(bytes)?)?;
+                let target = manager.read_link(call, path::<M>(bytes)?)?;
                 return out.lend(Reply::ok([target.len() as u64, 0, 0, 0]), target);
             }
             Request::Rename { first_length, flags } => {
                 let (old, new) = split(bytes, first_length)?;
-                manager.rename(call, path(old)?, path(new)?, flags)?;
+                manager.rename(call, path::<M>(old)?, path::<M>(new)?, flags)?;
             }
             Request::Link { first_length, follow } => {
                 let (old, new) = split(bytes, first_length)?;
-                manager.link(call, path(old)?, path(new)?, follow != 0)?;
+                manager.link(call, path::<M>(old)?, path::<M>(new)?, follow != 0)?;
             }
             Request::ChangeMode { mode, follow } => {
-                manager.change_mode(call, path(bytes)?, mode as u32 & mode::PERMISSIONS, follow != 0)?;
+                manager.change_mode(call, path::<M>(bytes)?, mode as u32 & mode::PERMISSIONS, follow != 0)?;
             }
             Request::ChangeOwner { user, group, follow } => {
-                manager.change_owner(call, path(bytes)?, user as u32, group as u32, follow != 0)?;
+                manager.change_owner(call, path::<M>(bytes)?, user as u32, group as u32, follow != 0)?;
             }
             Request::SetTimes { follow } => {
                 let (times, rest) = bytes.split_at_checked(size_of::<Times>()).ok_or(Errno::EINVAL)?;
-                manager.set_times(call, path(rest)?, &parse_times(times)?, follow != 0)?;
+                manager.set_times(call, path::<M>(rest)?, &parse_times(times)?, follow != 0)?;
             }
-            Request::Truncate { length } => manager.truncate(call, path(bytes)?, file_size(length)?)?,
+            Request::Truncate { length } => manager.truncate(call, path::<M>(bytes)?, file_size(length)?)?,
             Request::FileSystem {} => {
                 self.scratch.figures = manager.file_system(call)?.to_words();
                 out.data = lent(&raw const self.scratch.figures, call);
@@ -1247,7 +1276,11 @@ fn text(bytes: &[u8]) -> Result<&[u8], Errno> {
 }
 
 /// A path that may be looked at.
-fn path(bytes: &[u8]) -> Result<&[u8], Errno> {
+fn path<M: ResourceManager>(bytes: &[u8]) -> Result<&[u8], Errno> {
+    if M::ANCHORS && bytes.first() == Some(&0) {
+        let (_, rest) = file::anchor::read(bytes).ok_or(Errno::EINVAL)?;
+        return text(rest).map(|_| bytes);
+    }
     let bytes = text(bytes)?;
     // A leading slash would be no different: relative to the mount's root.
     let start = bytes.iter().position(|&byte| byte != b'/').unwrap_or(bytes.len());
@@ -1348,12 +1381,13 @@ mod tests {
 
     #[test]
     fn paths_are_checked() {
-        assert_eq!(path(b"a/b"), Ok(&b"a/b"[..]));
-        assert_eq!(path(b"//a"), Ok(&b"a"[..]));
-        assert_eq!(path(b""), Ok(&b""[..]));
-        assert_eq!(path(b"a\0b"), Err(Errno::EINVAL));
-        assert_eq!(path(&[b'a'; 4096]), Err(Errno::ENAMETOOLONG));
-        assert!(path(&[b'a'; 4095]).is_ok());
+        assert_eq!(path::<Fixed>(b"a/b"), Ok(&b"a/b"[..]));
+        assert_eq!(path::<Fixed>(b"//a"), Ok(&b"a"[..]));
+        assert_eq!(path::<Fixed>(b""), Ok(&b""[..]));
+        assert_eq!(path::<Fixed>(b"a\0b"), Err(Errno::EINVAL));
+        assert_eq!(path::<Fixed>(b"\x000123456789abcdef/x"), Err(Errno::EINVAL));
+        assert_eq!(path::<Fixed>(&[b'a'; 4096]), Err(Errno::ENAMETOOLONG));
+        assert!(path::<Fixed>(&[b'a'; 4095]).is_ok());
         assert_eq!(split(b"abc", 4), Err(Errno::EINVAL));
         assert_eq!(split(b"abc", u64::MAX), Err(Errno::EINVAL));
         assert_eq!(split(b"abc", 1), Ok((&b"a"[..], &b"bc"[..])));

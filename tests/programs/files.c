@@ -638,6 +638,33 @@ static void locks_of_open_files(void) {
     close(two);
 }
 
+// A directory is itself, not its name.
+static void directories_that_move(void) {
+    make_root();
+    char place[256], place_now[256];
+    NEED(mkdir("one", 0755) == 0 && mkdir("one/below", 0755) == 0 && put("one/f", "moved") == 5);
+    int directory = open("one", O_RDONLY | O_DIRECTORY);
+    NEED(directory >= 0 && rename("one", "two") == 0 && mkdir("one", 0755) == 0 && put("one/other", "x") == 1);
+    CHECK(faccessat(directory, "f", F_OK, 0) == 0);
+    FAILS(ENOENT, openat(directory, "other", O_RDONLY));
+    CHECK(fchdir(directory) == 0 && getcwd(place, sizeof place) && strcmp(strrchr(place, '/'), "/two") == 0);
+    CHECK(holds("f", "moved") && holds("../two/f", "moved") && chdir("below") == 0);
+    CHECK(rename("../../two", "../../three") == 0);
+    CHECK(getcwd(place, sizeof place) && strlen(place) > 12 && strcmp(place + strlen(place) - 12, "/three/below") == 0);
+    int count = readlink("/proc/self/cwd", place_now, sizeof place_now);
+    CHECK(count == (int)strlen(place) && memcmp(place, place_now, count) == 0);
+    CHECK(holds("../f", "moved") && put("../g", "new") == 3 && holds("../../three/g", "new"));
+    CHECK(mkdirat(directory, "m", 0700) == 0 && symlinkat("m", directory, "l") == 0 && renameat(directory, "m", directory, "n") == 0);
+    CHECK(linkat(directory, "g", directory, "h", 0) == 0 && unlinkat(directory, "n", AT_REMOVEDIR) == 0);
+    // By another process.
+    CHECK(system("mv ../../three ../../four && test -e ../f") == 0 && holds("../h", "new") && holds("../../four/h", "new"));
+    CHECK(rmdir("../below") == 0);
+    FAILS(ENOENT, getcwd(place, sizeof place) ? 0 : -1);
+    FAILS(ENOENT, open("x", O_CREAT | O_RDWR, 0600));
+    CHECK(chdir("..") == 0 || chdir("../../four") == 0);
+    close(directory);
+}
+
 static int give(const char *path, const char *text, mode_t mode) { return put(path, text) < 0 || chmod(path, mode); }
 
 // What user 65534 may not do.
@@ -724,7 +751,7 @@ static void nothing_here(void) {
 int main(int argc, char **argv) {
     static const struct test tests[] = {
         TEST(reading_and_writing), TEST(large_files), TEST(names), TEST(directories), TEST(modes_and_times), TEST(descriptors),
-        TEST(locks), TEST(mapped_files), TEST(mapped_in_pieces), TEST(shared_by_name), TEST(pipes), TEST(fifos), TEST(waiting_for_files), TEST(waiting_in_threads), TEST(splicing), TEST(permissions), TEST(locks_of_open_files),
+        TEST(locks), TEST(mapped_files), TEST(mapped_in_pieces), TEST(shared_by_name), TEST(pipes), TEST(fifos), TEST(waiting_for_files), TEST(waiting_in_threads), TEST(splicing), TEST(permissions), TEST(directories_that_move), TEST(locks_of_open_files),
         TEST(devices), TEST(streams),
 #ifndef ON_LINUX
         TEST(nothing_here),

@@ -68,7 +68,7 @@ impl<N: Copy> Place<'_, N> {
 /// # Errors
 /// ENOENT, ENOTDIR, ENAMETOOLONG, or a redirection.
 pub fn resolve<'a, T: Walk>(tree: &T, path: &'a [u8], follow: bool) -> Result<Place<'a, T::Node>, Refusal> {
-    walk(tree, path, if follow { Last::Follow } else { Last::Keep })
+    resolve_from(tree, tree.root(), path, if follow { Last::Follow } else { Last::Keep })
 }
 
 /// Walk `path` to a directory entry that is to be made, removed or renamed: nothing is asked of what is there, which is never followed.
@@ -76,20 +76,32 @@ pub fn resolve<'a, T: Walk>(tree: &T, path: &'a [u8], follow: bool) -> Result<Pl
 /// # Errors
 /// As [`resolve`].
 pub fn resolve_entry<'a, T: Walk>(tree: &T, path: &'a [u8]) -> Result<Place<'a, T::Node>, Refusal> {
-    walk(tree, path, Last::Entry)
+    resolve_from(tree, tree.root(), path, Last::Entry)
 }
 
 /// What to do at the path's end.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Last {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Last {
+    /// Follow a link.
     Follow,
+    /// Look at a link itself.
     Keep,
+    /// As [`resolve_entry`].
     Entry,
 }
 
-fn walk<'a, T: Walk>(tree: &T, path: &'a [u8], end_with: Last) -> Result<Place<'a, T::Node>, Refusal> {
+/// Walk `path` from the directory `base`. A redirection is relative to it.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn resolve_from<'a, T: Walk>(
+    tree: &T,
+    base: T::Node,
+    path: &'a [u8],
+    end_with: Last,
+) -> Result<Place<'a, T::Node>, Refusal> {
     // A directory, always.
-    let mut directory = tree.root();
+    let mut directory = base;
     let mut place = Place { directory, name: &path[..0], node: Some(directory), slash: true };
     let mut start = 0;
     while start < path.len() {

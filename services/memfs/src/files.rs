@@ -4,8 +4,8 @@ use alloc::vec::Vec;
 
 use abi::Handle;
 use protocol::Errno;
-use protocol::file::{Lock, Status, Times, features};
-use protocol::resource_manager::resolve::{Place, redirect, resolve, resolve_entry};
+use protocol::file::{Lock, Status, Times, anchor, features};
+use protocol::resource_manager::resolve::{Last, Place, redirect, resolve_from};
 use protocol::resource_manager::{
     Call, Data, Done, Figures, LockOperation, Mapped, Open, OpenFile, Opened, Records, Refusal, ResourceManager,
     TIME_NOW, TIME_OMIT, lock_kind, mode, open_flags,
@@ -66,12 +66,28 @@ impl Files {
     }
 
     fn walk<'p>(&self, path: &'p [u8], follow: bool) -> Result<Place<'p, NodeId>, Refusal> {
-        resolve(&self.tree, path, follow)
+        self.place(path, if follow { Last::Follow } else { Last::Keep })
+    }
+
+    fn place<'p>(&self, path: &'p [u8], last: Last) -> Result<Place<'p, NodeId>, Refusal> {
+        let Some((anchor, rest)) = anchor::read(path) else { return resolve_from(&self.tree, ROOT, path, last) };
+        let base = self.tree.anchored(anchor)?;
+        match resolve_from(&self.tree, base, rest, last) {
+            // Where it goes on is said as seen from the root.
+            Err(Refusal::Redirect { .. }) => {
+                let whole = [&self.tree.path_of(base)?[..], b"/", rest].concat();
+                match resolve_from(&self.tree, ROOT, &whole, last) {
+                    Err(refusal) => Err(refusal),
+                    Ok(_) => Err(Errno::ENOENT.into()),
+                }
+            }
+            result => result,
+        }
     }
 
     /// A place for an entry that is to be made, removed or renamed.
     fn entry<'p>(&self, path: &'p [u8]) -> Result<Place<'p, NodeId>, Refusal> {
-        resolve_entry(&self.tree, path)
+        self.place(path, Last::Entry)
     }
 
     /// An existing node.
@@ -310,8 +326,8 @@ impl Files {
     fn open_node(&mut self, open: &Open, id: NodeId) -> Opened<NodeId> {
         let node = self.tree.node_mut(id);
         node.opens += 1;
-        let mode = node.mode;
-        Opened::new(id, open, mode, features::SEEK)
+        let (mode, inode) = (node.mode, node.inode);
+        Opened { anchor: self.tree.anchor(inode, mode), ..Opened::new(id, open, mode, features::SEEK) }
     }
 
     /// A file without a name (O_TMPFILE).
@@ -347,6 +363,16 @@ fn is_special(node: &Node) -> bool {
 
 impl ResourceManager for Files {
     type File = NodeId;
+
+    const ANCHORS: bool = true;
+
+    fn anchor(&self, status: &Status) -> u64 {
+        self.tree.anchor(status.inode, status.mode)
+    }
+
+    fn where_is(&mut self, anchor: u64) -> Result<Vec<u8>, Errno> {
+        self.tree.path_of(self.tree.anchored(anchor)?)
+    }
 
     fn open(&mut self, _call: &Call<'_>, path: &[u8], open: &Open) -> Result<Opened<NodeId>, Refusal> {
         let create = open.has(open_flags::CREATE) && !open.has(open_flags::PATH);
@@ -805,7 +831,7 @@ mod tests {
     #[test]
     fn nonsense_breaks_nothing() {
         for seed in 0..20 {
-            let mut tree = Tree::new(Time::default(), seed);
+            let mut tree = Tree::new(Time::default(), seed, 0);
             import::directories(&mut tree, Time::default());
             let pages = Pages::new(Handle::NONE, &[]);
             let mut server = Server::new(Handle::NONE, Files::new(Handle::NONE, Handle::NONE, tree, pages));

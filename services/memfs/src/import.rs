@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn the_usual_directories_are_there() {
-        let mut tree = Tree::new(Time::default(), 0);
+        let mut tree = Tree::new(Time::default(), 0, 0);
         directories(&mut tree, Time::default());
         let tmp = place(&tree, b"tmp").unwrap().node.unwrap();
         assert_eq!(tree.node(tmp).mode, mode::DIRECTORY | 0o1777);
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn archive_entries_join_what_is_there() {
-        let mut tree = Tree::new(Time::default(), 0);
+        let mut tree = Tree::new(Time::default(), 0, 0);
         directories(&mut tree, Time::default());
         let time = Time { seconds: 9, nanoseconds: 0 };
         let none = || Ok(Kind::Special { device: 0 });

@@ -39,7 +39,7 @@ fn run() {
         .max(Time { seconds: archive.map_or(0, |archive| archive.built_seconds()), nanoseconds: 0 });
     // Nobody should know how names are spread.
     let seed = runtime::clock::monotonic_ns() as u32 ^ runtime::clock::realtime_ns() as u32;
-    let mut tree = Tree::new(now, seed);
+    let mut tree = Tree::new(now, seed, start::number("run") as u16);
     if let Some(archive) = &archive {
         let failed = import::archive(&mut tree, archive, start::handle("archive"));
         if failed > 0 {

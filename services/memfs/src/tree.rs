@@ -120,10 +120,20 @@ pub(crate) mod rename_flags {
 #[derive(Debug)]
 pub(crate) struct Tree {
     nodes: Vec<Option<Node>>,
+    /// How often each place was used: with its number it makes an inode number that never comes back.
+    uses: Vec<u32>,
     free: Vec<u32>,
-    next_inode: u64,
     seed: u32,
+    /// Of this program: anchors of another say nothing here.
+    run: u16,
 }
+
+/// Bits of an inode number that are its node's place, counted from 1.
+const PLACE_BITS: u32 = 24;
+/// Bits of an anchor that are an inode number; the others are the run.
+const INODE_BITS: u32 = 48;
+/// Uses of a place that its inode numbers tell apart.
+const USES: u32 = 1 << (INODE_BITS - PLACE_BITS);
 
 /// The root's place.
 pub(crate) const ROOT: NodeId = NodeId(0);
@@ -132,8 +142,8 @@ const LINKS_MAXIMUM: u32 = 65_000;
 
 impl Tree {
     /// A tree with nothing but a root directory.
-    pub(crate) fn new(now: Time, seed: u32) -> Self {
-        let mut tree = Self { nodes: Vec::new(), free: Vec::new(), next_inode: 1, seed };
+    pub(crate) fn new(now: Time, seed: u32, run: u16) -> Self {
+        let mut tree = Self { nodes: Vec::new(), uses: Vec::new(), free: Vec::new(), seed, run };
         if let Ok(root) = tree.add(mode::DIRECTORY | 0o755, 0, 0, Kind::Directory(Directory::new(ROOT, seed)), now) {
             tree.node_mut(root).links = 2;
         }
@@ -169,9 +179,8 @@ impl Tree {
 
     /// A node without a name yet.
     pub(crate) fn add(&mut self, mode: u32, user: u32, group: u32, kind: Kind, now: Time) -> Result<NodeId, Errno> {
-        let inode = self.next_inode;
-        let node = Node {
-            inode,
+        let mut node = Node {
+            inode: 0,
             mode,
             user,
             group,
@@ -187,14 +196,18 @@ impl Tree {
             Some(index) => index,
             None => {
                 let more = self.nodes.len() + 1 - self.free.len();
+                let index = self.nodes.len() as u32;
+                if index >= (1 << PLACE_BITS) - 1 {
+                    return Err(Errno::ENOSPC);
+                }
                 let room = self.nodes.try_reserve(1).and_then(|()| self.free.try_reserve(more));
-                let index = u32::try_from(self.nodes.len()).map_err(|_| Errno::ENOSPC)?;
-                room.map_err(|_| Errno::ENOSPC)?;
+                room.and_then(|()| self.uses.try_reserve(1)).map_err(|_| Errno::ENOSPC)?;
                 self.nodes.push(None);
+                self.uses.push(0);
                 index
             }
         };
-        self.next_inode += 1;
+        node.inode = u64::from(self.uses[index as usize]) << PLACE_BITS | u64::from(index + 1);
         self.nodes[index as usize] = Some(node);
         Ok(NodeId(index))
     }
@@ -205,8 +218,44 @@ impl Tree {
         if place.as_ref().is_none_or(|node| node.links > 0 || node.opens > 0) {
             return None;
         }
-        self.free.push(id.0);
+        let uses = &mut self.uses[id.0 as usize];
+        *uses += 1;
+        // A place whose numbers are used up is not used again.
+        if *uses < USES {
+            self.free.push(id.0);
+        }
         place.take()
+    }
+
+    /// The anchor of a directory other than the root, else 0.
+    pub(crate) fn anchor(&self, inode: u64, mode: u32) -> u64 {
+        let is_root = inode == self.node(ROOT).inode;
+        if is_root || mode & mode::TYPE != mode::DIRECTORY { 0 } else { u64::from(self.run) << INODE_BITS | inode }
+    }
+
+    /// The directory with this anchor.
+    pub(crate) fn anchored(&self, anchor: u64) -> Result<NodeId, Errno> {
+        if anchor >> INODE_BITS != u64::from(self.run) {
+            return Err(Errno::ESTALE);
+        }
+        let inode = anchor & ((1 << INODE_BITS) - 1);
+        let index = (inode as u32 & ((1 << PLACE_BITS) - 1)).wrapping_sub(1);
+        let node = self.nodes.get(index as usize).and_then(Option::as_ref).ok_or(Errno::ENOENT)?;
+        let there = node.inode == inode && node.is_directory() && node.links > 0;
+        if there { Ok(NodeId(index)) } else { Err(Errno::ENOENT) }
+    }
+
+    /// Where a directory is, from the root.
+    pub(crate) fn path_of(&self, mut id: NodeId) -> Result<Vec<u8>, Errno> {
+        let mut names = Vec::new();
+        while id != ROOT {
+            let parent = self.directory(id)?.parent();
+            let mut entries = self.directory(parent)?.entries_from(FIRST_COOKIE);
+            names.push(entries.find(|(.., node)| *node == id).ok_or(Errno::ENOENT)?.1);
+            id = parent;
+        }
+        names.reverse();
+        Ok(names.join(&b'/'))
     }
 
     fn check_alive(&self, directory: NodeId) -> Result<(), Errno> {
@@ -406,7 +455,27 @@ mod tests {
     const NOW: Time = Time { seconds: 5, nanoseconds: 0 };
 
     fn tree() -> Tree {
-        Tree::new(Time::default(), 0)
+        Tree::new(Time::default(), 0, 7)
+    }
+
+    #[test]
+    fn an_anchor_follows_its_directory() {
+        let mut tree = tree();
+        let a = directory(&mut tree, ROOT, "a");
+        let b = directory(&mut tree, a, "b");
+        let anchor = tree.anchor(tree.node(b).inode, tree.node(b).mode);
+        assert_eq!((tree.anchored(anchor), tree.path_of(b)), (Ok(b), Ok(b"a/b".to_vec())));
+        tree.rename((ROOT, b"a"), (ROOT, b"c"), 0, NOW).unwrap();
+        tree.rename((a, b"b"), (ROOT, b"d"), 0, NOW).unwrap();
+        assert_eq!((tree.anchored(anchor), tree.path_of(b)), (Ok(b), Ok(b"d".to_vec())));
+        let gone = tree.unlink(ROOT, b"d", true, NOW).unwrap();
+        assert!(tree.take_unused(gone).is_some());
+        assert_eq!(tree.anchored(anchor), Err(Errno::ENOENT));
+        // Its place is used again, but its number is another.
+        assert_eq!(directory(&mut tree, ROOT, "e"), b);
+        assert_eq!(tree.anchored(anchor), Err(Errno::ENOENT));
+        assert_eq!(tree.anchored(anchor ^ 1 << INODE_BITS), Err(Errno::ESTALE));
+        assert_eq!(tree.anchor(tree.node(ROOT).inode, tree.node(ROOT).mode), 0);
     }
 
     fn directory(tree: &mut Tree, parent: NodeId, name: &str) -> NodeId {

@@ -194,6 +194,7 @@ impl Ends {
             mode: mode::FIFO | 0o600,
             features: features::WAITS,
             second: Some((end(false), kept | open_flags::WRITE)),
+            anchor: 0,
         })
     }
 
@@ -212,6 +213,7 @@ impl Ends {
             mode: 0o600,
             features: features::WAITS,
             second: None,
+            anchor: 0,
         })
     }
 
