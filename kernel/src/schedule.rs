@@ -13,7 +13,7 @@ use crate::baton::{Baton, NO_USE, Place};
 use crate::gate::Waiter;
 use crate::kernel::Kernel;
 use crate::machine::Machine;
-use crate::thread::{CODE, READY, REPLY, SEND, STOPPED};
+use crate::thread::{READY, REPLY, SEND, STOPPED};
 use abi::thread::Policy;
 use core::cell::Cell;
 
@@ -324,20 +324,34 @@ impl<M: Machine> Kernel<M> {
 
     /// Who runs on a baton: its holder, or whom the holder waits for. 0: nobody can.
     pub(crate) fn resolve(&self, index: u32) -> u32 {
-        let tables = self.tables;
-        let mut at = tables.baton(index).holder.get();
-        if at == 0 || tables.thread(at).current.get() != index {
+        let at = self.tables.baton(index).holder.get();
+        let thread = self.tables.thread(at);
+        if at == 0 || thread.current.get() != index {
             return 0;
         }
+        match thread.code() {
+            READY => self.runnable(at),
+            _ => self.helped(at),
+        }
+    }
+
+    /// A thread that is READY, if it may run; else 0.
+    #[inline(always)]
+    fn runnable(&self, at: u32) -> u32 {
+        let thread = self.tables.thread(at);
+        let alive = self.tables.process(thread.process.get()).header.alive();
+        if thread.state.get() & STOPPED == 0 && alive { at } else { 0 }
+    }
+
+    /// Whom a waiting thread waits for, in the end. 0: nobody who can run.
+    #[inline(never)]
+    fn helped(&self, mut at: u32) -> u32 {
+        let tables = self.tables;
         // Bound: CHAIN gates and the thread at the end.
         for _ in 0..=CHAIN {
             let thread = tables.thread(at);
-            let state = thread.state.get();
-            at = match state & CODE {
-                READY => {
-                    let runs = state & STOPPED == 0 && tables.process(thread.process.get()).header.alive();
-                    return if runs { at } else { 0 };
-                }
+            at = match thread.code() {
+                READY => return self.runnable(at),
                 SEND => {
                     let Some((_, gate)) = tables.gate_of(thread.target.get()) else { return 0 };
                     if tables.strongest_caller(gate) != at {

@@ -4,14 +4,12 @@
 //! all that is compared with Linux, on `qemu64`, whose copies cost what they cost on processors without fast string operations.
 
 mod native;
+mod size;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use elf::ElfBytes;
-use elf::abi::{PT_LOAD, SHF_ALLOC};
-use elf::endian::LittleEndian;
 use serde_json::{Value, json};
 
 use crate::archive::Tree;
@@ -21,6 +19,8 @@ use crate::error::{Context, Error, Result, say, tell};
 use crate::options::Options;
 use crate::qemu::{Machine, Scratch};
 use crate::{Ready, guest, image, process};
+
+pub use size::Size;
 
 /// How long each boot may take, if `--timeout` does not say.
 const LIMIT: Duration = Duration::from_secs(300);
@@ -87,7 +87,7 @@ impl Counts {
 /// # Errors
 /// The system does not boot, or a program in it fails.
 pub fn run(ready: &Ready, options: &Options, json: bool) -> Result<u8> {
-    let figures = measure(ready, options)?;
+    let (figures, size) = measure(ready, options)?;
     if json {
         let rows: Vec<Value> = figures
             .iter()
@@ -95,9 +95,12 @@ pub fn run(ready: &Ready, options: &Options, json: bool) -> Result<u8> {
             .collect();
         let counted: serde_json::Map<String, Value> =
             figures.iter().filter_map(|figure| Some((figure.name.clone(), figure.counts?.json()))).collect();
-        tell(&format!("{}\n", json!({ "figures": rows, "counted": counted })))?;
+        tell(&format!(
+            "{}\n",
+            json!({ "figures": rows, "counted": counted, "kernel_files": size.files, "boot_stub_bytes": size.boot_stub })
+        ))?;
     } else {
-        tell(&table(&figures))?;
+        tell(&format!("{}\n{}", table(&figures), size_table(&size)))?;
     }
     Ok(0)
 }
@@ -106,7 +109,7 @@ pub fn run(ready: &Ready, options: &Options, json: bool) -> Result<u8> {
 ///
 /// # Errors
 /// As [`run`].
-pub fn measure(ready: &Ready, options: &Options) -> Result<Vec<Figure>> {
+pub fn measure(ready: &Ready, options: &Options) -> Result<(Vec<Figure>, Size)> {
     let limit = options.limit(Some(LIMIT)).unwrap_or(Duration::MAX);
     let machine = |processor: &str| Machine {
         count_instructions: true,
@@ -136,9 +139,10 @@ pub fn measure(ready: &Ready, options: &Options) -> Result<Vec<Figure>> {
             *small = figure;
         }
     }
+    let size = size::of(&ready.guest.kernel)?;
     figures.push(Figure {
         name: "kernel_image_bytes".into(),
-        value: image_bytes(&ready.guest.kernel)? as f64,
+        value: size.kernel as f64,
         unit: "bytes".into(),
         how: "loaded bytes of the kernel's ELF file but .bss and the boot stub".into(),
         counts: None,
@@ -152,7 +156,7 @@ pub fn measure(ready: &Ready, options: &Options) -> Result<Vec<Figure>> {
     if let Some(worst) = figures.iter_mut().find(|figure| figure.name == native::WORST) {
         worst.value = worst.value.max(longest);
     }
-    Ok(figures)
+    Ok((figures, size))
 }
 
 /// Counts are whole numbers.
@@ -225,32 +229,6 @@ fn shell(captured: &Captured, memory_mib: u64) -> Result<Vec<Figure>> {
     ])
 }
 
-/// Bytes of the kernel's file that are loaded and stay: neither `.bss`, which has none in it, nor the boot stub.
-///
-/// # Errors
-/// It is no good ELF file.
-pub fn image_bytes(kernel: &Path) -> Result<u64> {
-    let wrong = || format!("cannot read {}", kernel.display());
-    let bytes = std::fs::read(kernel).context(wrong)?;
-    let elf = ElfBytes::<LittleEndian>::minimal_parse(&bytes).context(wrong)?;
-    let (sections, names) = elf.section_headers_with_strtab().context(wrong)?;
-    let (Some(sections), Some(names)) = (sections, names) else {
-        return Err(Error::new(format!("{}: no sections", wrong())));
-    };
-    let boot: Vec<u64> = sections
-        .iter()
-        .filter(|section| section.sh_flags & u64::from(SHF_ALLOC) != 0)
-        .filter(|section| names.get(section.sh_name as usize).is_ok_and(|name| name.starts_with(".boot")))
-        .map(|section| section.sh_addr)
-        .collect();
-    let segments = elf.segments().ok_or_else(|| Error::new(format!("{}: no segments", wrong())))?;
-    let stays = segments.iter().filter(|segment| {
-        let range = segment.p_vaddr..segment.p_vaddr + segment.p_memsz;
-        segment.p_type == PT_LOAD && !boot.iter().any(|address| range.contains(address))
-    });
-    Ok(stays.map(|segment| segment.p_filesz).sum())
-}
-
 /// For people: our figure, the other system's, how many times as much ours is, and our bar.
 #[must_use]
 pub fn table(figures: &[Figure]) -> String {
@@ -284,6 +262,18 @@ pub fn table(figures: &[Figure]) -> String {
                 "{name:<29} {page_table_writes:>8} {model_register_writes:>11} {system_calls:>13} {segment_base_instructions:>26}"
             );
         }
+    }
+    text
+}
+
+/// For people: which file makes how much of the kernel, largest first.
+fn size_table(size: &Size) -> String {
+    let mut files: Vec<(&String, &u64)> = size.files.iter().collect();
+    files.sort_by_key(|(_, bytes)| std::cmp::Reverse(**bytes));
+    let mut text = format!("kernel, {} bytes; boot stub, which does not stay: {} bytes\n", size.kernel, size.boot_stub);
+    for (file, bytes) in files {
+        // Nothing fails that is written to a string.
+        let _ = writeln!(text, "{bytes:>8}  {file}");
     }
     text
 }
