@@ -22,7 +22,7 @@ fn run() -> Result<u8> {
         return Ok(0);
     }
     if let Action::Simulate(simulate) = &action {
-        return runner::simulate::run(simulate);
+        return runner::simulate::run(&options, simulate);
     }
     options.check()?;
     if let Action::Exec(exec) = &action {

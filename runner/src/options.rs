@@ -24,8 +24,9 @@ commands:
                      input, output and error, and its status
   bench [--json]     measure what Baton promises to be fast, in guest instructions
   simulate [--seed N] [--steps N] [--runs N]
-                     run the kernel on an imaginary processor, with random programs; the
-                     seed decides all that happens
+                     run the kernel on an imaginary processor, with random programs, and
+                     beside the model of what it must do; the seed decides all that happens.
+                     On all processors, as many runs as wanted, or until --timeout
   attack [--seed N] [--exchanges N]
                      boot, and fire so many random exchanges at the kernel (1000000) while
                      ordinary programs check whether they notice anything
@@ -91,8 +92,8 @@ pub struct Simulate {
     pub seed: Option<u64>,
     /// How long each run is: steps of programs.
     pub steps: u64,
-    /// How many runs; each has the next seed.
-    pub runs: u64,
+    /// How many runs; each has the next seed. `None`: one, or as many as there is time for.
+    pub runs: Option<u64>,
 }
 
 /// What to fire at the kernel.
@@ -112,7 +113,7 @@ impl Default for Attack {
 
 impl Default for Simulate {
     fn default() -> Self {
-        Self { seed: None, steps: 1_000_000, runs: 1 }
+        Self { seed: None, steps: 1_000_000, runs: None }
     }
 }
 
@@ -191,7 +192,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<(Options, 
                     match option.as_str() {
                         "--seed" => simulate.seed = Some(value),
                         "--steps" => simulate.steps = value,
-                        _ => simulate.runs = value,
+                        _ => simulate.runs = Some(value),
                     }
                 }
             }
@@ -360,7 +361,7 @@ mod tests {
     #[test]
     fn simulations_have_a_seed_a_length_and_a_number() {
         let action = read("simulate --seed 7 --steps 1000").expect("valid").1;
-        assert_eq!(action, Action::Simulate(Simulate { seed: Some(7), steps: 1000, runs: 1 }));
+        assert_eq!(action, Action::Simulate(Simulate { seed: Some(7), steps: 1000, runs: None }));
     }
 
     #[test]

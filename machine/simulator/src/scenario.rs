@@ -570,7 +570,7 @@ impl Root {
     /// Start a thread at an instruction pointer.
     pub async fn start_at(&self, plan: Plan, base: u64) -> Thread {
         let thread = self.create_thread(&plan, base).await;
-        self.run(&plan, thread).await;
+        self.begin(&plan, thread).await;
         thread
     }
 
@@ -597,7 +597,8 @@ impl Root {
         Thread { handle, baton, base }
     }
 
-    async fn run(&self, plan: &Plan, thread: Thread) {
+    /// Start a thread that was created.
+    pub async fn begin(&self, plan: &Plan, thread: Thread) {
         let number = plan.process.stacks.borrow().len() as u64;
         let stack = self.memory(1).await;
         plan.process.stacks.borrow_mut().push(stack);

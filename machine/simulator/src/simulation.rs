@@ -99,10 +99,11 @@ impl Simulation {
         &self.kernel
     }
 
-    fn run(&self, settings: &Settings) {
+    fn run(&self, settings: &Settings, watch: impl Fn(&Kernel<Processor>)) {
         let mut steps = 0_u64;
         while !self.world.is_finished() {
             self.kernel.step();
+            watch(&self.kernel);
             if steps.is_multiple_of(settings.check_every) {
                 invariant::check_schedule(&self.kernel, &self.world);
             }
@@ -194,6 +195,16 @@ pub fn run<F: Future<Output = ()> + 'static>(
     settings: Settings,
     body: impl FnOnce(Root) -> F + 'static,
 ) -> Report {
+    run_watched(seed, settings, body, |_| {})
+}
+
+/// The same, with something that looks at the kernel after each of its steps.
+pub fn run_watched<F: Future<Output = ()> + 'static>(
+    seed: u64,
+    settings: Settings,
+    body: impl FnOnce(Root) -> F + 'static,
+    watch: impl Fn(&Kernel<Processor>),
+) -> Report {
     let world = World::new(seed, settings);
     if settings.verbose {
         world.trace().borrow_mut().keep_all();
@@ -206,7 +217,7 @@ pub fn run<F: Future<Output = ()> + 'static>(
     let simulation = Rc::new(Simulation::new(&world, entry));
     explain_panics();
     let _present = Present::new(&simulation, seed, settings);
-    simulation.run(&settings);
+    simulation.run(&settings, watch);
     let report = simulation.report();
     if settings.verbose {
         for ((operation, method, error), count) in world.coverage() {

@@ -1,0 +1,34 @@
+//! Point 9: the kernel does what the model says.
+
+use model::{Program, explore, run, shrink};
+
+/// Steps in all, and how many runs share them.
+const STEPS: u64 = 10_000_000;
+const RUNS: u64 = 2;
+
+#[test]
+fn point_09_kernel_and_model_agree() {
+    std::thread::scope(|scope| {
+        for part in 0..RUNS {
+            scope.spawn(move || {
+                // Seeds of one part are not those of the other.
+                match explore(part << 32, STEPS / RUNS) {
+                    Ok(programs) => println!("{} steps in {programs} programs", STEPS / RUNS),
+                    Err(difference) => panic!("{difference}"),
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn point_09_a_wrong_model_is_found_out_and_shown_by_a_short_program() {
+    let wrong = (0..50).map(|seed| Program { wrong: true, ..Program::random(seed) });
+    let found = wrong.into_iter().find(|program| run(program).is_err()).expect("it is wrong");
+    let difference = shrink::shortest(found, |shorter| run(shorter).err());
+    // Two that wait at one gate, and somebody who receives the wrong one.
+    assert!(difference.program.length() <= 8, "{difference}");
+    // It can be repeated, and without what is wrong nothing differs.
+    assert_eq!(run(&difference.program).as_ref(), Err(&difference));
+    assert!(run(&Program { wrong: false, ..difference.program }).is_ok());
+}
