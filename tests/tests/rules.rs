@@ -51,7 +51,7 @@ fn allowed(folder: &str) -> &'static [&'static str] {
         "machine" => &["abi", "kernel"],
         "protocol" => &["abi", "runtime"],
         "services" | "drivers" | "linux" | "programs" => &["abi", "runtime", "protocol"],
-        _ => &["abi", "kernel", "runtime", "protocol", "runner", "simulator", "hostile", "model"],
+        _ => &["abi", "kernel", "runtime", "protocol", "runner", "simulator", "hostile", "hostility", "model"],
     }
 }
 

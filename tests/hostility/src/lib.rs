@@ -1,4 +1,7 @@
-//! Point 11 on the simulator: hostile programs beside victims that check their own results.
+//! Hostile programs on the simulator, beside victims that check their own results: decided by a seed ([`attack`]), or by
+//! the bytes of a fuzzer ([`fuzz`]).
+
+mod fed;
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -8,10 +11,10 @@ use hostile::arsenal::{Spoils, envelope_words};
 use hostile::{Arsenal, Chance, FIELD, Random};
 use simulator::scenario::{DATA, Plan, Process, Root};
 use simulator::{Settings, User, simulation};
+use std::future::Future;
 
-/// Exchanges that are fired in all, in runs of their own seeds.
-const EXCHANGES: u64 = 10_000_000;
-const RUNS: u64 = 40;
+use fed::Fed;
+
 /// Exchanges that one process fires.
 const ROUND: u64 = 5_000;
 /// Threads of it.
@@ -37,9 +40,10 @@ const QUOTA: Quota = Quota {
     priority: PRIORITY as u32,
 };
 
-async fn shoot(user: User, seed: u64, fired: Rc<Cell<u64>>) {
-    let mut arsenal = Arsenal::new(Random::new(seed));
-    loop {
+/// Fire as long as there is something to fire with.
+async fn shoot<C: Chance>(user: User, chance: C, goes_on: impl Fn(&C) -> bool, fired: Rc<Cell<u64>>) {
+    let mut arsenal = Arsenal::new(chance);
+    while goes_on(&arsenal.chance) {
         let shot = arsenal.shot(user.now());
         if let Some(envelope) = &shot.content {
             let bytes: Vec<u8> = envelope_words(envelope).iter().flat_map(|word| word.to_le_bytes()).collect();
@@ -104,31 +108,42 @@ async fn start_victims(root: &Root, rounds: &Rc<Cell<u64>>) -> (Process, Process
     (server, client)
 }
 
-/// Start a process that has what an ordinary program has, and fires.
-async fn start_attack(root: &Root, chance: &mut Random, fired: &Rc<Cell<u64>>) -> Process {
+/// A process that has what an ordinary program has, and what its threads are to run on: each has a baton of its own.
+async fn prepare(root: &Root) -> Process {
     let process = root.process_with(QUOTA).await;
     let gate = root.gate(&process).await;
     root.give(&process, gate, Rights::RECEIVE.and(Rights::MANAGE).and(Rights::COPY)).await;
     root.give_connection(&process, gate, 1).await;
     root.give(&process, process.memory, Rights::READ.and(Rights::WRITE).and(Rights::COPY)).await;
     root.close(gate).await;
-    for number in 0..=SHOOTERS {
-        let (seed, fired) = (chance.next(), Rc::clone(fired));
-        let plan = Plan::new(&process, "hostile").round_robin(PRIORITY, SLICE_NS);
-        let thread = if number < SHOOTERS {
-            root.start(plan, move |user| shoot(user, seed, fired)).await
-        } else {
-            root.start(plan, move |user| scribble(user, seed)).await
-        };
-        for handle in [thread.handle, thread.baton] {
-            root.give(&process, handle, Rights::ALL).await;
-            root.close(handle).await;
-        }
-    }
     process
 }
 
-async fn attack(root: Root, seed: u64, exchanges: u64) {
+/// One more thread of it.
+async fn add<F: Future<Output = ()> + 'static>(root: &Root, process: &Process, body: impl FnOnce(User) -> F) {
+    let thread = root.start(Plan::new(process, "hostile").round_robin(PRIORITY, SLICE_NS), body).await;
+    for handle in [thread.handle, thread.baton] {
+        root.give(process, handle, Rights::ALL).await;
+        root.close(handle).await;
+    }
+}
+
+/// Wait until so many were fired, or no more will be.
+async fn watch(root: &Root, fired: &Cell<u64>, enough: u64) {
+    let (mut last, mut idle) = (fired.get(), 0);
+    while fired.get() < enough && idle < IDLE_LOOKS {
+        root.sleep(LOOK_NS).await;
+        idle = if fired.get() == last { idle + 1 } else { 0 };
+        last = fired.get();
+    }
+}
+
+/// What root has, to be compared.
+async fn possessions(root: &Root) -> (Quota, u64) {
+    (root.usage(Handle::SELF_PROCESS).await.used, root.arena_used().await)
+}
+
+async fn attack_in_rounds(root: Root, seed: u64, exchanges: u64) {
     let mut chance = Random::new(seed);
     let rounds = Rc::new(Cell::new(0));
     let victims = start_victims(&root, &rounds).await;
@@ -136,47 +151,43 @@ async fn attack(root: Root, seed: u64, exchanges: u64) {
     let mut before = None;
     while fired.get() < exchanges {
         let (begun, served) = (fired.get(), rounds.get());
-        let process = start_attack(&root, &mut chance, &fired).await;
-        let (mut last, mut idle) = (begun, 0);
-        while fired.get() < exchanges.min(begun + ROUND) && idle < IDLE_LOOKS {
-            root.sleep(LOOK_NS).await;
-            idle = if fired.get() == last { idle + 1 } else { 0 };
-            last = fired.get();
+        let process = prepare(&root).await;
+        for _ in 0..SHOOTERS {
+            let (chance, fired) = (Random::new(chance.next()), Rc::clone(&fired));
+            add(&root, &process, move |user| shoot(user, chance, |_| true, fired)).await;
         }
+        let seed = chance.next();
+        add(&root, &process, move |user| scribble(user, seed)).await;
+        watch(&root, &fired, exchanges.min(begun + ROUND)).await;
         root.dismantle(process).await;
         assert!(rounds.get() > served, "the victims do not get on");
-        let now = (root.usage(Handle::SELF_PROCESS).await.used, root.arena_used().await);
         // The first round's memories are used again.
-        assert_eq!(*before.get_or_insert(now), now, "something of the quota was not given back");
+        let now = possessions(&root).await;
+        assert_eq!(*before.get_or_insert(now), now, "something was not given back");
     }
-    let (server, client) = victims;
-    root.dismantle(client).await;
-    root.dismantle(server).await;
+    for victim in [victims.1, victims.0] {
+        root.dismantle(victim).await;
+    }
 }
 
-fn run(seed: u64, exchanges: u64, check_every: u64) {
-    let settings = Settings {
-        verbose: std::env::var_os("V").is_some(),
-        check_every,
-        patience: u64::MAX,
-        large_pages: seed % 2 == 1,
-        ..Settings::default()
-    };
-    let _ = simulation::run(seed, settings, move |root| attack(root, seed, exchanges));
+/// Fire so many exchanges, from one process after the other; the invariants are checked after every so many steps.
+pub fn attack(seed: u64, exchanges: u64, check_every: u64) {
+    let settings = Settings { check_every, patience: u64::MAX, large_pages: seed % 2 == 1, ..Settings::default() };
+    let _ = simulation::run(seed, settings, move |root| attack_in_rounds(root, seed, exchanges));
 }
 
-/// Every step is checked.
-#[test]
-fn point_11_hostile_programs_on_the_simulator_checked_closely() {
-    run(1000, 20_000, 1);
-}
-
-#[test]
-fn point_11_hostile_programs_on_the_simulator() {
-    let runs: Vec<u64> = (0..RUNS).collect();
-    std::thread::scope(|scope| {
-        for half in runs.chunks(runs.len() / 2) {
-            scope.spawn(move || half.iter().for_each(|seed| run(*seed, EXCHANGES / RUNS, 256)));
+/// Fire what a fuzzer's bytes say, from two threads of one process, with the invariants checked after every step.
+pub fn fuzz(bytes: &[u8]) {
+    let halves = bytes.split_at(bytes.len() / 2);
+    let halves = [halves.0.to_vec(), halves.1.to_vec()];
+    let _ = simulation::run(1, Settings::default(), move |root| async move {
+        let process = prepare(&root).await;
+        let fired = Rc::new(Cell::new(0));
+        for bytes in halves {
+            let fired = Rc::clone(&fired);
+            add(&root, &process, move |user| shoot(user, Fed::new(bytes), Fed::goes_on, fired)).await;
         }
+        watch(&root, &fired, u64::MAX).await;
+        root.dismantle(process).await;
     });
 }
