@@ -28,6 +28,15 @@ impl Window {
         Ok(Self { address, length })
     }
 
+    /// A range that somebody else has mapped into this process.
+    ///
+    /// # Safety
+    /// It is writable as long as this lives, and no Rust reference names any of it.
+    #[must_use]
+    pub const unsafe fn given(address: u64, length: u64) -> Self {
+        Self { address, length }
+    }
+
     /// Where it is.
     #[must_use]
     pub const fn address(&self) -> u64 {

@@ -11,11 +11,9 @@ use runtime::object::thread;
 
 /// Threads that fire; one more scribbles on the envelopes meanwhile.
 pub(crate) const SHOOTERS: u64 = 3;
-/// Bytes of the Memory that keeper and threads share: the field, and a page for [`COUNTERS`].
-pub(crate) const SHARED_LENGTH: u64 = FIELD_LENGTH + PAGE_SIZE;
-/// Where in it each thread counts its shots.
-pub(crate) const COUNTERS: u64 = FIELD_LENGTH;
-/// Where each thread has all of it, apart from the field, which they unmap.
+/// Where each thread counts its shots: a page that the keeper reads, of a Memory that the threads have no handle to.
+pub(crate) const COUNTERS: u64 = 0xa0_0000_0000;
+/// Where each thread has all of the field, apart from the field, which they unmap.
 const ALIAS: u64 = 0x90_0000_0000;
 const ALIAS_STEP: u64 = 0x100_0000;
 /// Words that are scribbled before others run.
@@ -26,7 +24,7 @@ const SCRIBBLES: u64 = 40;
 pub(crate) struct Task {
     /// Which thread it is: the last one scribbles.
     pub(crate) number: u64,
-    /// The shared Memory in its process's table (of the first generation).
+    /// The field's Memory in its process's table (of the first generation).
     pub(crate) memory: u16,
     /// What decides its shots.
     pub(crate) seed: u64,
@@ -46,13 +44,16 @@ impl Task {
 pub(crate) extern "C" fn attack(word: u64) -> ! {
     let task = Task::from_word(word);
     let memory = Handle::new(task.memory, 1);
-    let Ok(shared) = Window::map(memory, ALIAS + task.number * ALIAS_STEP, 0, SHARED_LENGTH) else {
+    let Ok(shared) = Window::map(memory, ALIAS + task.number * ALIAS_STEP, 0, FIELD_LENGTH) else {
         stop();
     };
     if task.number < SHOOTERS { shoot(task, &shared) } else { scribble(task, &shared) }
 }
 
+#[allow(unsafe_code)]
 fn shoot(task: Task, shared: &Window) -> ! {
+    // SAFETY: the keeper has mapped the page there. Should a shot unmap it, the next count faults, which ends the thread.
+    let counters = unsafe { Window::given(COUNTERS, PAGE_SIZE) };
     let mut arsenal = Arsenal::new(Random::new(task.seed));
     let mut fired: u64 = 0;
     loop {
@@ -76,7 +77,7 @@ fn shoot(task: Task, shared: &Window) -> ! {
         });
         arsenal.learn(&shot, Spoils { status: out.status, request: out.target, words: out.words });
         fired += 1;
-        shared.copy_in(COUNTERS + task.number * 8, &fired.to_le_bytes());
+        counters.copy_in(task.number * 8, &fired.to_le_bytes());
     }
 }
 

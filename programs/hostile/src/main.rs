@@ -18,7 +18,7 @@ use hostile::{Chance, FIELD, FIELD_LENGTH, Order, Random};
 use runtime::object::{gate, process, thread};
 use runtime::{Buffers, Mapping, Options, OwnedHandle, clock, entry, heap, log, mapping, start};
 
-use attack::{COUNTERS, SHARED_LENGTH, SHOOTERS, Task};
+use attack::{COUNTERS, SHOOTERS, Task};
 
 runtime::main!(run);
 runtime::heap!();
@@ -59,8 +59,10 @@ const QUOTA: Quota = Quota {
 
 /// RAM that every round uses again.
 struct Ground {
-    shared: Handle,
+    field: Handle,
     stacks: Handle,
+    counters: Handle,
+    /// The counters here.
     view: Mapping,
     /// Nobody sends there: for waiting.
     gate: Handle,
@@ -80,11 +82,12 @@ fn order() -> Option<Order> {
 
 fn fire(order: Order) -> Result<(), Error> {
     let stacks = heap::allocate((SHOOTERS + 1) * STACK_LENGTH)?;
-    let shared = heap::allocate(SHARED_LENGTH)?;
-    let view = Mapping::new(shared, 0, SHARED_LENGTH, access::READ | access::WRITE)?;
+    let field = heap::allocate(FIELD_LENGTH)?;
+    let counters = heap::allocate(PAGE_SIZE)?;
+    let view = Mapping::new(counters, 0, PAGE_SIZE, access::READ | access::WRITE)?;
     process::grow_handles(Handle::SELF_PROCESS, 128)?;
     let gate = process::create_gate(Handle::SELF_PROCESS, Handle::NONE, 0)?;
-    let ground = Ground { shared, stacks, view, gate };
+    let ground = Ground { field, stacks, counters, view, gate };
     log!(Notice, "seed {}: {} exchanges to fire", order.seed, order.exchanges);
     let before = process::usage(Handle::SELF_PROCESS)?;
     let mut chance = Random::new(order.seed);
@@ -107,7 +110,7 @@ fn fire(order: Order) -> Result<(), Error> {
 impl Ground {
     /// Let a new process fire so many shots, and take it away. Gives how many it fired.
     fn round(&self, seed: u64, shots: u64) -> Result<u64, Error> {
-        self.view.clear(0, SHARED_LENGTH);
+        self.view.clear(0, PAGE_SIZE);
         let space = process::create_process(Handle::SELF_PROCESS, seed | 1 << 63, &QUOTA)?;
         let fired = self.begin(space, seed).and_then(|()| self.watch(shots));
         process::destroy(space)?;
@@ -121,7 +124,8 @@ impl Ground {
         process::share_range(space, own, IMAGE_ADDRESS, entry::writable_start() - IMAGE_ADDRESS, false)?;
         process::share_range(space, own, system_page::SYSTEM_PAGE_ADDRESS, PAGE_SIZE, false)?;
         process::map(space, self.stacks, STACKS, writable, 0, (SHOOTERS + 1) * STACK_LENGTH)?;
-        process::map(space, self.shared, FIELD, writable, 0, FIELD_LENGTH)?;
+        process::map(space, self.field, FIELD, writable, 0, FIELD_LENGTH)?;
+        process::map(space, self.counters, COUNTERS, writable, 0, PAGE_SIZE)?;
         process::grow_handles(space, 64)?;
         let gate =
             OwnedHandle::new(process::create_gate(space, Handle::NONE, GRACES_NS[seed as usize % GRACES_NS.len()])?);
@@ -129,7 +133,7 @@ impl Ground {
         process::give(space, gate.handle(), Rights::RECEIVE.and(Rights::MANAGE).and(Rights::COPY))?;
         process::give(space, connection.handle(), Rights::SEND.and(Rights::COPY))?;
         process::give(space, start::handle("log"), Rights::SEND.and(Rights::COPY))?;
-        let memory = process::give(space, self.shared, Rights::READ.and(Rights::WRITE).and(Rights::COPY))?.index();
+        let memory = process::give(space, self.field, Rights::READ.and(Rights::WRITE).and(Rights::COPY))?.index();
         let mut chance = Random::new(seed);
         for number in 0..=SHOOTERS {
             let thread = OwnedHandle::new(process::create_thread(space, Handle::NONE)?);
@@ -165,7 +169,7 @@ impl Ground {
     fn fired(&self) -> u64 {
         let mut bytes = [0; 8];
         let counts = (0..SHOOTERS).map(|number| {
-            self.view.read(COUNTERS + number * 8, &mut bytes);
+            self.view.read(number * 8, &mut bytes);
             u64::from_le_bytes(bytes)
         });
         counts.sum()
