@@ -167,6 +167,16 @@ static void overruns_are_counted(void) {
     CHECK(timer_settime(timer, 0, &none, NULL) == 0);
     sigprocmask(SIG_SETMASK, &old, NULL);
     CHECK(count <= 1);
+    // A blocked signal waits though nobody would do anything about it, and counts when it is let go.
+    sigemptyset(&set), sigaddset(&set, SIGCONT);
+    sigprocmask(SIG_BLOCK, &set, &old);
+    struct sigevent idle = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGCONT};
+    timer_t second;
+    NEED(timer_create(CLOCK_MONOTONIC, &idle, &second) == 0 && timer_settime(second, 0, &value, NULL) == 0);
+    sleep_ms(105);
+    sigprocmask(SIG_SETMASK, &old, NULL);
+    CHECK(timer_getoverrun(second) >= 8);
+    CHECK(timer_delete(second) == 0);
 }
 
 static void *waits_for_timer(void *argument) {

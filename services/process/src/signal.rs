@@ -418,11 +418,10 @@ impl Server {
             let Some(at) = unhandled else { return ready != 0 };
             let signal = at as u32 + 1;
             let ignored = process.actions[at + 1].disposition == Disposition::Ignored;
-            if let Some(thread) = self.table.threads.get_mut(&tid)
-                && thread.pending.take(bit(signal)).is_none()
-                && let Some(process) = self.table.process_mut(pid)
-            {
-                process.pending.take(bit(signal));
+            let own = self.table.threads.get_mut(&tid).and_then(|thread| thread.pending.take(bit(signal)));
+            let taken = own.or_else(|| self.table.process_mut(pid)?.pending.take(bit(signal)));
+            if let Some(mut information) = taken {
+                self.account_taken(pid, &mut information);
             }
             if !ignored {
                 self.default_action(pid, signal);
