@@ -31,10 +31,7 @@ fn services_are_processes(baton: &Baton) -> Outcome {
         "log",
         "launch",
     ] {
-        // The clock's work is done once it has told the time.
-        if name != "clock" {
-            script = script.mentions("ps", &format!("[{name}]"));
-        }
+        script = script.mentions("ps", &format!("[{name}]"));
     }
     script
         .ends("dmesg | grep -q .", 0)
