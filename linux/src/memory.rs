@@ -190,7 +190,7 @@ fn in_pieces(
     };
     if outcome.is_err() {
         // What was there before is gone, as when Linux fails late.
-        let _ = ask(&mut Buffers::new(), |buffers| service::unmap(task.connection(), place, length, buffers, PROMPT));
+        let _ = unmap(task, place, length);
     }
     outcome
 }
@@ -228,7 +228,18 @@ pub(crate) fn munmap(task: &mut Task, [address, length, ..]: [u64; 6]) -> Outcom
     if length == 0 {
         return Err(Errno::EINVAL);
     }
-    ask(&mut Buffers::new(), |buffers| service::unmap(task.connection(), address, length, buffers, PROMPT)).map(|_| 0)
+    unmap(task, address, length).map(|()| 0)
+}
+
+/// Unmap, piece by piece: the service does so much at a time that nobody else waits for long.
+fn unmap(task: &Task, address: u64, length: u64) -> Result<(), Errno> {
+    let mut gone = 0;
+    while gone < length {
+        let (at, rest) = (address + gone, length - gone);
+        let answer = ask(&mut Buffers::new(), |buffers| service::unmap(task.connection(), at, rest, buffers, PROMPT))?;
+        gone = gone.saturating_add(answer.done.max(PAGE_SIZE));
+    }
+    Ok(())
 }
 
 fn protect(task: &Task, address: u64, length: u64, access: u64) -> Outcome {
@@ -330,7 +341,7 @@ pub(crate) fn brk(task: &mut Task, [wanted, ..]: [u64; 6]) -> Outcome {
         })
         .map(drop)
     } else if new < old {
-        ask(&mut Buffers::new(), |buffers| service::unmap(task.connection(), new, old - new, buffers, PROMPT)).map(drop)
+        unmap(task, new, old - new)
     } else {
         Ok(())
     };

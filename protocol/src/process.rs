@@ -141,8 +141,8 @@ crate::protocol! {
 
     /// mmap. `access`: PROT_* bits; `flags`: [`map_flags`] | memory offset (page-aligned, above bit 12). With a passed Memory handle the area shows it. Answer: the address.
     32 Map map(address, length, access, flags) -> (address);
-    /// munmap.
-    33 Unmap unmap(address, length) -> ();
+    /// munmap, as much of it as can be done soon. Answer: how many bytes from `address` on were; the caller asks for the rest.
+    33 Unmap unmap(address, length) -> (done);
     /// mprotect.
     34 Protect protect(address, length, access) -> ();
     /// mremap. `flags`: MREMAP_MAYMOVE 1, MREMAP_FIXED 2 (then the new address is in the first 8 send bytes). Answer: the address.

@@ -97,6 +97,19 @@ impl Pages {
             .filter(move |(page, _)| (start..end).contains(page))
     }
 
+    /// The end of a part of a range with about `most` frames, and at least one page.
+    #[must_use]
+    pub(crate) fn bounded(&self, start: u64, end: u64, most: u32) -> u64 {
+        let mut count = 0;
+        for (&number, chunk) in self.chunks.range(start / PAGES..end.div_ceil(PAGES).max(start / PAGES)) {
+            count += chunk.present.count_ones();
+            if count >= most {
+                return ((number + 1) * PAGES).min(end);
+            }
+        }
+        end
+    }
+
     /// All frames.
     pub(crate) fn frames(&self) -> impl Iterator<Item = Frame> + '_ {
         self.chunks.values().flat_map(|chunk| {
@@ -213,6 +226,21 @@ mod tests {
         assert_eq!((pages.resident(1, 65), pages.resident(0, 2000), pages.resident(65, 64)), (3, 6, 0));
         assert_eq!(pages.remove(64), Some(Frame(1)));
         assert_eq!((pages.remove(64), pages.count()), (None, 5));
+    }
+
+    #[test]
+    fn a_range_is_cut_where_it_has_enough_frames() {
+        let mut pages = Pages::default();
+        for page in 100..400 {
+            pages.insert(page, Frame(page as u32));
+        }
+        assert_eq!((pages.bounded(0, 10_000, 1000), pages.bounded(5000, 10_000, 1)), (10_000, 10_000));
+        // 28 in the first chunk that has any, then 64 in each.
+        assert_eq!(
+            (pages.bounded(0, 10_000, 28), pages.bounded(0, 10_000, 29), pages.bounded(0, 150, 29)),
+            (128, 192, 150)
+        );
+        assert_eq!(pages.bounded(120, 130, 1), 128);
     }
 
     #[test]

@@ -473,7 +473,8 @@ impl Server {
                     return Err(Errno::EINVAL);
                 }
                 let (space, ram) = self.space_and_ram(pid)?;
-                space.unmap(ram, address, length).map(|()| Outcome::DONE).map_err(|errno| {
+                let piece = space.soon_unmapped(address, length);
+                space.unmap(ram, address, piece).map(|()| Outcome::ok([piece, 0, 0, 0])).map_err(|errno| {
                     // munmap knows no ENOMEM for addresses out of range.
                     if errno == Errno::ENOMEM && crate::space::check_range(address, length).is_err() {
                         Errno::EINVAL

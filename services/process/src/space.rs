@@ -303,6 +303,15 @@ impl Space {
         }
     }
 
+    /// How much of a range is unmapped in one go, so that nobody else waits for long: up to some thousand frames.
+    #[must_use]
+    pub(crate) fn soon_unmapped(&self, address: u64, length: u64) -> u64 {
+        const FRAMES: u32 = 2048;
+        let Ok((start, end)) = check_range(address, length) else { return length };
+        let stop = self.pages.bounded(page_of(start), page_of(end), FRAMES) * PAGE_SIZE;
+        if stop < end { stop - start } else { length }
+    }
+
     /// Remove whatever is in a range.
     ///
     /// # Errors
