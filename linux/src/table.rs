@@ -302,6 +302,12 @@ mod tests {
     }
 
     #[test]
+    fn what_is_missing_is_not_there() {
+        let there = |number: u16| NAMES.iter().any(|(other, _)| *other == usize::from(number));
+        assert!(crate::names::MISSING.iter().all(|(number, _)| !there(*number)));
+    }
+
+    #[test]
     fn the_list_of_what_is_supported_is_this_one() {
         let listed: Vec<(usize, &str)> = include_str!("../supported.txt")
             .lines()
