@@ -28,7 +28,7 @@ modules! {
     descriptor directory dispatch entry epoll exec
     fault file_limit files futex
     heap identity locks memory message message_queue mounts
-    path permission pipe poll process
+    own_descriptors path permission pipe poll process
     record_locks scheduling signal signal_frame slot socket splice special_files start status system
     system_v
     task thread time timer

@@ -167,7 +167,8 @@ fn split(path: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-fn decimal(text: &[u8]) -> Option<u32> {
+/// A number in decimal digits.
+pub(crate) fn decimal(text: &[u8]) -> Option<u32> {
     core::str::from_utf8(text).ok()?.parse().ok()
 }
 

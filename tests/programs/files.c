@@ -552,6 +552,18 @@ static void devices(void) {
     char path[64] = "";
     CHECK(readlink("/proc/self/exe", path, sizeof path) > 1 && path[0] == '/');
     CHECK(readlink("/proc/self/fd/0", path, sizeof path) > 0);
+    int listed = 0, high = fcntl(file, F_DUPFD, 400);
+    DIR *descriptors = opendir("/proc/self/fd");
+    CHECK(descriptors != 0 && high >= 400);
+    for (struct dirent *entry; descriptors && (entry = readdir(descriptors));) {
+        int number = atoi(entry->d_name);
+        if (entry->d_name[0] == '.') continue;
+        CHECK(entry->d_type == DT_LNK && fcntl(number, F_GETFD) >= 0);
+        listed += number == file || number == high || number == dirfd(descriptors) || number == 1;
+    }
+    CHECK(listed == 4);
+    rewinddir(descriptors);
+    CHECK(readdir(descriptors) && closedir(descriptors) == 0 && close(high) == 0);
     char name[32];
     snprintf(name, sizeof name, "/proc/%d/stat", getpid());
     FILE *stat_file = fopen(name, "r");
