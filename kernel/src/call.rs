@@ -26,32 +26,32 @@ impl<M: Machine> Kernel<M> {
         let target = connection.gate.get();
         let gate = tables.gate(target as u32 & 0xffff);
         let word = gate.word.get();
+        let parked = word as u32 & 0xffff;
         let baton = thread.current.get();
         // Alive, nobody waiting, and the receiver, if one is parked, is a plain one.
         if entry.send.get() != handle
             || connection.header.generation.get() != entry.object_generation.get()
             || (word ^ target) >> 16 != 0
-            || word as u16 == 0
+            || parked == 0
             || baton == 0
         {
             return false;
         }
-        let parked = word as u16;
-        let receiver = tables.thread(u32::from(parked));
+        let receiver = tables.thread(parked);
         let request = thread.request.get() + 0x10000;
         let badge = connection.badge.get();
         gate.word.set(word & !0xffff);
         thread.request.set(request);
         thread.target.set(target);
         thread.badge.set(badge);
-        thread.server.set(u32::from(parked));
+        thread.server.set(parked);
         thread.operation.set(0);
         thread.state.set(receiver.reply_key.get());
         receiver.serving.set(request);
         receiver.current.set(baton);
         receiver.state.set(READY);
         let baton = tables.baton(baton);
-        baton.holder.set(u32::from(parked));
+        baton.holder.set(parked);
         let (status, identity) = (u64::from(baton.priority.get()) << 32, thread.identity.get());
         if CARRY {
             receiver.context.take_message(&thread.context);
@@ -59,7 +59,7 @@ impl<M: Machine> Kernel<M> {
         } else {
             receiver.context.set_receipt(status, request, identity, badge);
         }
-        self.cpu.thread.set(u32::from(parked));
+        self.cpu.thread.set(parked);
         true
     }
 

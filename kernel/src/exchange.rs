@@ -65,13 +65,17 @@ impl<M: Machine> Kernel<M> {
         self.finish_plain_call(thread, entry, target)
     }
 
-    /// Likewise a plain reply-and-receive; the caller's outcome is all zero. `None`: nothing was changed.
+    /// Likewise a plain reply-and-receive; the caller's outcome is all zero. `None`: nothing was changed, go by
+    /// [`Kernel::take_call`].
     #[inline(always)]
     pub fn pass_reply(&self, request: u64, gate: u64) -> Option<&M::Context> {
         let index = self.cpu.thread.get();
         let thread = self.tables.thread(index);
-        let passed = self.cpu.attention.get() == 0 && self.fast_reply::<false>(index, thread, request, gate);
-        if passed { Some(&self.tables.thread(self.cpu.thread.get()).context) } else { None }
+        if self.cpu.attention.get() == 0 && self.fast_reply::<false>(index, thread, request, gate) {
+            return Some(&self.tables.thread(self.cpu.thread.get()).context);
+        }
+        thread.context.complete_plain_reply(request, gate);
+        None
     }
 
     /// Any system call, for a machine's entry code: of the thread that runs, whose context is saved. Who goes on; `None`: back to
@@ -92,7 +96,7 @@ impl<M: Machine> Kernel<M> {
                 self.fail(thread.index(), error, 0);
             }
         } else {
-            thread.context.complete_plain_call();
+            thread.context.complete_plain_call(target);
             self.system_call(thread.index());
         }
         let next = self.next()?;

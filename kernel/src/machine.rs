@@ -95,8 +95,14 @@ pub trait Context: Default + 'static {
         let [_, second, third, fourth] = self.words();
         self.set_message(self.label(), [word, second, third, fourth]);
     }
-    /// Of a plain call that the machine's entry code passed on, the operation was not stored: it is 0.
-    fn complete_plain_call(&self) {}
+    /// Of a plain call that the machine's entry code passed on, operation and target were not stored.
+    fn complete_plain_call(&self, target: u64) {
+        let _ = target;
+    }
+    /// Of a plain reply-and-receive, likewise operation, request and gate.
+    fn complete_plain_reply(&self, request: u64, gate: u64) {
+        let _ = (request, gate);
+    }
     /// Copy label and words from another context: the message itself.
     fn take_message(&self, from: &Self) {
         self.set_message(from.label(), from.words());

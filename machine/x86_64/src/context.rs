@@ -2,6 +2,7 @@
 
 use core::cell::Cell;
 
+use abi::Operation;
 use abi::thread::Registers;
 use abi::upcall::SavedPlace;
 use kernel::machine::{Context, Outcome};
@@ -36,8 +37,8 @@ pub(crate) struct X86Context {
     flags: Cell<u64>,
     fs_base: Cell<u64>,
     gs_base: Cell<u64>,
-    /// Not 0: every register counts, so it goes on by `iretq`. 0: it is inside a system call, which loses `rcx` and `r11`,
-    /// so it goes on by `sysretq`.
+    /// Not 0: every register counts, so it goes on by `iretq`, which sets this to 0. 0: it runs, or is inside a system call, which
+    /// loses `rcx` and `r11`, so it goes on by `sysretq`.
     whole: Cell<u64>,
     /// Where the vector registers are saved: the thread's own area.
     pub(crate) area: Cell<u64>,
@@ -202,8 +203,15 @@ impl Context for X86Context {
         self.set(R12, word);
     }
 
-    fn complete_plain_call(&self) {
-        self.set(RAX, 0);
+    fn complete_plain_call(&self, target: u64) {
+        self.set(RAX, Operation::Call as u64);
+        self.set(RDI, target);
+    }
+
+    fn complete_plain_reply(&self, request: u64, gate: u64) {
+        self.set(RAX, Operation::ReplyAndReceive as u64);
+        self.set(RDI, request);
+        self.set(RSI, gate);
     }
 
     fn start(&self, instruction_pointer: u64, stack_pointer: u64, argument: u64) {

@@ -122,13 +122,11 @@ global_asm!(
         mov [\base + {flags}], r11
         mov rcx, [rip + {upcall} + 24]
         mov [\base + 8 * 7], rcx
-        mov dword ptr [\base + {whole}], 0
     .endm
 
     .macro STORE_PLAIN             // a plain call or reply-and-receive: what must survive; rbp: its context
         mov [rsp + 8 * 1], rbx
         mov [rsp + 8 * 6], rbp
-        mov [rsp + 8 * 5], rdi
         STORE_CALL rsp
         mov rbp, rsp
         mov rsp, [rip + {kernel_stack}]
@@ -209,7 +207,6 @@ global_asm!(
         jmp resume
 
     3:  STORE_PLAIN
-        mov [rbp + 8 * 4], rsi
         mov rbx, r10
         call {pass_reply}
         test rax, rax
@@ -230,9 +227,7 @@ global_asm!(
         xor r9d, r9d
         sysretq
 
-    7:  inc eax                    // store what was left out
-        mov [rbp + 8 * 0], rax
-        STORE_WORDS rbx
+    7:  STORE_WORDS rbx            // the rest was left to `pass_reply`
         jmp 8f
 
     4:  STORE_GENERAL rsp
@@ -283,6 +278,7 @@ global_asm!(
 
     .balign 16
     enter_whole:
+        mov dword ptr [rdi + {whole}], 0
         push {user_data}
         push [rdi + 8 * 7]
         push [rdi + {flags}]

@@ -61,24 +61,24 @@ fn null_call() -> Result<Value, Error> {
 }
 
 /// Rounds of a call with words to whoever answers each with one more.
-fn call_with_words(connection: Handle, with_words: bool) -> Result<Value, Error> {
+fn call_with_words<const WORDS: bool>(connection: Handle) -> Result<Value, Error> {
     measure(ROUNDS, |round| {
-        let sent = if with_words { [round, round + 1, round + 2, round + 3] } else { [0; 4] };
+        let sent = if WORDS { [round, round + 1, round + 2, round + 3] } else { [0; 4] };
         let answer = runtime::call_words(connection, Message::new(round, sent))?;
         if answer.message.words[0] == sent[0] + 1 { Ok(()) } else { Err(Error::BadArgument) }
     })
 }
 
-fn words(world: &World, with_words: bool, crowded: bool) -> Result<Value, Error> {
+fn words<const WORDS: bool>(world: &World, crowded: bool) -> Result<Value, Error> {
     let server = world.server(echo_words, PRIORITY)?;
     let value = if crowded {
         let crowds = (Crowd::new(world, Handle::SELF_PROCESS)?, Crowd::new(world, server.other.process)?);
-        let value = call_with_words(server.gate.connection, with_words);
+        let value = call_with_words::<WORDS>(server.gate.connection);
         crowds.0.end()?;
         crowds.1.end()?;
         value
     } else {
-        call_with_words(server.gate.connection, with_words)
+        call_with_words::<WORDS>(server.gate.connection)
     };
     server.end()?;
     value
@@ -93,7 +93,7 @@ fn nested(world: &World) -> Result<Value, Error> {
     world.rest(20_000)?;
     first.make_passive()?;
     last.other.make_passive()?;
-    let value = call_with_words(gate.connection, true);
+    let value = call_with_words::<true>(gate.connection);
     first.end()?;
     gate.end()?;
     last.end()?;
@@ -124,11 +124,11 @@ pub(crate) fn rows(world: &World, report: &Report) {
     let row = |name, how, value| report.row(name, how, value);
     row("null_call", "rights of a handle, through the ordinary object dispatch", null_call());
     let how = "call + reply-and-receive between two address spaces, no words";
-    row("ipc_round_trip_0", how, words(world, false, false));
-    row("ipc_round_trip_4w", "the same with four words", words(world, true, false));
+    row("ipc_round_trip_0", how, words::<false>(world, false));
+    row("ipc_round_trip_4w", "the same with four words", words::<true>(world, false));
     let how = "the same as ipc_round_trip_0, both processes with 100 open handles and 50 ready threads";
-    row("ipc_round_trip_0_crowded", how, words(world, false, true));
-    row("ipc_round_trip_4w_crowded", "likewise with four words", words(world, true, true));
+    row("ipc_round_trip_0_crowded", how, words::<false>(world, true));
+    row("ipc_round_trip_4w_crowded", "likewise with four words", words::<true>(world, true));
     let how = "client, server, server and back, both servers without a baton of their own, four words";
     row("ipc_round_trip_passive_nested", how, nested(world));
     row("ipc_round_trip_64b", "64 bytes by buffer each way", bytes(world, 64, 64));
