@@ -65,6 +65,7 @@ impl<M: Machine> Kernel<M> {
 
     /// A call that is plain but for its envelope, or a flag that matters only while it waits, to a gate whose one receiver
     /// is parked: like [`Kernel::fast_call`], with the bytes copied. False: nothing was changed, go the general way.
+    #[inline(never)]
     pub(crate) fn quick_call(&self, thread: &Thread<M>) -> bool {
         let tables = self.tables;
         let handle = thread.context.target();

@@ -28,7 +28,7 @@ impl<M: Machine> Kernel<M> {
     pub(crate) fn system_call(&self, index: u32) {
         let thread = self.tables.thread(index);
         let context = &thread.context;
-        if thread.native_mask.get() & context.instruction_pointer() == 0 {
+        if !M::PASSES_MESSAGES && thread.native_mask.get() & context.instruction_pointer() == 0 {
             self.foreign_call(index);
             return;
         }
@@ -82,8 +82,28 @@ impl<M: Machine> Kernel<M> {
     /// [`Kernel::step`].
     #[inline(always)]
     pub fn take_call(&self) -> Option<&M::Context> {
-        self.system_call(self.cpu.thread.get());
+        let index = self.cpu.thread.get();
+        if !self.pass_segments(index, self.tables.thread(index)) {
+            self.system_call(index);
+        }
         self.next().map(|next| &next.context)
+    }
+
+    /// A call or reply-and-receive with segments in registers, nothing else that matters before it waits, and somebody to
+    /// take it. False: go the general way.
+    #[inline(always)]
+    fn pass_segments(&self, index: u32, thread: &Thread<M>) -> bool {
+        const HARMLESS: u64 = flags::INTERRUPTIBLE | flags::NO_GRACE | flags::CHARGE_ME | flags::RETRY;
+        let (context, operation) = (&thread.context, thread.context.operation());
+        if operation & !(HARMLESS | 1) != flags::SEGMENTS {
+            return false;
+        }
+        thread.deadline.set(NEVER);
+        thread.operation.set(operation | flags::ENVELOPE);
+        if thread.envelope.set_segments(context.envelope(), context.receive_address(), context.deadline()).is_err() {
+            return false;
+        }
+        if operation & 1 == Operation::Call as u64 { self.quick_call(thread) } else { self.quick_reply(index, thread) }
     }
 
     /// A plain call that is no message, or none that can be passed at once.

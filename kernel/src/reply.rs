@@ -62,6 +62,7 @@ impl<M: Machine> Kernel<M> {
     /// A reply-and-receive that is plain but for its envelope, or a flag that matters only while it waits: like
     /// [`Kernel::fast_reply`], with the bytes copied. False: nothing was changed (but bytes may have been copied), go the
     /// general way.
+    #[inline(never)]
     pub(crate) fn quick_reply(&self, index: u32, thread: &Thread<M>) -> bool {
         let tables = self.tables;
         let (request, handle) = (thread.context.target(), thread.context.gate());

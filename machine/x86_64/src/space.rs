@@ -109,7 +109,8 @@ pub(crate) struct Translation {
     /// Value of [`Spaces::changes`]; 0: none.
     at: Cell<u64>,
     page: Cell<u64>,
-    physical: Cell<u64>,
+    /// Where it is in the direct map.
+    place: Cell<u64>,
 }
 
 impl Translation {
@@ -393,17 +394,18 @@ impl Spaces {
     ) -> bool {
         let Some(read) = self.find(from, length, Entry::READABLE) else { return false };
         let Some(write) = self.find(to, length, Entry::WRITABLE) else { return false };
-        if read.abs_diff(write) < length {
+        // Within one page they may overlap.
+        if from.1.place.get() == to.1.place.get() {
             return false;
         }
-        let (read, write) = (layout::direct(read) as *const u8, layout::direct(write) as *mut u8);
+        let (read, write) = (read as *const u8, write as *mut u8);
         // SAFETY: both are in pages of RAM granted to programs, in the direct map, for `length` bytes; they do not overlap. No
         // Rust reference to such memory exists.
         unsafe { processor::copy_bytes(read, write, length as usize) };
         true
     }
 
-    /// The physical address of `length` bytes within one page.
+    /// Where `length` bytes within one page are in the direct map.
     #[inline(always)]
     fn find(&self, (space, known, address): (Space, &Translation, u64), length: u64, need: u64) -> Option<u64> {
         let offset = address & (PAGE - 1);
@@ -411,7 +413,7 @@ impl Spaces {
             return None;
         }
         if known.at.get() == self.changes.get() && known.page.get() == address - offset {
-            return Some(known.physical.get() + offset);
+            return Some(known.place.get() + offset);
         }
         self.walk(space, known, address, need)
     }
@@ -425,8 +427,9 @@ impl Spaces {
         let offset = address & (PAGE - 1);
         known.at.set(self.changes.get());
         known.page.set(address - offset);
-        known.physical.set(window.physical - offset);
-        Some(window.physical)
+        let place = layout::direct(window.physical);
+        known.place.set(place - offset);
+        Some(place)
     }
 
     pub(crate) fn read(&self, space: Space, address: u64, bytes: &mut [u8]) -> bool {

@@ -174,7 +174,28 @@ global_asm!(
         cmp dword ptr [rdi + {whole}], 0
     .endm
 
-    .macro SYSCALL registers
+    .macro GENERAL registers       // whatever the call is; the context is stored
+        call {general}
+        test rax, rax              // who goes on
+        jz return_from_enter
+        mov rbp, [rip + {current}]
+        SWITCH 6f, \registers
+        RESUME_COMPARED
+    6:  cmp rax, rbp
+        jne 5b
+        mov rdi, rax
+        jmp resume
+    .endm
+
+    .macro STORE_ALL
+        STORE_GENERAL rsp
+        mov [rsp + 8 * 5], rdi
+        STORE_CALL rsp
+        mov rsp, [rip + {kernel_stack}]
+    .endm
+
+    .balign 16
+    syscall_fast:
         FOREIGN
         cmp rax, 1                 // a plain call or reply-and-receive?
         ja 4f
@@ -185,7 +206,7 @@ global_asm!(
         call {pass_call}
         test rax, rax
         jz return_from_enter
-        SWITCH 6f, \registers
+        SWITCH 6f, SWITCH_REGISTERS
         mov r10, [rbp + 8 * 10]
         jne passed_to_whole
         mov rax, [rdi + 8 * 0]
@@ -211,7 +232,7 @@ global_asm!(
         call {pass_reply}
         test rax, rax
         jz 7f
-        SWITCH 5f, \registers
+        SWITCH 5f, SWITCH_REGISTERS
         mov r10, rbx
         jne replied_to_whole
         mov rbx, [rdi + 8 * 1]
@@ -230,29 +251,14 @@ global_asm!(
     7:  STORE_WORDS rbx            // the rest was left to `pass_reply`
         jmp 8f
 
-    4:  STORE_GENERAL rsp
-        mov [rsp + 8 * 5], rdi
-        STORE_CALL rsp
-        mov rsp, [rip + {kernel_stack}]
-    8:  call {general}
-        test rax, rax              // who goes on
-        jz return_from_enter
-        mov rbp, [rip + {current}]
-        SWITCH 6f, \registers
-        RESUME_COMPARED
-    6:  cmp rax, rbp
-        jne 5b
-        mov rdi, rax
-        jmp resume
-    .endm
-
-    .balign 16
-    syscall_fast:
-        SYSCALL SWITCH_REGISTERS
+    4:  STORE_ALL
+    8:  GENERAL SWITCH_REGISTERS
 
     .balign 16
     syscall_portable:
-        SYSCALL SWITCH_BY_CALL
+        FOREIGN
+        STORE_ALL
+        GENERAL SWITCH_BY_CALL
 
     resume:
         RESUME
