@@ -359,4 +359,34 @@ mod tests {
         tables.clear(process, tables.entry(process, last).unwrap());
         assert_eq!(tables.insert(process, reference(Kind::Gate, Rights::ALL)).unwrap().index(), 4);
     }
+
+    #[test]
+    fn an_emptied_slot_is_no_handle_of_any_generation_on_the_message_path() {
+        let (tables, pool) = (fake::tables(), Pool::new(8));
+        let process = tables.process(1);
+        tables.grow(&pool, process).unwrap();
+        for generation in 1..4 {
+            let handle = tables.insert(process, reference(Kind::Connection, Rights::ALL)).unwrap();
+            let entry = tables.entry(process, handle).unwrap();
+            tables.clear(process, entry);
+            for earlier in 0..=generation {
+                let stale = Handle::new(handle.index(), earlier).0;
+                assert!(entry.send.get() != stale && entry.receive.get() != stale);
+            }
+        }
+    }
+
+    #[test]
+    fn pages_that_were_given_back_are_used_again() {
+        let (tables, pool) = (fake::tables(), Pool::new(3));
+        let process = tables.process(1);
+        for _ in 0..4 {
+            tables.grow(&pool, process).unwrap();
+            tables.grow(&pool, process).unwrap();
+            assert_eq!(tables.free_slots(process, 5), 5);
+            assert!(tables.shrink(&pool, process) && tables.shrink(&pool, process));
+            assert!(!tables.shrink(&pool, process));
+            assert_eq!(pool.used(), 0);
+        }
+    }
 }
