@@ -92,7 +92,8 @@ methods! {
     /// Methods of a process. "Charged to the process" means to its quota; a new handle goes to the *caller's* table and
     /// is returned in word 0. All need [`MANAGE`](crate::Rights::MANAGE) unless said.
     process = 1 {
-        /// New child process. Word 0: identity. Send: a [`Quota`](crate::Quota), carved out of this process's.
+        /// New child process. Word 0: identity. Send: a [`Quota`](crate::Quota), carved out of this process's. The tree is at
+        /// most 31 processes deep below init (`QuotaExceeded`).
         CREATE_PROCESS = 1;
         /// New thread in this process, not started. Word 0: connection for its faults in the caller's table, or 0.
         CREATE_THREAD = 2;
@@ -110,7 +111,8 @@ methods! {
         MAP = 6;
         /// Unmap whatever is mapped in a range (records are split where needed). Word 0: address. Word 1: length. May answer `More`.
         UNMAP = 7;
-        /// Set the access of whatever is mapped in a range, at most what its Memory handle permitted at `MAP`. Word 0: address | access. Word 1: length. May answer `More`.
+        /// Set the access of whatever is mapped in a range, at most what its Memory handle permitted at `MAP`. Word 0: address | access. Word 1: length. May answer `More`, with both words to go on with.
+        /// While it goes on it may need two mapping records more.
         PROTECT = 8;
         /// Duplicate the mappings of a range of another process into this one, same addresses; write access is removed
         /// in both for records not mapped as shared (option bit 0 set: keep write access in both). Word 0: source process in the caller's table. Word 1: address. Word 2: length.
@@ -214,7 +216,7 @@ methods! {
         BIND_INTERRUPT = 2;
         /// Unmask its interrupt line now.
         REARM = 3;
-        /// Raise it when the process or thread of handle word 0 dies.
+        /// Raise it when the process or thread of handle word 0 dies. `Busy`: eight pulses are bound to that already.
         BIND_DEATH = 4;
         /// Raise it when a CPU has nothing else to do (word 0: 1 on, 0 off).
         BIND_IDLE = 5;
@@ -223,7 +225,8 @@ methods! {
     memory = 7 {
         /// Out: word 0 length (bytes, ports or lines), word 1 [`MemoryType`](super::MemoryType), word 2 physical base (needs [`MANAGE`](crate::Rights::MANAGE), else 0).
         INFORMATION = 1;
-        /// New Memory for a part of this one, which keeps it too (destroying this one destroys its parts). Word 0: process to
+        /// New Memory for a part of this one, which keeps it too (destroying this one destroys its parts). Parts of parts go
+        /// 31 deep (`QuotaExceeded`). Word 0: process to
         /// charge, in the caller's table. Word 1: offset. Word 2: length. Word 3: rights.
         DERIVE = 2;
         /// Read a port. Word 0: offset. Word 1: bytes (1, 2 or 4). Out: word 0.

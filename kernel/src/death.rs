@@ -275,7 +275,7 @@ impl<M: Machine> Kernel<M> {
         // Bound: PIECE parts or mappings, or a large page's worth of pages. Parts go before what they are part of.
         for _ in 0..PIECE {
             let mut index = root;
-            // Bound: how often it was derived from.
+            // Bound: DEPTH.
             while self.tables.memory(index).parts.get() != 0 {
                 index = self.tables.memory(index).parts.get();
                 let part = &self.tables.memory(index).header;
@@ -342,7 +342,7 @@ impl<M: Machine> Kernel<M> {
 
     fn teardown_process(&self, root: u32) -> Result<(), Error> {
         let mut index = root;
-        // Bound: the depth of the tree of processes. Children go before their parent.
+        // Bound: DEPTH. Children go before their parent; one is killed a piece.
         loop {
             let first = self.tables.process(index).possessions.get();
             if first >> 16 != Kind::Process as u32 {
@@ -351,6 +351,7 @@ impl<M: Machine> Kernel<M> {
             index = first & 0xffff;
             if self.tables.process(index).header.alive() {
                 self.kill(Kind::Process, index);
+                return Err(Error::More);
             }
         }
         let process = self.tables.process(index);
@@ -469,26 +470,12 @@ impl<M: Machine> Kernel<M> {
             kind if kind == Kind::Process as u32 => &self.tables.process(of & 0xffff).death_pulses,
             _ => &self.tables.thread(of & 0xffff).death_pulses,
         };
-        // Bound: pulses bound to that object. After the death the list is empty.
+        // Bound: the pulses that one object can have. After the death the list is empty.
         while link.get() != 0 && link.get() != index {
             link = &self.tables.pulse(link.get()).death_next;
         }
         if link.get() == index {
             link.set(pulse.death_next.replace(0));
         }
-    }
-
-    /// Undo a pulse's binding to idle CPUs.
-    pub(crate) fn unbind_idle(&self, index: u32) {
-        let pulse = self.tables.pulse(index);
-        if !pulse.idle.replace(false) {
-            return;
-        }
-        let mut link = &self.cpu.idle_pulses;
-        // Bound: idle pulses.
-        while link.get() != 0 && link.get() != index {
-            link = &self.tables.pulse(link.get()).idle_next;
-        }
-        link.set(pulse.idle_next.replace(0));
     }
 }

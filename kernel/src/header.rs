@@ -36,6 +36,10 @@ impl Header {
     }
 }
 
+/// How deep the tree of processes may be, and how often Memory may be derived from Memory: what goes with the topmost is found
+/// by going down.
+pub(crate) const DEPTH: u8 = 32;
+
 /// A possession's name in its owner's list: kind and index.
 pub(crate) const fn tag(kind: Kind, index: u32) -> u32 {
     (kind as u32) << 16 | index

@@ -160,15 +160,12 @@ impl<M: Machine> Kernel<M> {
     }
 
     fn idle(&self) {
-        if self.finish_remains() {
+        if self.finish_remains() || self.raise_idle() {
             self.bill_idle();
             // Between the pieces, what is pending is taken.
             if let Some(trap) = self.machine.poll() {
                 self.trapped(0, trap);
             }
-            return;
-        }
-        if self.raise_idle() {
             return;
         }
         self.program_alarm();

@@ -14,6 +14,8 @@ pub(crate) struct Memory {
     pub(crate) length: Cell<u64>,
     /// [`abi::object::MemoryType`].
     pub(crate) kind: Cell<u8>,
+    /// How often it was derived from another.
+    pub(crate) depth: Cell<u8>,
     /// The Memory it was derived from, its first part, its neighbours among the parts.
     pub(crate) parent: Cell<u32>,
     pub(crate) parts: Cell<u32>,

@@ -6,12 +6,19 @@
 
 use crate::alarm::AlarmOf;
 use crate::gate::Waiter;
+use crate::handle_table::Reference;
+use crate::header::tag;
 use crate::kernel::Kernel;
 use crate::machine::{Context, Machine, Outcome};
 use crate::thread::{LEAVING, Thread};
 use abi::call::flags;
 use abi::object::Kind;
 use abi::{Error, Handle, Rights, Status, notice};
+
+/// Pulses that tell one object's death: all are raised at once.
+const DEATH_PULSES: u32 = 8;
+/// Idle pulses looked at in one piece.
+const IDLE_PULSES: u32 = 16;
 
 impl<M: Machine> Kernel<M> {
     /// The operation Raise.
@@ -180,10 +187,33 @@ impl<M: Machine> Kernel<M> {
         }
     }
 
+    /// Bind a pulse to a death.
+    pub(crate) fn bind_death(&self, index: u32, reference: &Reference) -> Result<(), Error> {
+        let list = match reference.kind {
+            Kind::Process => &self.tables.process(reference.object).death_pulses,
+            Kind::Thread => &self.tables.thread(reference.object).death_pulses,
+            _ => return Err(Error::WrongKind),
+        };
+        self.unbind_death(index);
+        let (mut count, mut at) = (0, list.get());
+        // Bound: DEATH_PULSES.
+        while at != 0 {
+            count += 1;
+            at = self.tables.pulse(at).death_next.get();
+        }
+        if count == DEATH_PULSES {
+            return Err(Error::Busy);
+        }
+        let pulse = self.tables.pulse(index);
+        pulse.death_of.set(tag(reference.kind, reference.object));
+        pulse.death_next.set(list.replace(index));
+        Ok(())
+    }
+
     /// Raise the pulses that are bound to a death, and unbind them.
     pub(crate) fn raise_deaths(&self, first: u32) {
         let mut at = first;
-        // Bound: pulses bound to this object.
+        // Bound: DEATH_PULSES.
         while at != 0 {
             let pulse = self.tables.pulse(at);
             let next = pulse.death_next.replace(0);
@@ -192,18 +222,58 @@ impl<M: Machine> Kernel<M> {
         }
     }
 
-    /// There is nothing to run: raise an idle pulse, if one is bound. Says whether it did.
+    /// There is nothing to run: raise an idle pulse, if one is bound and not raised already. False: there is none. True may
+    /// also mean that not all were looked at.
     pub(crate) fn raise_idle(&self) -> bool {
-        let mut at = self.cpu.idle_pulses.get();
-        // Bound: idle pulses (each needs the right to bind one).
-        while at != 0 {
-            let pulse = self.tables.pulse(at);
+        let cursor = &self.cpu.idle_cursor;
+        if cursor.get() == 0 {
+            cursor.set(self.cpu.idle_pulses.get());
+        }
+        // Bound: IDLE_PULSES.
+        for _ in 0..IDLE_PULSES {
+            let index = cursor.get();
+            if index == 0 {
+                return false;
+            }
+            let pulse = self.tables.pulse(index);
+            cursor.set(pulse.idle_next.get());
             if !pulse.pending.get() && self.tables.gate_of(pulse.gate.get()).is_some() {
-                self.raise(at, 1);
+                self.raise(index, 1);
                 return true;
             }
-            at = pulse.idle_next.get();
         }
-        false
+        true
+    }
+
+    /// Bind a pulse to idle CPUs.
+    pub(crate) fn bind_idle(&self, index: u32) {
+        let pulse = self.tables.pulse(index);
+        let next = self.cpu.idle_pulses.replace(index);
+        pulse.idle.set(true);
+        pulse.idle_previous.set(0);
+        pulse.idle_next.set(next);
+        if next != 0 {
+            self.tables.pulse(next).idle_previous.set(index);
+        }
+    }
+
+    /// Undo a pulse's binding to idle CPUs.
+    pub(crate) fn unbind_idle(&self, index: u32) {
+        let pulse = self.tables.pulse(index);
+        if !pulse.idle.replace(false) {
+            return;
+        }
+        let (next, previous) = (pulse.idle_next.get(), pulse.idle_previous.get());
+        if self.cpu.idle_cursor.get() == index {
+            self.cpu.idle_cursor.set(next);
+        }
+        if previous == 0 {
+            self.cpu.idle_pulses.set(next);
+        } else {
+            self.tables.pulse(previous).idle_next.set(next);
+        }
+        if next != 0 {
+            self.tables.pulse(next).idle_previous.set(previous);
+        }
     }
 }

@@ -40,6 +40,8 @@ pub(crate) struct Process<M: Machine> {
     pub(crate) account: Account,
     /// First of the possessions (tagged).
     pub(crate) possessions: Cell<u32>,
+    /// Processes above it.
+    pub(crate) depth: Cell<u8>,
     /// Threads, alive or dead, that were not destroyed.
     pub(crate) threads: Cell<u32>,
     /// Mapping records by address.
@@ -65,6 +67,7 @@ impl<M: Machine> Default for Process<M> {
             free_handle: Cell::default(),
             account: Account::default(),
             possessions: Cell::default(),
+            depth: Cell::default(),
             threads: Cell::default(),
             mappings: Cell::default(),
             death_pulses: Cell::default(),

@@ -41,6 +41,7 @@ pub(crate) struct Pulse {
     /// Whose death it tells: tagged process or thread; the next such pulse.
     pub(crate) death_of: Cell<u32>,
     pub(crate) death_next: Cell<u32>,
-    /// Next idle pulse.
+    /// Neighbours among the idle pulses.
     pub(crate) idle_next: Cell<u32>,
+    pub(crate) idle_previous: Cell<u32>,
 }

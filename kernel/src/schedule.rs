@@ -54,8 +54,9 @@ pub(crate) struct Cpu {
     pub(crate) idle: Cell<u64>,
     /// ns billed to batons that are no more.
     pub(crate) former: Cell<u64>,
-    /// First idle pulse.
+    /// First idle pulse, and the one to look at next, 0: the first.
     pub(crate) idle_pulses: Cell<u32>,
+    pub(crate) idle_cursor: Cell<u32>,
 }
 
 impl Cpu {
@@ -74,6 +75,7 @@ impl Cpu {
             idle: Cell::new(0),
             former: Cell::new(0),
             idle_pulses: Cell::new(0),
+            idle_cursor: Cell::new(0),
         }
     }
 

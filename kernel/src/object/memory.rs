@@ -2,6 +2,7 @@
 
 use super::{Answer, DONE, Request};
 use crate::death::LARGE_PAGES;
+use crate::header::DEPTH;
 use crate::kernel::Kernel;
 use crate::machine::{Context, Machine, PageAccess};
 use crate::process::Process;
@@ -96,8 +97,13 @@ impl<M: Machine> Kernel<M> {
         if length == 0 || !fits || (paged && (offset | length) & (PAGE_SIZE - 1) != 0) {
             return Err(Error::BadArgument);
         }
+        let depth = whole.depth.get() + 1;
+        if depth == DEPTH {
+            return Err(Error::QuotaExceeded);
+        }
         let index = self.create(Kind::Memory, payer)?;
         let part = self.tables.memory(index);
+        part.depth.set(depth);
         part.base.set(whole.base.get() + offset);
         part.length.set(length);
         part.kind.set(whole.kind.get());
@@ -311,14 +317,14 @@ impl<M: Machine> Kernel<M> {
             return Err(Error::BadArgument);
         }
         let process = self.tables.process(request.object);
-        let mut changed = 0;
-        // Bound: RECORDS changed; those that need no change are passed over.
-        while at < end {
+        let mut pages = 0;
+        // Bound: RECORDS, changed or passed over because they need no change, or a large page's worth of pages.
+        for _ in 0..RECORDS {
             let found = self.tables.mapping_from(process, at);
-            if found == 0 || self.tables.mapping(found).address() >= end {
-                break;
-            }
             let record = self.tables.mapping(found);
+            if found == 0 || at >= end || record.address() >= end {
+                return DONE;
+            }
             if u64::from(record.access.get()) == bits {
                 at = record.end();
                 continue;
@@ -326,18 +332,47 @@ impl<M: Machine> Kernel<M> {
             if bits & !u64::from(record.allowed.get()) != 0 {
                 return Err(Error::NoRight);
             }
-            if changed == RECORDS {
-                return Err(Error::More);
-            }
-            let id = self.isolate(process, at, end)?;
-            if id == 0 {
+            // Pieces end where large pages do, so that none is split for that.
+            let start = record.address().max(at);
+            let stop = record.end().min(end).min((start + LARGE_PAGES * PAGE_SIZE) & !(LARGE_PAGES * PAGE_SIZE - 1));
+            pages += (stop - start) / PAGE_SIZE;
+            if pages > LARGE_PAGES {
                 break;
             }
+            let id = self.isolate(process, start, stop)?;
             self.set_access(id, bits)?;
-            at = self.tables.mapping(id).end();
-            changed += 1;
+            at = stop;
+            self.join_previous(process, id);
         }
-        DONE
+        if at >= end {
+            return DONE;
+        }
+        request.caller.context.set_message(request.caller.context.label(), [at | bits, end - at, 0, 0]);
+        Err(Error::More)
+    }
+
+    /// If a record goes on where the one before it ends, they become one: what is changed piece by piece stays one record.
+    fn join_previous(&self, process: &Process<M>, id: u32) {
+        let record = self.tables.mapping(id);
+        let before = match record.address().checked_sub(PAGE_SIZE) {
+            Some(address) => self.tables.mapping_from(process, address),
+            None => id,
+        };
+        let previous = self.tables.mapping(before);
+        let follows = before != id
+            && previous.end() == record.address()
+            && previous.memory.get() == record.memory.get()
+            && previous.offset.get() + previous.pages.get() * PAGE_SIZE == record.offset.get()
+            && previous.access.get() == record.access.get()
+            && previous.allowed.get() == record.allowed.get()
+            && previous.done.get() == previous.pages.get()
+            && !previous.failed.get();
+        if follows {
+            let pages = previous.pages.get() + record.pages.get();
+            self.drop_mapping(id);
+            previous.pages.set(pages);
+            previous.done.set(pages);
+        }
     }
 
     pub(super) fn share_range(&self, request: &Request<'_, M>) -> Answer {

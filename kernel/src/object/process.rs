@@ -4,6 +4,7 @@ use super::{Answer, DONE, Request};
 use crate::bytes::{store, word};
 use crate::death::SCAN;
 use crate::handle_table::{DIRECTORY, PAGE_ENTRIES, Reference};
+use crate::header::DEPTH;
 use crate::kernel::Kernel;
 use crate::machine::{Context, Machine};
 use crate::process::Teardown;
@@ -197,7 +198,8 @@ impl<M: Machine> Kernel<M> {
         if quota[Resource::Pages as usize] < 2 || quota[RESOURCES] > parent.account.priority.get() {
             return Err(Error::BadArgument);
         }
-        if !parent.account.carve(&quota) {
+        let depth = parent.depth.get() + 1;
+        if depth == DEPTH || !parent.account.carve(&quota) {
             return Err(Error::QuotaExceeded);
         }
         let Ok(index) = self.create(Kind::Process, request.object) else {
@@ -210,6 +212,7 @@ impl<M: Machine> Kernel<M> {
         process.handle_pages.set(0);
         process.free_handle.set(0);
         process.possessions.set(0);
+        process.depth.set(depth);
         process.threads.set(0);
         process.mappings.set(0);
         process.death_pulses.set(0);

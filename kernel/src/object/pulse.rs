@@ -2,7 +2,6 @@
 
 use super::{Answer, DONE, Request};
 use crate::alarm::AlarmOf;
-use crate::header::tag;
 use crate::kernel::Kernel;
 use crate::machine::Machine;
 use abi::object::{Kind, MemoryType, pulse as method};
@@ -34,7 +33,6 @@ impl<M: Machine> Kernel<M> {
         pulse.line_next.set(0);
         pulse.death_of.set(0);
         pulse.death_next.set(0);
-        pulse.idle_next.set(0);
         self.hand_out(request, Kind::Pulse, index, Rights::ALL)
     }
 
@@ -78,21 +76,12 @@ impl<M: Machine> Kernel<M> {
                 if !self.refers(&reference) {
                     return Err(Error::BadHandle);
                 }
-                let list = match reference.kind {
-                    Kind::Process => &self.tables.process(reference.object).death_pulses,
-                    Kind::Thread => &self.tables.thread(reference.object).death_pulses,
-                    _ => return Err(Error::WrongKind),
-                };
-                self.unbind_death(index);
-                pulse.death_of.set(tag(reference.kind, reference.object));
-                pulse.death_next.set(list.replace(index));
-                DONE
+                self.bind_death(index, &reference)
             }
             method::BIND_IDLE => {
                 self.unbind_idle(index);
                 if first != 0 {
-                    pulse.idle.set(true);
-                    pulse.idle_next.set(self.cpu.idle_pulses.replace(index));
+                    self.bind_idle(index);
                 }
                 DONE
             }

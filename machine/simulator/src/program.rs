@@ -420,11 +420,15 @@ impl Exchange {
     }
 
     /// Do it again until the answer is other than `More`.
-    pub async fn repeat(self) -> Answer {
+    pub async fn repeat(mut self) -> Answer {
         loop {
             let answer = self.clone().await;
             if answer.error() != Some(Error::More) {
                 return answer;
+            }
+            if self.label as u16 == abi::object::process::PROTECT {
+                // It says what is left.
+                self.words = answer.words;
             }
         }
     }

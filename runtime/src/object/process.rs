@@ -88,7 +88,13 @@ pub fn unmap(process: Handle, address: u64, length: u64) -> Result<(), Error> {
 /// # Errors
 /// As [`unmap`]; [`Error::NoRight`] for more than the mapped handle permitted.
 pub fn protect(process: Handle, address: u64, access: u64, length: u64) -> Result<(), Error> {
-    repeat(process, method::PROTECT, [address | access, length, 0, 0]).map(drop)
+    let mut words = [address | access, length, 0, 0];
+    loop {
+        match partial(process, method::PROTECT, 0, words) {
+            (rest, Err(Error::More)) => words = rest,
+            (_, result) => return result.map(drop),
+        }
+    }
 }
 
 /// Duplicate the mappings of a range of another process at the same addresses, read-only in both; with `writable`, as they are.

@@ -408,3 +408,58 @@ fn what_was_taken_from_a_pulse_that_is_gone_is_not_given_back_to_its_successor()
         assert_eq!(root.user.receive(pair.gate).ok().await.badge, 2);
     });
 }
+
+#[test]
+fn eight_pulses_tell_of_one_death() {
+    scenario(|root| async move {
+        let process = root.process().await;
+        let gate = root.own_gate();
+        let mut pulses = Vec::new();
+        for badge in 0..9 {
+            pulses.push(root.pulse(&process, gate, badge, 9, false, Handle::NONE).await);
+        }
+        let victim = root.process().await;
+        let bind = |one: Handle| root.user.method(one, pulse::BIND_DEATH, [victim.handle.0, 0, 0, 0]);
+        for one in &pulses[..8] {
+            bind(*one).ok().await;
+        }
+        bind(pulses[8]).fails(Error::Busy).await;
+        // Binding one again, and one more after another was destroyed, is nothing new.
+        bind(pulses[3]).ok().await;
+        root.destroy(pulses[0]).await;
+        bind(pulses[8]).ok().await;
+        root.destroy(victim.handle).await;
+        let mut told = Vec::new();
+        while let message = root.user.receive(gate).poll().await
+            && message.error().is_none()
+        {
+            told.push(message.badge);
+        }
+        told.sort_unstable();
+        assert_eq!(told, [1, 2, 3, 4, 5, 6, 7, 8]);
+    });
+}
+
+/// Children go before their parents, and are found by going down from the topmost: not deeper than a bound.
+#[test]
+fn the_tree_of_processes_has_a_bounded_depth() {
+    scenario(|root| async move {
+        let before = root.usage(Handle::SELF_PROCESS).await.used;
+        let scratch = abi::boot::STACK_TOP - 2048;
+        let (mut parent, mut top, mut depth) = (Handle::SELF_PROCESS, Handle::NONE, 0);
+        let refused = loop {
+            let left = 60 - depth;
+            let quota = abi::Quota { processes: left, pages: 3 * left, ..abi::Quota::default() };
+            root.user.store(scratch, &simulator::scenario::quota_bytes(&quota)).await.expect("root is never moved");
+            let made = root.user.method(parent, process::CREATE_PROCESS, [0; 4]).send(scratch, 40).await;
+            if let Some(error) = made.error() {
+                break error;
+            }
+            (parent, depth) = (made.handle(), depth + 1);
+            top = if top.is_none() { parent } else { top };
+        };
+        assert_eq!((refused, depth), (Error::QuotaExceeded, 31));
+        root.destroy(top).await;
+        assert_eq!(root.usage(Handle::SELF_PROCESS).await.used, before);
+    });
+}

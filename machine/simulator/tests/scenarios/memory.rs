@@ -346,3 +346,73 @@ fn share_range_takes_the_part_of_a_record_that_is_in_the_range() {
         }
     });
 }
+
+/// However large a record is, it is changed a large page at a time, with interrupts taken in between, and is one record after.
+#[test]
+fn protecting_a_large_record_goes_in_pieces_and_leaves_one_record() {
+    for large_pages in [false, true] {
+        scenario_with(Settings { large_pages, ..Settings::default() }, |root| async move {
+            let process = root.process().await;
+            let user = root.user.clone();
+            let pages = 3 * 512 + 7;
+            let memory = root.aligned_memory(pages, 512).await;
+            let start = PLACE + 5 * PAGE;
+            assert_eq!(root.map(process.handle, memory, start, RW, pages).await.error(), None);
+            let before = root.usage(process.handle).await.used;
+            let mut words = [start | access::READ, pages * PAGE, 0, 0];
+            let mut rounds = 0;
+            loop {
+                let answer = user.method(process.handle, process::PROTECT, words).await;
+                let used = root.usage(process.handle).await.used.mappings;
+                assert!(used <= before.mappings + 2, "{used}");
+                if answer.error().is_none() {
+                    break;
+                }
+                assert_eq!(answer.error(), Some(Error::More));
+                words = answer.words;
+                rounds += 1;
+            }
+            assert!(rounds >= 3, "{rounds}");
+            assert_eq!(root.usage(process.handle).await.used.mappings, before.mappings);
+            // A part in the middle is a record of its own, and comes back to the others.
+            for (bits, records) in [(RW, 2), (access::READ, 0)] {
+                let part = [(start + 600 * PAGE) | bits, PAGE, 0, 0];
+                user.method(process.handle, process::PROTECT, part).repeat().await;
+                let used = root.usage(process.handle).await.used.mappings;
+                assert!(used <= before.mappings + 2 && (records == 0 || used == before.mappings + records), "{used}");
+            }
+            // Records that need no change are passed over, a bounded number at a time.
+            for page in (0..100).step_by(2) {
+                user.method(process.handle, process::PROTECT, [(start + page * PAGE) | RW, PAGE, 0, 0]).repeat().await;
+            }
+            let all = [start | access::READ, pages * PAGE, 0, 0];
+            assert_eq!(user.method(process.handle, process::PROTECT, all).await.error(), Some(Error::More));
+            assert_eq!(user.method(process.handle, process::PROTECT, all).repeat().await.error(), None);
+            user.method(process.handle, process::UNMAP, [start, pages * PAGE, 0, 0]).repeat().await;
+            assert_eq!(root.usage(process.handle).await.used.mappings, before.mappings - 1);
+        });
+    }
+}
+
+/// Parts of parts are found by going down from the whole: not deeper than a bound.
+#[test]
+fn memory_is_derived_from_memory_a_bounded_number_of_times() {
+    scenario(|root| async move {
+        let user = root.user.clone();
+        let whole = root.memory(1).await;
+        let (mut part, mut depth) = (whole, 0);
+        let refused = loop {
+            let words = [Handle::SELF_PROCESS.0, 0, PAGE, u64::from(Rights::ALL.0)];
+            let derived = user.method(part, memory::DERIVE, words).await;
+            match derived.error() {
+                None => (part, depth) = (derived.handle(), depth + 1),
+                Some(error) => break error,
+            }
+            assert!(depth < 100);
+        };
+        // The whole is itself a part of all RAM.
+        assert_eq!((refused, depth), (Error::QuotaExceeded, 30));
+        root.destroy(whole).await;
+        user.method(part, memory::INFORMATION, [0; 4]).fails(Error::BadHandle).await;
+    });
+}

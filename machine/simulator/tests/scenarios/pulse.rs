@@ -139,3 +139,38 @@ fn an_idle_pulse_comes_when_the_processor_has_nothing_else_to_do() {
         root.user.method(idle, pulse::BIND_IDLE, [0; 4]).ok().await;
     });
 }
+
+#[test]
+fn idle_pulses_are_raised_one_after_the_other_however_many_there_are() {
+    scenario(|root| async move {
+        let pair = Pair::new(&root).await;
+        let gate = pair.receiving;
+        let processes = [root.process().await, root.process().await, root.process().await];
+        let mut pulses = Vec::new();
+        for number in 0..40 {
+            let process = &processes[number as usize / 16];
+            let idle = root.pulse(process, pair.gate, number, 5, false, Handle::NONE).await;
+            root.user.method(idle, pulse::BIND_IDLE, [1, 0, 0, 0]).ok().await;
+            pulses.push(idle);
+        }
+        // Some go, the first and the last among them.
+        for number in [0, 39, 20, 38] {
+            root.destroy(pulses[number]).await;
+        }
+        let log = Log::new();
+        let noted = log.clone();
+        root.start(Plan::new(&pair.server, "idler").priority(5), |user| async move {
+            let mut seen = std::collections::BTreeSet::new();
+            while seen.len() < 36 {
+                seen.insert(user.receive(gate).ok().await.badge);
+            }
+            assert!(![0, 39, 20, 38].iter().any(|gone| seen.contains(gone)));
+            noted.note("all");
+        })
+        .await;
+        root.until_noted(&log, 1).await;
+        for one in pulses {
+            let _ = root.user.method(one, pulse::BIND_IDLE, [0; 4]).await;
+        }
+    });
+}
