@@ -109,6 +109,7 @@ impl Kept {
     }
 
     /// Check and add up the segments of a direction.
+    #[inline(never)]
     fn sum(&self, of: Direction) -> bool {
         let (mut total, mut at) = (0, of.first);
         // Bound: SEGMENTS.

@@ -12,6 +12,8 @@ use abi::{Error, PAGE_SIZE, Rights, USER_END};
 const ACCESS: u64 = access::READ | access::WRITE | access::EXECUTE;
 /// Records dealt with in one piece.
 const RECORDS: u32 = 16;
+/// The same where each may be cut twice and joined.
+const PROTECTED: u32 = 6;
 
 /// A page-aligned, not empty range of user addresses: start and end.
 fn user_range(address: u64, length: u64) -> Result<(u64, u64), Error> {
@@ -318,8 +320,8 @@ impl<M: Machine> Kernel<M> {
         }
         let process = self.tables.process(request.object);
         let mut pages = 0;
-        // Bound: RECORDS, changed or passed over because they need no change, or a large page's worth of pages.
-        for _ in 0..RECORDS {
+        // Bound: PROTECTED, changed or passed over because they need no change, or a large page's worth of pages.
+        for _ in 0..PROTECTED {
             let found = self.tables.mapping_from(process, at);
             let record = self.tables.mapping(found);
             if found == 0 || at >= end || record.address() >= end {
