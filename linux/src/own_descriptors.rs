@@ -21,7 +21,7 @@ const DOTS: [&[u8]; 2] = [b".", b".."];
 
 /// Whether an open directory is this process's own `/proc/PID/fd`.
 pub(crate) fn is_here(task: &Task, opened: &OpenFile) -> bool {
-    let inside = opened.path.strip_prefix(b"/proc/").and_then(|rest| rest.strip_suffix(b"/fd"));
+    let inside = paths::trimmed(&opened.path).strip_prefix(b"/proc/").and_then(|rest| rest.strip_suffix(b"/fd"));
     inside.is_some_and(|owner| paths::decimal(owner) == Some(task.process.pid))
 }
 

@@ -170,7 +170,12 @@ pub(crate) fn shown(task: &Task, path: &[u8]) -> Result<Vec<u8>, Errno> {
 
 /// Where a link of this process's own under `/proc` leads.
 fn own_link(task: &Task, path: &[u8], follow: Follow) -> Option<Vec<u8>> {
-    let (own, rest) = paths::own(path, task.process.pid)?;
+    let Some((own, rest)) = paths::own(path, task.process.pid) else {
+        // Who asks a server in a vfork is its parent, for all that the server knows.
+        let mut target = b"/proc/".to_vec();
+        paths::digits(&mut target, u64::from(task.process.pid));
+        return path.strip_prefix(b"/proc/self/").map(|rest| paths::absolute(&target, rest));
+    };
     if follow == Follow::No && rest.is_empty() && !path.ends_with(b"/") {
         return None;
     }

@@ -420,6 +420,29 @@ static void shared_by_name(void) {
     CHECK(unlink("/dev/shm/two") == 0 && unlink("/dev/shm/three") == 0 && unlink("/dev/shm/four") == 0);
 }
 
+static int listed(const char *folder) {
+    int count = 0;
+    DIR *directory = opendir(folder);
+    for (struct dirent *entry; directory && (entry = readdir(directory));) count += entry->d_name[0] != '.';
+    if (directory) closedir(directory);
+    return count;
+}
+
+static void descriptors_of_a_vfork_child(void) {
+    // As Python's `subprocess` does before exec, to close what is open.
+    int before = listed("/proc/self/fd"), file = dup(0);
+    static volatile int seen;
+    CHECK(file >= 0 && listed("/proc/self/fd/") == before + 1);
+    if (vfork() == 0) {
+        close(file);
+        seen = listed("/proc/self/fd");
+        _exit(0);
+    }
+    wait(0);
+    CHECK(seen == before && listed("/proc/self/fd") == before + 1);
+    close(file);
+}
+
 static void pipes(void) {
     int ends[2];
     char bytes[200];
@@ -763,7 +786,7 @@ static void nothing_here(void) {
 int main(int argc, char **argv) {
     static const struct test tests[] = {
         TEST(reading_and_writing), TEST(large_files), TEST(names), TEST(directories), TEST(modes_and_times), TEST(descriptors),
-        TEST(locks), TEST(mapped_files), TEST(mapped_in_pieces), TEST(shared_by_name), TEST(pipes), TEST(fifos), TEST(waiting_for_files), TEST(waiting_in_threads), TEST(splicing), TEST(permissions), TEST(directories_that_move), TEST(locks_of_open_files),
+        TEST(locks), TEST(mapped_files), TEST(mapped_in_pieces), TEST(descriptors_of_a_vfork_child), TEST(shared_by_name), TEST(pipes), TEST(fifos), TEST(waiting_for_files), TEST(waiting_in_threads), TEST(splicing), TEST(permissions), TEST(directories_that_move), TEST(locks_of_open_files),
         TEST(devices), TEST(streams),
 #ifndef ON_LINUX
         TEST(nothing_here),
