@@ -62,7 +62,7 @@ pub(crate) fn mq_open(task: &mut Task, [address, flags, mode, attributes, ..]: [
     }
     path.extend_from_slice(&name);
     let kept = open::ACCESS | open::CREATE | open::EXCLUSIVE | open::NONBLOCK;
-    let opened = files::open_path(task, path, flags & kept, mode)?;
+    let opened = files::open_freely(task, path, flags & kept, mode)?;
     descriptor::install(task, opened, true)
 }
 

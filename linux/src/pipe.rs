@@ -95,6 +95,6 @@ pub(crate) fn eventfd2(task: &mut Task, [initial, flags, ..]: [u64; 6]) -> Outco
     paths::digits(&mut name, flags);
     name.push(b'/');
     paths::digits(&mut name, initial & 0xffff_ffff);
-    let opened = files::open_path(task, place(&name), 2 | flags & open::NONBLOCK, 0)?;
+    let opened = files::open_freely(task, place(&name), 2 | flags & open::NONBLOCK, 0)?;
     descriptor::install(task, opened, flags & open::CLOSE_ON_EXEC != 0)
 }

@@ -62,7 +62,7 @@ fn connection(task: &Task) -> Result<Handle, Errno> {
     let mut path = MOUNT.as_bytes().to_vec();
     path.push(b'/');
     path.extend_from_slice(service::PATH);
-    let opened = files::open_path(task, path, 2, 0)?;
+    let opened = files::open_freely(task, path, 2, 0)?;
     let handle = opened.handle();
     match task.process.system_v.connection.compare_exchange(0, handle.0, Ordering::AcqRel, Ordering::Acquire) {
         Ok(_) => {
@@ -303,7 +303,7 @@ pub(crate) fn shmget(task: &mut Task, [key, length, flags, ..]: [u64; 6]) -> Out
 fn make_file(task: &Task, id: u64, length: u64) -> Result<(), Errno> {
     const EVERYBODY: u64 = 0o666;
     let flags = 2 | open::CREATE | open::TRUNCATE | open::CLOSE_ON_EXEC;
-    let opened = files::open_path(task, file_of(id), flags, EVERYBODY)?;
+    let opened = files::open_freely(task, file_of(id), flags, EVERYBODY)?;
     // Who may have it is the service's to say.
     ask(&mut Buffers::new(), |buffers| file::change_mode_open(opened.handle(), EVERYBODY, buffers, PROMPT))?;
     ask(&mut Buffers::new(), |buffers| file::truncate_open(opened.handle(), length, buffers, PROMPT)).map(drop)
@@ -321,7 +321,7 @@ pub(crate) fn shmat(task: &mut Task, [number, address, flags, ..]: [u64; 6]) -> 
     }
     let writes = flags & READ_ONLY == 0;
     let length = request(task, command::SEGMENT_ATTACH, id, &[u64::from(writes)], &mut [])?;
-    let mapped = files::open_path(task, file_of(id), if writes { 2 } else { 0 } | open::CLOSE_ON_EXEC, 0)
+    let mapped = files::open_freely(task, file_of(id), if writes { 2 } else { 0 } | open::CLOSE_ON_EXEC, 0)
         .and_then(|opened| memory::map_segment(task, &opened, place, length, writes, flags & REPLACE != 0));
     match mapped {
         Ok(address) => {

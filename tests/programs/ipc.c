@@ -82,6 +82,15 @@ static void message_queues(void) {
     child = fork();
     if (child == 0) _exit(setuid(55) || put(one, 1, "x", 0) != -1 || errno != EACCES || msgctl(one, IPC_RMID, NULL) != -1 || errno != EPERM);
     CHECK(end_of(child) == 0);
+    // Nobody in particular may have some of their own.
+    child = fork();
+    if (child == 0) {
+        int own = -1, segment = -1;
+        if (setuid(55) || (own = msgget(IPC_PRIVATE, 0600)) < 0 || put(own, 1, "x", 0) || msgctl(own, IPC_RMID, NULL)) _exit(1);
+        if ((segment = shmget(IPC_PRIVATE, 100, 0600)) < 0 || shmat(segment, NULL, 0) == (void *)-1) _exit(2);
+        _exit(shmctl(segment, IPC_RMID, NULL));
+    }
+    CHECK(end_of(child) == 0);
     CHECK(msgctl(one, IPC_RMID, NULL) == 0 && msgctl(two, IPC_RMID, NULL) == 0);
 }
 

@@ -90,6 +90,13 @@ static void order_and_attributes(void) {
     pid_t child = fork();
     if (child == 0) _exit(setuid(77) || mq_open("/usual", O_RDONLY) != (mqd_t)-1 || errno != EACCES);
     CHECK(end_of(child) == 0);
+    child = fork();
+    if (child == 0) {
+        // Others have their own, and event counters.
+        mqd_t own = setuid(77) ? (mqd_t)-1 : mq_open("/own", O_CREAT | O_RDWR, 0600, NULL);
+        _exit(own == (mqd_t)-1 || mq_send(own, "x", 1, 0) || mq_unlink("/own") || eventfd(1, 0) < 0);
+    }
+    CHECK(end_of(child) == 0);
     CHECK(mq_unlink("/usual") == 0);
 }
 

@@ -426,7 +426,10 @@ impl ResourceManager for Ends {
     }
 
     fn status(&mut self, _call: &Call<'_>, path: &[u8], _follow: bool) -> Result<Status, Refusal> {
-        if path.is_empty() { Ok(directory_status()) } else { Err(Errno::ENOENT.into()) }
+        // Ways to what is opened below them: who may search one may go on.
+        let is_way = |prefix: &&[u8]| path.starts_with(prefix) || prefix.strip_suffix(b"/") == Some(path);
+        let is_directory = path.is_empty() || [FIFO, EVENT, QUEUE].iter().any(is_way);
+        if is_directory { Ok(directory_status()) } else { Err(Errno::ENOENT.into()) }
     }
 
     fn file_system(&mut self, _call: &Call<'_>) -> Result<Figures, Refusal> {
