@@ -65,19 +65,17 @@ const NAMES: [&str; 38] = [
 ];
 
 /// Figures that miss their bar, and what they must not exceed until they meet it: `docs/testing.md` says why.
-const MISSED: [(&str, f64); 13] = [
-    ("null_call", 270.0),
-    ("ipc_round_trip_0", 320.0),
-    ("ipc_round_trip_4w", 330.0),
-    ("ipc_round_trip_64b", 780.0),
-    ("ipc_round_trip_64k", 13_610.0),
-    ("pulse_no_waiter", 390.0),
-    ("pulse_wakes_lower", 690.0),
+const MISSED: [(&str, f64); 11] = [
+    ("null_call", 260.0),
+    ("ipc_round_trip_64b", 720.0),
+    ("ipc_round_trip_64k", 13_770.0),
+    ("pulse_no_waiter", 400.0),
+    ("pulse_wakes_lower", 700.0),
     ("pulse_to_higher", 1_000.0),
-    ("switch_round_trip", 1_370.0),
+    ("switch_round_trip", 1_420.0),
     ("interrupt_to_driver", 1_040.0),
-    ("fault_to_pager", 3_640.0),
-    ("worst_entry", 13_560.0),
+    ("fault_to_pager", 3_670.0),
+    ("worst_entry", 12_830.0),
     ("foreign_call", 130.0),
 ];
 
