@@ -484,7 +484,7 @@ mod tests {
             Envelope { send_count: 1, receive_count: 2, give_count: 3, take_count: 4, ..Envelope::default() };
         envelope.send[3] = Segment { address: 5, length: 6 };
         envelope.receive[0].address = 7;
-        envelope.give[1] = Gift { handle: Handle(8), rights: Rights(9), reserved: 10 };
+        envelope.give[1] = Gift { handle: Handle(8), rights: Rights(9), flags: 10 };
         envelope.take[3] = Handle(11);
         let words = envelope_words(&envelope);
         assert_eq!((words[0], words[7], words[8], words[9]), (0x0403_0201, 5, 6, 7));
