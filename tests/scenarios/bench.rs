@@ -75,7 +75,7 @@ const MISSED: [(&str, f64); 11] = [
     ("switch_round_trip", 1_420.0),
     ("interrupt_to_driver", 1_040.0),
     ("fault_to_pager", 3_670.0),
-    ("worst_entry", 15_000.0),
+    ("worst_entry", 11_000.0),
     ("foreign_call", 130.0),
 ];
 

@@ -12,6 +12,8 @@ use abi::{Error, PAGE_SIZE, Rights, USER_END};
 const ACCESS: u64 = access::READ | access::WRITE | access::EXECUTE;
 /// Records dealt with in one piece.
 const RECORDS: u32 = 16;
+/// The same where each is made once more, and protected.
+const SHARED: u32 = 4;
 /// The same where each may be cut twice and joined.
 const PROTECTED: u32 = 6;
 
@@ -383,8 +385,8 @@ impl<M: Machine> Kernel<M> {
         let (mut at, end) = user_range(address, length)?;
         let keep = request.option() & 1 == 1;
         let (process, mut pages) = (self.tables.process(request.object), LARGE_PAGES);
-        // Bound: RECORDS, and their pages.
-        for _ in 0..RECORDS {
+        // Bound: SHARED, and their pages.
+        for _ in 0..SHARED {
             let found = self.tables.mapping_from(source, at);
             // A record may go on behind the end of the range.
             if found == 0 || at >= end || self.tables.mapping(found).address() >= end {
