@@ -54,3 +54,23 @@ impl Callers for Kernel {
         handles::is_waiting(self.gate, request)
     }
 }
+
+/// For tests: callers that take every answer, which is kept, and send bytes of their own number without end.
+#[cfg(test)]
+#[derive(Default)]
+pub(crate) struct Willing(pub(crate) Vec<(u64, Vec<u8>)>);
+
+#[cfg(test)]
+impl Callers for Willing {
+    fn answer(&mut self, request: u64, _: Reply, parts: [&[u8]; 2]) -> bool {
+        self.0.push((request, parts.concat()));
+        true
+    }
+    fn fetch(&mut self, request: u64, _: usize, into: &mut [u8]) -> Result<usize, Lost> {
+        into.fill(request as u8);
+        Ok(into.len())
+    }
+    fn is_waiting(&mut self, _: u64) -> bool {
+        true
+    }
+}

@@ -144,24 +144,7 @@ const fn value_count() -> Reply {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::callers::Lost;
-    use alloc::vec::Vec;
-
-    #[derive(Default)]
-    struct World(Vec<(u64, Vec<u8>)>);
-
-    impl Callers for World {
-        fn answer(&mut self, request: u64, _: Reply, parts: [&[u8]; 2]) -> bool {
-            self.0.push((request, parts.concat()));
-            true
-        }
-        fn fetch(&mut self, _: u64, _: usize, _: &mut [u8]) -> Result<usize, Lost> {
-            Err(Lost::Gone)
-        }
-        fn is_waiting(&mut self, _: u64) -> bool {
-            true
-        }
-    }
+    use crate::callers::Willing as World;
 
     #[test]
     fn a_counter_is_read_whole() {

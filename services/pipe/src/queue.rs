@@ -225,23 +225,7 @@ fn fetch(callers: &mut impl Callers, asker: Asker, at_hand: &[u8]) -> Result<Vec
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[derive(Default)]
-    struct World(Vec<(u64, Vec<u8>)>);
-
-    impl Callers for World {
-        fn answer(&mut self, request: u64, _: Reply, parts: [&[u8]; 2]) -> bool {
-            self.0.push((request, parts.concat()));
-            true
-        }
-        fn fetch(&mut self, request: u64, _: usize, into: &mut [u8]) -> Result<usize, Lost> {
-            into.fill(request as u8);
-            Ok(into.len())
-        }
-        fn is_waiting(&mut self, _: u64) -> bool {
-            true
-        }
-    }
+    use crate::callers::Willing as World;
 
     fn asker(request: u64, length: usize, wait: bool) -> Asker {
         Asker { request, badge: request, length, wait }

@@ -214,24 +214,8 @@ fn wait(list: &mut VecDeque<Asker>, asker: Asker) -> Option<Result<(), Errno>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::callers::Willing as World;
     use protocol::system_v::TYPE_LENGTH;
-
-    #[derive(Default)]
-    struct World(Vec<(u64, Vec<u8>)>);
-
-    impl Callers for World {
-        fn answer(&mut self, request: u64, _: Reply, parts: [&[u8]; 2]) -> bool {
-            self.0.push((request, parts.concat()));
-            true
-        }
-        fn fetch(&mut self, request: u64, _: usize, into: &mut [u8]) -> Result<usize, Lost> {
-            into.fill(request as u8);
-            Ok(into.len())
-        }
-        fn is_waiting(&mut self, _: u64) -> bool {
-            true
-        }
-    }
 
     fn asker(request: u64, kind: i64, length: usize, flags: u32) -> Asker {
         Asker { request, badge: request, pid: 1, flags, kind, length }
