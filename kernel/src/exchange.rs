@@ -56,7 +56,7 @@ impl<M: Machine> Kernel<M> {
     /// loaded, then label and words of its message are left to the machine: they stay in registers.
     #[inline(always)]
     pub fn pass_call(&self, target: u64) -> Option<&M::Context> {
-        let tables = self.tables;
+        let tables = &self.tables;
         let thread = tables.thread(self.cpu.thread.get());
         let entry = tables.slot(tables.process(thread.process.get()), target);
         if self.cpu.attention.get() == 0 && self.fast_call::<false>(thread, entry, target) {

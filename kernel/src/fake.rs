@@ -82,6 +82,7 @@ pub(crate) struct Fake {
 impl Machine for Fake {
     type Context = FakeContext;
     type Space = u64;
+    type Tables = &'static Tables<Self>;
 
     fn enter(&self, _: u64, _: &FakeContext) -> Trap {
         Trap::Kick

@@ -5,7 +5,6 @@ use crate::header::Pool;
 use crate::interrupt::Line;
 use crate::machine::{Machine, Trap};
 use crate::schedule::{ALARM, Cpu, IDLE, SCHEDULE, WORK};
-use crate::tables::Tables;
 use crate::thread::{READY, Work};
 use abi::object::Kind;
 use core::cell::Cell;
@@ -16,7 +15,7 @@ const KINDS: usize = 8;
 /// The kernel of one machine. What is used everywhere comes first, what is long last: near fields have short instructions.
 #[repr(C)]
 pub struct Kernel<M: Machine> {
-    pub(crate) tables: &'static Tables<M>,
+    pub(crate) tables: M::Tables,
     pub(crate) cpu: Cpu,
     pub(crate) frame_base: Cell<u64>,
     /// Counts what starts to wait at gates: the order of equals.
@@ -50,7 +49,7 @@ impl<M: Machine> Kernel<M> {
     /// `tables` must be all zero where it has memory, and read as zero elsewhere. Halts the machine if there is not even
     /// enough memory for init.
     #[must_use]
-    pub fn new(machine: M, tables: &'static Tables<M>, boot: &Boot) -> Self {
+    pub fn new(machine: M, tables: M::Tables, boot: &Boot) -> Self {
         let capacities = &boot.capacities;
         let limit = |count: u32, slots: usize| Pool::new(count.min(slots as u32));
         let objects = crate::tables::OBJECTS;

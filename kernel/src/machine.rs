@@ -1,8 +1,10 @@
 //! The hardware seam: everything the kernel asks of a processor. One crate per processor implements it, and one imaginary
 //! processor (`machine/simulator`) for tests.
 
+use crate::tables::Tables;
 use core::cell::Cell;
 use core::fmt;
+use core::ops::Deref;
 
 /// Why user code stopped running, or idling ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,11 +150,14 @@ pub struct Outcome {
 }
 
 /// A processor and its interrupt controllers. Methods never block and never allocate.
-pub trait Machine: 'static {
+pub trait Machine: Sized + 'static {
     /// Saved registers of a thread, vector state included (or kept beside, found by the context's address).
     type Context: Context;
     /// An address space: names its root page table. `Default` (all zero) is no space.
     type Space: Copy + Default + PartialEq + fmt::Debug + 'static;
+    /// Where the kernel's tables are: a reference, or something that knows. Where the address is a constant, the code that finds
+    /// an object has it in its instructions, which are fewer and shorter.
+    type Tables: Deref<Target = Tables<Self>> + Copy + 'static;
 
     /// Whether its entry code tries [`Kernel::pass_call`](crate::Kernel::pass_call) and
     /// [`Kernel::pass_reply`](crate::Kernel::pass_reply) before [`Machine::enter`] returns: then `enter` may return for

@@ -697,6 +697,7 @@ impl Processor {
 impl Machine for Processor {
     type Context = SimulatedContext;
     type Space = SpaceName;
+    type Tables = &'static kernel::Tables<Self>;
 
     fn enter(&self, space: SpaceName, context: &SimulatedContext) -> Trap {
         let world = &self.world;

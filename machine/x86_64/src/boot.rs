@@ -151,6 +151,7 @@ pub(crate) fn boot(start_information: u64, entry_time_stamp: u64) -> ! {
     let Some(arena) = arena else { panic!("no room for the arena") };
     free.remove(arena);
 
+    assert!(&raw const *layout::Place as u64 == layout::TABLES, "linked for other tables");
     let mut tables = Builder::new(arena);
     tables.map_ram(&usable);
     tables.map_image();

@@ -107,6 +107,7 @@ const fn fault_access(code: u64) -> u64 {
 impl Machine for X86 {
     type Context = X86Context;
     type Space = Space;
+    type Tables = crate::layout::Place;
     const PASSES_MESSAGES: bool = true;
 
     fn attach(&self, space: Space, context: &X86Context) {

@@ -6,10 +6,11 @@
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
 
-use kernel::{Boot, Kernel, Tables};
+use kernel::{Boot, Kernel};
 
 use crate::boot;
 use crate::context::X86Context;
+use crate::layout;
 use crate::machine::X86;
 use crate::space::Table;
 
@@ -23,10 +24,10 @@ static KERNEL: Place = Place(UnsafeCell::new(MaybeUninit::uninit()));
 
 /// Create the kernel and run it, with its message path open to the entry code.
 #[inline(never)]
-pub(crate) fn run(machine: X86, tables: &'static Tables<X86>, boot: &Boot, root: Table) -> ! {
+pub(crate) fn run(machine: X86, boot: &Boot, root: Table) -> ! {
     // SAFETY: called once, at boot; there is no other reference yet.
     let place = unsafe { &mut *KERNEL.0.get() };
-    let kernel = place.write(Kernel::new(machine, tables, boot));
+    let kernel = place.write(Kernel::new(machine, layout::Place, boot));
     boot::discard(root);
     kernel.run()
 }

@@ -1,10 +1,9 @@
 //! From the boot stub into the kernel, and out of it if it breaks.
 
 use abi::boot::RAM_RANGES;
-use kernel::{Boot, KEPT_PORTS, PortRange, Tables};
+use kernel::{Boot, KEPT_PORTS, PortRange};
 
 use crate::boot::Handoff;
-use crate::layout;
 use crate::machine::X86;
 use crate::message;
 use crate::pic;
@@ -18,11 +17,7 @@ pub(crate) fn start(handoff: Handoff) -> ! {
     let spaces = Spaces::new(root, handoff.ram);
     let machine = X86::new(spaces, handoff.entry_time_stamp);
     let boot = boot_record(&handoff, &machine);
-    let tables = layout::TABLES as *const Tables<X86>;
-    // SAFETY: the window is mapped for the whole type (memory or the read-only zeros that its documentation asks for);
-    // all bytes zero is its valid initial content; nobody else has a reference.
-    let tables = unsafe { &*tables };
-    message::run(machine, tables, &boot, root)
+    message::run(machine, &boot, root)
 }
 
 /// The handoff in the kernel's words.
