@@ -10,7 +10,7 @@ use crate::machine::{Context, Machine, Outcome};
 use crate::thread::{FAULTING, Thread, Work};
 use abi::call::{NEVER, flags};
 use abi::object::Kind;
-use abi::{Error, Operation, Status};
+use abi::{Error, Handle, Operation, Status};
 
 const FLAGS: u64 = flags::DEADLINE_SEND
     | flags::DEADLINE_REPLY
@@ -45,7 +45,12 @@ impl<M: Machine> Kernel<M> {
                 return;
             }
         }
-        if let Err(error) = self.exchange(index, thread, operation) {
+        let done = if operation == Operation::Raise as u64 {
+            self.raise_handle(thread)
+        } else {
+            self.exchange(index, thread, operation)
+        };
+        if let Err(error) = done {
             self.fail(index, error, 0);
             self.keep_running(index);
         }
@@ -109,10 +114,12 @@ impl<M: Machine> Kernel<M> {
     /// A plain call that is no message, or none that can be passed at once.
     #[inline(never)]
     fn finish_plain_call(&self, thread: &Thread<M>, entry: &Entry, target: u64) -> Option<&M::Context> {
-        if entry.key.get() == target && entry.kind.get() != Kind::Connection {
+        let itself = target == Handle::CURRENT_THREAD.0;
+        if itself || entry.key.get() == target && entry.kind.get() != Kind::Connection {
             thread.operation.set(0);
             thread.moved.set(0);
-            if let Err(error) = self.call_method(thread, entry) {
+            let done = if itself { self.call_itself(thread) } else { self.call_method(thread, entry) };
+            if let Err(error) = done {
                 self.fail(thread.index(), error, 0);
             }
         } else {
@@ -126,10 +133,10 @@ impl<M: Machine> Kernel<M> {
         Some(&next.context)
     }
 
-    /// Who can go on at once.
+    /// Who goes on, when what must be done before is done.
     #[inline(always)]
     fn next(&self) -> Option<&Thread<M>> {
-        (self.cpu.attention.get() == 0).then(|| self.tables.thread(self.cpu.thread.get()))
+        (self.cpu.attention.get() == 0 || self.attend_to_all()).then(|| self.tables.thread(self.cpu.thread.get()))
     }
 
     fn exchange(&self, index: u32, thread: &Thread<M>, operation: u64) -> Result<(), Error> {

@@ -116,7 +116,7 @@ impl<M: Machine> Kernel<M> {
 
     /// Do what must be done before user code runs. False: do not run any, look again.
     #[inline(never)]
-    fn attend_to_all(&self) -> bool {
+    pub(crate) fn attend_to_all(&self) -> bool {
         let cpu = &self.cpu;
         if cpu.attention.get() & (SCHEDULE | IDLE) != 0 {
             self.schedule();

@@ -5,11 +5,12 @@
 //! dies before, the next receiver gets them again.
 
 use crate::alarm::AlarmOf;
-use crate::gate::Waiter;
+use crate::gate::{ODD, SEVERAL, Waiter};
 use crate::handle_table::Reference;
 use crate::header::tag;
 use crate::kernel::Kernel;
 use crate::machine::{Context, Machine, Outcome};
+use crate::pulse::Pulse;
 use crate::thread::{LEAVING, Thread};
 use abi::call::flags;
 use abi::object::Kind;
@@ -23,7 +24,17 @@ const IDLE_PULSES: u32 = 16;
 impl<M: Machine> Kernel<M> {
     /// The operation Raise.
     pub(crate) fn raise_handle(&self, thread: &Thread<M>) -> Result<(), Error> {
-        let pulse = self.object(thread, Handle(thread.context.target()), Kind::Pulse, Rights::SEND)?;
+        let handle = thread.context.target();
+        let entry = self.tables.slot(self.tables.process(thread.process.get()), handle);
+        let pulse = entry.object.get();
+        let quick = entry.key.get() == handle
+            && entry.kind.get() == Kind::Pulse
+            && Rights(u32::from(entry.rights.get())).contains(Rights::SEND)
+            && self.tables.pulse(pulse).header.generation.get() == entry.object_generation.get();
+        if !quick {
+            // What is wrong with it?
+            self.object(thread, Handle(handle), Kind::Pulse, Rights::SEND)?;
+        }
         let value = thread.context.words()[0];
         thread.context.set_outcome(Outcome::default());
         self.raise(pulse, value);
@@ -33,7 +44,12 @@ impl<M: Machine> Kernel<M> {
     /// Raise a pulse; nothing happens if its gate is no more.
     pub(crate) fn raise(&self, index: u32, value: u64) {
         let pulse = self.tables.pulse(index);
-        let Some((gate_index, gate)) = self.tables.gate_of(pulse.gate.get()) else { return };
+        let key = pulse.gate.get();
+        let gate_index = key as u32 & 0xffff;
+        let gate = self.tables.gate(gate_index);
+        if (gate.word.get() ^ key) >> 32 != 0 {
+            return;
+        }
         let old = pulse.value.get();
         pulse.value.set(if pulse.counts.get() { old.saturating_add(value) } else { old | value });
         if pulse.pending.replace(true) {
@@ -58,34 +74,21 @@ impl<M: Machine> Kernel<M> {
     }
 
     fn hand_over(&self, gate_index: u32, waiter: Waiter) {
-        let receiver = self.wake_receiver(gate_index);
+        let gate = self.tables.gate(gate_index);
+        let plain = !gate.has(ODD | SEVERAL);
+        let receiver = if plain { gate.parked() } else { self.wake_receiver(gate_index) };
+        if plain {
+            gate.set_parked(0);
+        }
         self.deliver_notice(receiver, waiter);
-        self.wake(receiver);
+        if plain { self.resume(receiver) } else { self.wake(receiver) }
     }
 
     /// Put a pulse or notice into a receiver's registers, and note what its next receive settles.
     pub(crate) fn deliver_notice(&self, index: u32, waiter: Waiter) {
         let thread = self.tables.thread(index);
         let (label, word, badge, status) = match waiter {
-            Waiter::Pulse(pulse_index) => {
-                let pulse = self.tables.pulse(pulse_index);
-                pulse.pending.set(false);
-                let held = pulse.line.get() != 0 && self.flagged(thread, flags::HOLD);
-                if (pulse.line.get() != 0 && !held) || pulse.death_of.get() != 0 {
-                    self.note_taken(thread, waiter, pulse.header.generation.get());
-                }
-                let baton = pulse.baton.get();
-                let carried = self.tables.baton(baton);
-                if baton != 0
-                    && carried.header.generation.get() == pulse.baton_generation.get()
-                    && !carried.owned.get()
-                    && !self.in_use(baton, 0)
-                {
-                    carried.root.set(index);
-                    self.give(index, baton);
-                }
-                (0, pulse.value.replace(0), pulse.badge.get(), Status::PULSE)
-            }
+            Waiter::Pulse(pulse) => return self.deliver_pulse(index, pulse),
             Waiter::Closed(connection) => {
                 let connection = self.tables.connection(connection);
                 self.note_taken(thread, waiter, connection.header.generation.get());
@@ -96,12 +99,41 @@ impl<M: Machine> Kernel<M> {
                 (notice::UNBLOCK, caller.request.get(), caller.badge.get(), Status::PULSE | Status::NOTICE)
             }
         };
-        let priority = match waiter {
-            Waiter::Pulse(pulse) => self.tables.pulse(pulse).priority.get(),
-            _ => self.tables.baton(thread.current.get()).priority.get(),
-        };
+        let priority = self.tables.baton(thread.current.get()).priority.get();
         thread.context.set_message(label, [word, 0, 0, 0]);
         thread.context.set_outcome(Outcome { status: status | u64::from(priority) << 32, badge, ..Outcome::default() });
+    }
+
+    #[inline(always)]
+    fn deliver_pulse(&self, index: u32, pulse_index: u32) {
+        let (thread, pulse) = (self.tables.thread(index), self.tables.pulse(pulse_index));
+        pulse.pending.set(false);
+        if pulse.line.get() | pulse.death_of.get() != 0 {
+            let held = pulse.line.get() != 0 && self.flagged(thread, flags::HOLD);
+            if !held || pulse.death_of.get() != 0 {
+                self.note_taken(thread, Waiter::Pulse(pulse_index), pulse.header.generation.get());
+            }
+        }
+        if pulse.baton.get() != 0 {
+            self.carry_baton(index, pulse);
+        }
+        let status = Status::PULSE | u64::from(pulse.priority.get()) << 32;
+        thread.context.set_message(0, [pulse.value.replace(0), 0, 0, 0]);
+        thread.context.set_outcome(Outcome { status, badge: pulse.badge.get(), ..Outcome::default() });
+    }
+
+    /// The receiver goes on with the baton that a pulse carries, if that is free.
+    #[inline(never)]
+    fn carry_baton(&self, index: u32, pulse: &Pulse) {
+        let baton = pulse.baton.get();
+        let carried = self.tables.baton(baton);
+        if carried.header.generation.get() == pulse.baton_generation.get()
+            && !carried.owned.get()
+            && !self.in_use(baton, 0)
+        {
+            carried.root.set(index);
+            self.give(index, baton);
+        }
     }
 
     fn note_taken(&self, thread: &Thread<M>, waiter: Waiter, generation: u32) {

@@ -184,6 +184,7 @@ impl<M: Machine> Kernel<M> {
         let current = thread.current.get();
         if thread.code() == READY && (current == 0 || current != self.cpu.baton.get()) {
             self.wake(index);
+            self.cpu.attend(SCHEDULE);
         }
     }
 

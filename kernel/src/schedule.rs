@@ -280,7 +280,27 @@ impl<M: Machine> Kernel<M> {
             self.make_ready(baton);
         }
         self.wake_helpers(index);
-        self.cpu.attend(SCHEDULE);
+    }
+
+    /// A receiver that was parked, without a deadline, has a notice: it goes on, at once if its baton is stronger than the
+    /// one that runs.
+    pub(crate) fn resume(&self, index: u32) {
+        let thread = self.tables.thread(index);
+        let current = thread.current.get();
+        let baton = self.tables.baton(current);
+        // Nobody waits for a parked receiver. Who waits for a decision waits for this one too.
+        let decided = self.cpu.attention.get() == 0 && self.cpu.baton.get() != 0;
+        let stronger = i32::from(baton.level.get()) > self.running_level();
+        if !decided || !stronger || current == 0 || baton.place.get() != Place::Resting {
+            return self.wake(index);
+        }
+        thread.enter_state(READY);
+        baton.holder.set(index);
+        let (running, now) = (self.cpu.baton.get(), self.machine.now());
+        self.stop(running, now);
+        self.push(running, true);
+        self.dispatch(current, now);
+        self.cpu.thread.set(index);
     }
 
     /// Make the batons ready that rest because this thread could not run.
@@ -290,6 +310,8 @@ impl<M: Machine> Kernel<M> {
         if thread.serving.get() == 0 && nobody_waits {
             return;
         }
+        // Whoever ran because this thread could not is perhaps not the one to run.
+        self.cpu.attend(SCHEDULE);
         // The threads to look at.
         let (mut list, mut at, mut end) = ([0; CHAIN], 0, 1);
         list[0] = index;
@@ -379,35 +401,38 @@ impl<M: Machine> Kernel<M> {
 
     /// Bill the running baton and take it off the CPU.
     fn undispatch(&self) {
-        let index = self.cpu.baton.replace(0);
-        if index == 0 {
-            return;
+        let index = self.cpu.baton.get();
+        if index != 0 {
+            self.stop(index, self.machine.now());
+            self.cpu.baton.set(0);
+            self.cpu.attend(SCHEDULE);
         }
-        let (now, unbilled) = self.unbilled();
-        let baton = self.tables.baton(index);
-        baton.billed.set(baton.billed.get() + unbilled);
-        baton.place.set(Place::Resting);
-        // Without an end, a FIFO baton or one that runs without budget: nothing is used up.
-        if self.cpu.slice_end.get() != u64::MAX {
-            let left = self.cpu.slice_end.get().saturating_sub(now);
-            baton.used.set(baton.used.get() + baton.left.replace(left).saturating_sub(left));
-            if baton.policy.get() == Policy::Sporadic as u8 && left == 0 {
-                self.end_use(index);
-                baton.level.set(baton.low_priority.get());
-            }
-        }
-        self.cpu.attend(SCHEDULE);
     }
 
-    /// The time now, and ns since what was billed last, which the caller bills to somebody.
-    fn unbilled(&self) -> (u64, u64) {
-        let now = self.machine.now();
-        (now, now.saturating_sub(self.cpu.since.replace(now)))
+    /// Bill the running baton, which is about to leave the CPU, up to now.
+    fn stop(&self, index: u32, now: u64) {
+        let baton = self.tables.baton(index);
+        baton.billed.set(baton.billed.get() + now.saturating_sub(self.cpu.since.replace(now)));
+        baton.place.set(Place::Resting);
+        // Without an end, a FIFO baton or one that runs without budget: nothing is used up.
+        let end = self.cpu.slice_end.get();
+        if end != u64::MAX {
+            let left = end.saturating_sub(now);
+            let before = baton.left.replace(left);
+            if baton.policy.get() == Policy::Sporadic as u8 {
+                baton.used.set(baton.used.get() + before.saturating_sub(left));
+                if left == 0 {
+                    self.end_use(index);
+                    baton.level.set(baton.low_priority.get());
+                }
+            }
+        }
     }
 
     /// There was nothing to run.
     pub(crate) fn bill_idle(&self) {
-        self.cpu.idle.set(self.cpu.idle.get() + self.unbilled().1);
+        let now = self.machine.now();
+        self.cpu.idle.set(self.cpu.idle.get() + now.saturating_sub(self.cpu.since.replace(now)));
     }
 
     /// A baton rests, or a sporadic one has no budget: what it used of that will come back.
@@ -531,9 +556,8 @@ impl<M: Machine> Kernel<M> {
         }
     }
 
-    /// Put a baton on the CPU.
-    fn dispatch(&self, index: u32) {
-        let now = self.machine.now();
+    /// Put a baton on the CPU, which has none.
+    fn dispatch(&self, index: u32, now: u64) {
         let baton = self.tables.baton(index);
         self.cpu.baton.set(index);
         baton.place.set(Place::Running);
@@ -551,16 +575,50 @@ impl<M: Machine> Kernel<M> {
             now.saturating_add(baton.left.get())
         };
         self.cpu.slice_end.set(end);
-        self.cpu.attend(ALARM);
+        // It matters at once only if the machine would interrupt later than that.
+        if end < self.cpu.programmed.get() {
+            self.cpu.attend(ALARM);
+        }
     }
 
     /// The running baton goes behind its equals.
     pub(crate) fn yield_baton(&self) {
         let index = self.cpu.baton.get();
-        if index != 0 {
+        let baton = self.tables.baton(index);
+        let first = self.cpu.first_ready(baton.level.get());
+        if index == 0 || first == 0 {
+            return;
+        }
+        // A budget that is used up changes the level.
+        let plain = self.cpu.attention.get() == 0 && baton.policy.get() != Policy::Sporadic as u8;
+        let next = if plain { self.resolve(first) } else { 0 };
+        if next == 0 {
             self.undispatch();
             self.push(index, false);
+            return;
         }
+        let now = self.machine.now();
+        self.stop(index, now);
+        self.take_turn(index, first);
+        self.dispatch(first, now);
+        self.run_thread(next);
+    }
+
+    /// A baton becomes the last of its level's queue, of which the first is taken out.
+    fn take_turn(&self, index: u32, first: u32) {
+        let (baton, taken) = (self.tables.baton(index), self.tables.baton(first));
+        let head = &self.cpu.heads[usize::from(baton.level.get())];
+        let (mut next, mut last) = (taken.next.get(), taken.previous.get());
+        if next == first {
+            (next, last) = (index, index);
+        }
+        // It takes the first one's place in the ring, whose beginning moves on.
+        self.tables.baton(last).next.set(index);
+        self.tables.baton(next).previous.set(index);
+        baton.next.set(next);
+        baton.previous.set(last);
+        baton.place.set(Place::Queued);
+        head.set(next);
     }
 
     /// Whether the slice of the running baton is over; then it goes behind its equals.
@@ -584,25 +642,25 @@ impl<M: Machine> Kernel<M> {
         if thread != 0 && self.cpu.top.get() <= self.running_level() {
             self.run_thread(thread);
         } else {
-            self.undispatch();
-            if thread != 0 {
-                self.push(running, true);
-            } else if running != 0 {
-                self.end_use(running);
+            let now = self.machine.now();
+            if running != 0 {
+                self.stop(running, now);
+                self.cpu.baton.set(0);
+                if thread != 0 { self.push(running, true) } else { self.end_use(running) }
             }
-            self.dispatch_strongest();
+            self.dispatch_strongest(now);
         }
         self.cpu.attention.set(self.cpu.attention.get() & !SCHEDULE);
     }
 
     /// Put the strongest baton on the CPU for which somebody can run, and that one with it.
-    fn dispatch_strongest(&self) {
+    fn dispatch_strongest(&self, now: u64) {
         while let Some(level) = self.cpu.strongest_level() {
             let strongest = self.cpu.heads[usize::from(level)].get();
             self.pull(strongest);
             let thread = self.resolve(strongest);
             if thread != 0 {
-                self.dispatch(strongest);
+                self.dispatch(strongest, now);
                 self.run_thread(thread);
                 return;
             }
