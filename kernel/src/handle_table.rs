@@ -107,6 +107,7 @@ impl<M: Machine> Tables<M> {
     }
 
     /// The entry that a handle names.
+    #[inline(never)]
     pub(crate) fn entry(&self, process: &Process<M>, handle: Handle) -> Result<&Entry, Error> {
         let entry = self.slot(process, handle.0);
         if handle.is_none() || entry.key.get() != handle.0 {

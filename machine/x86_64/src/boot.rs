@@ -14,6 +14,7 @@ use crate::machine::X86;
 use crate::page::{self, ENTRIES, Entry, HUGE, LARGE, PAGE, ROOT_LEVEL};
 use crate::pvh::KERNEL_STACK;
 use crate::range::{Range, Ranges};
+use crate::serial::Part;
 use crate::space::{self, Table};
 use crate::{apic, processor, vector};
 
@@ -105,10 +106,22 @@ unsafe extern "C" {
     safe static image_end: u8;
 }
 
+/// Refuse to boot unless something holds that the loader or the machine owes. The words stay in the boot stub, which a panic's would not.
+macro_rules! require {
+    ($holds:expr, $otherwise:literal) => {{
+        #[unsafe(link_section = ".boot.data")]
+        static WORDS: [u8; $otherwise.len()] = *$otherwise;
+        if !$holds {
+            crate::start::broken(&[Part::Text(&WORDS)]);
+        }
+    }};
+}
+pub(crate) use require;
+
 /// Read a structure that the loader left in memory.
 #[unsafe(link_section = ".boot.text")]
 fn read<T: Copy>(physical: u64) -> T {
-    assert!(physical.saturating_add(size_of::<T>() as u64) <= EARLY_END, "boot information above 4 GiB");
+    require!(physical.saturating_add(size_of::<T>() as u64) <= EARLY_END, b"boot information above 4 GiB");
     // SAFETY: the early tables map all of the first 4 GiB; the types read here are plain numbers, valid for any bytes.
     unsafe { (layout::direct(physical) as *const T).read_unaligned() }
 }
@@ -117,11 +130,11 @@ fn read<T: Copy>(physical: u64) -> T {
 #[unsafe(link_section = ".boot.text")]
 pub(crate) fn boot(start_information: u64, entry_time_stamp: u64) -> ! {
     let start: StartInformation = read(start_information);
-    assert!(start.magic == START_MAGIC && start.version >= 1, "not started by a PVH loader with a memory map");
-    assert!(start.modules == 1, "one boot module expected");
+    require!(start.magic == START_MAGIC && start.version >= 1, b"not started by a PVH loader with a memory map");
+    require!(start.modules == 1, b"one boot module expected");
     let module: ModuleEntry = read(start.module_list);
     let module = Range::new(module.address, module.address.saturating_add(module.length));
-    assert!(module.start.is_multiple_of(PAGE), "boot module not page-aligned");
+    require!(module.start.is_multiple_of(PAGE), b"boot module not page-aligned");
 
     let mut ram = Ranges::new();
     let mut reserved = Ranges::new();
@@ -148,10 +161,11 @@ pub(crate) fn boot(start_information: u64, entry_time_stamp: u64) -> ! {
     free.remove(module.grown_to_pages());
     let arena_length = (ram_total / ARENA_SHARE).clamp(ARENA_LEAST, ARENA_MOST) & !(PAGE - 1);
     let arena = free.find_high(arena_length, PAGE, EARLY_END);
-    let Some(arena) = arena else { panic!("no room for the arena") };
+    require!(arena.is_some(), b"no room for the arena");
+    let arena = arena.unwrap_or_default();
     free.remove(arena);
 
-    assert!(&raw const *layout::Place as u64 == layout::TABLES, "linked for other tables");
+    require!(&raw const *layout::Place as u64 == layout::TABLES, b"linked for other tables");
     let mut tables = Builder::new(arena);
     tables.map_ram(&usable);
     tables.map_image();
@@ -159,8 +173,8 @@ pub(crate) fn boot(start_information: u64, entry_time_stamp: u64) -> ! {
     let capacities = tables.map_objects();
 
     let header: ModuleHeader = read(module.start);
-    assert!(header.magic == MODULE_MAGIC && header.version == MODULE_VERSION, "not a boot module of this version");
-    assert!(is_within(&header, module.length()), "boot module cut short");
+    require!(header.magic == MODULE_MAGIC && header.version == MODULE_VERSION, b"not a boot module of this version");
+    require!(is_within(&header, module.length()), b"boot module cut short");
 
     crate::start(Handoff {
         root: tables.root,
@@ -413,7 +427,7 @@ fn new_table(arena: &mut Range) -> Table {
 #[unsafe(link_section = ".boot.text")]
 fn new_page(arena: &mut Range) -> u64 {
     let page = arena.start;
-    assert!(page + PAGE <= arena.end, "arena too small");
+    require!(page + PAGE <= arena.end, b"arena too small");
     arena.start += PAGE;
     space::clear(kernel::machine::Frame(page));
     page

@@ -63,7 +63,7 @@ impl X86 {
             PAGE_FAULT => {
                 Trap::PageFault { address: processor::fault_address(), access: fault_access(trap::error_code()) }
             }
-            DOUBLE_FAULT | MACHINE_CHECK => panic!("double fault or machine check: the processor is broken"),
+            DOUBLE_FAULT | MACHINE_CHECK => crate::start::broken(&[serial::Part::Text(b"double fault or machine check")]),
             DEBUG => {
                 processor::clear_debug_status();
                 Trap::Exception { vector, code: 0 }
@@ -237,7 +237,7 @@ impl Machine for X86 {
     }
 
     fn print(&self, text: &str) {
-        serial::print(&[serial::Part::Text(text)]);
+        serial::print(&[serial::Part::Text(text.as_bytes())]);
     }
 
     fn halt(&self) -> ! {

@@ -4,7 +4,7 @@
 //! The early page tables map the first 4 GiB three times: where they are, in the direct map, and (the first of them) where
 //! the kernel is linked. They are writable and executable; the final ones replace them before any program runs.
 
-use core::arch::{asm, global_asm};
+use core::arch::global_asm;
 use core::cell::UnsafeCell;
 
 use crate::boot;
@@ -36,37 +36,6 @@ pub(crate) struct Stack {
 unsafe impl Sync for Stack {}
 
 pub(crate) static KERNEL_STACK: Stack = Stack { guard: UnsafeCell::new([0; 4096]), bytes: UnsafeCell::new([0; STACK]) };
-
-/// Return addresses on the kernel's stack, innermost first. (The kernel is compiled with frame pointers.)
-pub(crate) struct Callers {
-    frame: u64,
-}
-
-impl Callers {
-    #[inline(always)]
-    pub(crate) fn new() -> Self {
-        let frame;
-        // SAFETY: reads a register.
-        unsafe { asm!("mov {}, rbp", out(reg) frame, options(nomem, nostack, preserves_flags)) };
-        Self { frame }
-    }
-}
-
-impl Iterator for Callers {
-    type Item = u64;
-
-    fn next(&mut self) -> Option<u64> {
-        let stack = &raw const KERNEL_STACK.bytes as u64;
-        if !(stack..stack + STACK as u64 - 16).contains(&self.frame) || !self.frame.is_multiple_of(8) {
-            return None;
-        }
-        // SAFETY: within the kernel's stack, aligned: a saved frame pointer and a return address, or at worst other numbers.
-        let [frame, caller] = unsafe { *(self.frame as *const [u64; 2]) };
-        // A chain leads upwards only; anything else would not end.
-        self.frame = if frame > self.frame { frame } else { 0 };
-        Some(caller)
-    }
-}
 
 global_asm!(
     r#"

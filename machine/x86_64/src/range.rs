@@ -43,6 +43,7 @@ pub(crate) struct Ranges {
 }
 
 impl Ranges {
+    #[cfg_attr(target_os = "none", unsafe(link_section = ".boot.text"))]
     pub(crate) const fn new() -> Self {
         Self { members: [Range::new(0, 0); LIMIT], count: 0 }
     }

@@ -13,11 +13,9 @@ const PATIENCE: u32 = 100_000;
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Part<'a> {
     /// As it is.
-    Text(&'a str),
-    /// In hexadecimal, with `0x`.
+    Text(&'a [u8]),
+    /// In hexadecimal, with `0x` and all 16 digits.
     Hexadecimal(u64),
-    /// In decimal.
-    Decimal(u64),
 }
 
 fn byte(byte: u8) {
@@ -29,20 +27,15 @@ fn byte(byte: u8) {
     processor::out8(COM1, byte);
 }
 
-fn text(text: &str) {
-    text.bytes().for_each(byte);
+fn text(text: &[u8]) {
+    text.iter().copied().for_each(byte);
 }
 
-fn number(value: u64, base: u64) {
-    // The largest power of the base that is not above the value.
-    let mut place = 1;
-    while value / place >= base {
-        place *= base;
-    }
-    while place != 0 {
-        let digit = (value / place % base) as u8;
+fn hexadecimal(value: u64) {
+    text(b"0x");
+    for place in (0..16).rev() {
+        let digit = (value >> (4 * place)) as u8 & 15;
         byte(if digit < 10 { b'0' + digit } else { b'a' + digit - 10 });
-        place /= base;
     }
 }
 
@@ -55,12 +48,8 @@ pub(crate) fn print(parts: &[Part<'_>]) {
     for part in parts {
         match *part {
             Part::Text(words) => text(words),
-            Part::Hexadecimal(value) => {
-                text("0x");
-                number(value, 16);
-            }
-            Part::Decimal(value) => number(value, 10),
+            Part::Hexadecimal(value) => hexadecimal(value),
         }
     }
-    text("\r\n");
+    text(b"\r\n");
 }

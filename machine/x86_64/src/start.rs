@@ -8,6 +8,7 @@ use crate::machine::X86;
 use crate::message;
 use crate::pic;
 use crate::range::Range;
+use crate::serial::{Part, print};
 use crate::space::Spaces;
 
 /// Leave the early page tables, set the processor up and run the kernel.
@@ -65,27 +66,22 @@ fn kept_ports() -> [PortRange; KEPT_PORTS] {
     kept
 }
 
-/// Print what can be known and stop.
-#[cfg(target_os = "none")]
-#[panic_handler]
-fn panic(information: &core::panic::PanicInfo<'_>) -> ! {
-    use crate::serial::{Part, print};
-    let message = information.message().as_str().unwrap_or("assertion failed");
-    let (file, line) = information.location().map_or(("", 0), |place| (place.file(), u64::from(place.line())));
-    print(&[
-        Part::Text("kernel panicked at "),
-        Part::Text(file),
-        Part::Text(":"),
-        Part::Decimal(line),
-        Part::Text(": "),
-        Part::Text(message),
-    ]);
+/// The kernel cannot go on: say why, and where the program was that ran last, and stop.
+#[cold]
+pub(crate) fn broken(why: &[Part<'_>]) -> ! {
+    print(why);
     if let Some((instruction_pointer, stack_pointer)) = crate::trap::last_place() {
         let (rip, rsp) = (Part::Hexadecimal(instruction_pointer), Part::Hexadecimal(stack_pointer));
-        print(&[Part::Text("last program: rip "), rip, Part::Text(", rsp "), rsp]);
-    }
-    for caller in crate::pvh::Callers::new() {
-        print(&[Part::Text("  from "), Part::Hexadecimal(caller)]);
+        print(&[Part::Text(b"last program: rip "), rip, Part::Text(b", rsp "), rsp]);
     }
     crate::machine::halt()
+}
+
+/// Only the boot stub panics, for no reason that is known: what may be wrong with a machine is said by [`crate::boot::require`]. In
+/// the kernel itself no panic is left after optimisation; were there one, it would be told as an exception at this place.
+#[cfg(target_os = "none")]
+#[panic_handler]
+#[unsafe(link_section = ".boot.text")]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    broken(&[Part::Text(b"the boot stub panicked")])
 }

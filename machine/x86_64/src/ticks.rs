@@ -16,7 +16,8 @@ pub(crate) fn frequency_hz(ticks: u64, counts: u64) -> u64 {
     if counts == 0 {
         return 0;
     }
-    let measured = (u128::from(ticks) * u128::from(PIT_HZ) / u128::from(counts)) as u64;
+    // The interval timer counts at most 55 ms: no counter ticks as often as would not fit.
+    let measured = ticks.saturating_mul(PIT_HZ) / counts;
     let rounded = (measured + ROUND / 2) / ROUND * ROUND;
     let error = measured / counts * 3;
     if rounded != 0 && measured.abs_diff(rounded) <= error { rounded } else { measured }

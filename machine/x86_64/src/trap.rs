@@ -527,17 +527,16 @@ struct Frame {
 /// An exception in the kernel itself.
 extern "C" fn kernel_fault(frame: &Frame) -> ! {
     let vector = (frame.entry - (&raw const vector_entries) as u64) >> 3;
-    crate::serial::print(&[
-        Part::Text("exception "),
-        Part::Decimal(vector),
-        Part::Text(", code "),
+    crate::start::broken(&[
+        Part::Text(b"exception in the kernel: "),
+        Part::Hexadecimal(vector),
+        Part::Text(b", code "),
         Part::Hexadecimal(frame.error_code),
-        Part::Text(", rip "),
+        Part::Text(b", rip "),
         Part::Hexadecimal(frame.instruction_pointer),
-        Part::Text(", rsp "),
+        Part::Text(b", rsp "),
         Part::Hexadecimal(frame.stack_pointer),
-        Part::Text(", cr2 "),
+        Part::Text(b", cr2 "),
         Part::Hexadecimal(crate::processor::fault_address()),
-    ]);
-    panic!("exception in the kernel");
+    ])
 }

@@ -9,9 +9,11 @@ use core::arch::asm;
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
+use crate::boot::require;
 use crate::context::X86Context;
 use crate::layout;
 use crate::processor;
+use crate::serial::Part;
 
 /// Bytes that each thread has for its registers: x87, SSE and AVX take 832.
 pub(crate) const AREA: usize = 1024;
@@ -61,7 +63,7 @@ pub(crate) fn initialize() {
     unsafe {
         asm!("xsetbv", in("ecx") 0, in("eax") components as u32, in("edx") 0, options(nomem, nostack, preserves_flags))
     };
-    assert!(processor::cpuid(0xd, 0)[1] as usize <= AREA, "vector registers too large");
+    require!(processor::cpuid(0xd, 0)[1] as usize <= AREA, b"vector registers too large");
     COMPONENTS.store(components as u32, Ordering::Relaxed);
     OPTIMISED.store(processor::cpuid(0xd, 1)[0] & 1, Ordering::Relaxed);
 }
