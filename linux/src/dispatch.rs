@@ -3,18 +3,28 @@
 use protocol::Errno;
 
 use crate::numbers::{Outcome, RESTART, RESTART_ALWAYS, RESTART_UNHANDLED};
-use crate::signal;
 use crate::system;
 use crate::table;
 use crate::task::Task;
 
-type Handler = fn(&mut Task, [u64; 6]) -> Outcome;
+/// Carries out a system call whose arguments are in the task's frame: what the program finds in `rax`.
+pub(crate) type Handler = unsafe extern "C" fn(*mut Task) -> u64;
 
 macro_rules! handlers {
     ($($number:literal $name:ident $module:ident :: $function:ident;)*) => {
-        const fn handlers() -> [Option<Handler>; table::LENGTH] {
-            let mut handlers: [Option<Handler>; table::LENGTH] = [None; table::LENGTH];
-            $(handlers[$number] = Some(crate::$module::$function);)*
+        const fn handlers() -> [Handler; table::LENGTH] {
+            let mut handlers: [Handler; table::LENGTH] = [missing; table::LENGTH];
+            $({
+                unsafe extern "C" fn handler(task: *mut Task) -> u64 {
+                    // SAFETY: the entry passes the task of the running thread, which nobody else refers to meanwhile.
+                    let task = unsafe { &mut *task };
+                    let frame = task.frame();
+                    let arguments = [frame.rdi, frame.rsi, frame.rdx, frame.r10, frame.r8, frame.r9];
+                    let outcome = crate::$module::$function(task, arguments);
+                    answer(task, outcome)
+                }
+                handlers[$number] = handler;
+            })*
             handlers
         }
     };
@@ -22,34 +32,33 @@ macro_rules! handlers {
 
 crate::table::system_calls!(handlers);
 
-static HANDLERS: [Option<Handler>; table::LENGTH] = handlers();
+/// What the entry calls, by number.
+pub(crate) static HANDLERS: [Handler; table::LENGTH] = handlers();
 
-/// Entry: the program made a system call.
-pub(crate) unsafe extern "C" fn dispatch(task: *mut Task) {
-    // SAFETY: the entry passes the task of the running thread, which nobody else refers to meanwhile.
+/// Entry: the program made a system call that there is not.
+pub(crate) unsafe extern "C" fn missing(task: *mut Task) -> u64 {
+    // SAFETY: as for a handler.
     let task = unsafe { &mut *task };
-    let frame = task.frame();
-    let (number, arguments) = (frame.call, [frame.rdi, frame.rsi, frame.rdx, frame.r10, frame.r8, frame.r9]);
-    let handler = usize::try_from(number).ok().and_then(|number| HANDLERS.get(number)).copied().flatten();
-    let outcome = match handler {
-        Some(handler) => handler(task, arguments),
-        None => {
-            system::report(task, number);
-            Err(Errno::ENOSYS)
-        }
-    };
-    finish(task, outcome);
+    let number = task.frame().call;
+    system::report(task, number);
+    refuse(task, Errno::ENOSYS)
 }
 
-fn finish(task: &mut Task, outcome: Outcome) {
-    if let Err(error @ (RESTART | RESTART_ALWAYS | RESTART_UNHANDLED)) = outcome {
+#[inline(always)]
+fn answer(task: &mut Task, outcome: Outcome) -> u64 {
+    match outcome {
+        Ok(value) => value,
+        Err(error) => refuse(task, error),
+    }
+}
+
+#[inline(never)]
+fn refuse(task: &mut Task, error: Errno) -> u64 {
+    if let RESTART | RESTART_ALWAYS | RESTART_UNHANDLED = error {
         task.restart = Some(error);
-    } else {
-        task.frame().answer(outcome);
+        task.set_unfinished(true);
     }
-    if task.restart.is_some() || task.taken.is_some() || task.saved_mask.is_some() {
-        signal::deliver_all(task);
-    }
+    u64::from(error.0).wrapping_neg()
 }
 
 /// End a process whose library cannot go on.

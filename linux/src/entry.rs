@@ -1,8 +1,12 @@
 //! Where the kernel enters the library, and how it goes back to the program: the [`Block`] that GS points to, and assembly.
 //!
-//! Every entry saves all registers of the program in the block's [`Frame`], switches to the task's library stack and calls one
-//! Rust function. The way back is a restart window: it checks for posted signals, then restores every register from the frame, which
-//! it never changes. When the kernel posts a signal inside the window, the thread starts at the window's beginning again.
+//! Every entry saves the program's registers in the block's [`Frame`], switches to the task's library stack and calls one
+//! Rust function: a system call that of its number. (It saves all but `rax`, `rcx` and `r11`, which programs expect lost.)
+//!
+//! The way back is a restart window: it checks for posted signals, then loads from the frame, which it never changes, the registers
+//! that Rust functions lose. When the kernel posts a signal inside the window, the thread starts at the window's beginning again. The others,
+//! and `rax`, `rcx` and `r11`, are the program's before the window and stay so in it: after a system call Rust kept them; where
+//! the frame may say something else (every other entry, signals, [`Block::unfinished`]), `linux_resume` loads them first.
 
 use core::arch::global_asm;
 use core::mem::offset_of;
@@ -26,6 +30,8 @@ pub(crate) struct Block {
     /// Top of the library stack.
     pub(crate) stack: u64,
     scratch: u64,
+    /// Not 0: a system call has more to do before the program goes on than to answer ([`crate::signal::deliver`] does it).
+    pub(crate) unfinished: u64,
     /// 1: no thread uses the room any more.
     pub(crate) vacant: AtomicU64,
     pub(crate) frame: Frame,
@@ -80,22 +86,26 @@ pub(crate) fn fork_child() -> u64 {
 }
 
 global_asm!(
-    ".macro save_registers",
+    // But rax, rcx, r11.
+    ".macro save_kept",
     "mov gs:[{frame} + {r15}], r15",
     "mov gs:[{frame} + {r14}], r14",
     "mov gs:[{frame} + {r13}], r13",
     "mov gs:[{frame} + {r12}], r12",
     "mov gs:[{frame} + {rbp}], rbp",
     "mov gs:[{frame} + {rbx}], rbx",
-    "mov gs:[{frame} + {r11}], r11",
     "mov gs:[{frame} + {r10}], r10",
     "mov gs:[{frame} + {r9}], r9",
     "mov gs:[{frame} + {r8}], r8",
-    "mov gs:[{frame} + {rax}], rax",
-    "mov gs:[{frame} + {rcx}], rcx",
     "mov gs:[{frame} + {rdx}], rdx",
     "mov gs:[{frame} + {rsi}], rsi",
     "mov gs:[{frame} + {rdi}], rdi",
+    ".endm",
+    ".macro save_registers",
+    "save_kept",
+    "mov gs:[{frame} + {rax}], rax",
+    "mov gs:[{frame} + {rcx}], rcx",
+    "mov gs:[{frame} + {r11}], r11",
     ".endm",
     // The place that the kernel saved, at \\place in the block, becomes the frame's.
     ".macro save_place place",
@@ -120,26 +130,26 @@ global_asm!(
     "mov rsp, {first_stack}",
     "xor ebp, ebp",
     "call {start}",
-    "jmp linux_window_start",
+    "jmp linux_resume",
     //
     ".global linux_thread_start",
     "linux_thread_start:",
     "xor ebp, ebp",
     "call {thread_begin}",
-    "jmp linux_window_start",
+    "jmp linux_resume",
     //
     ".global linux_fork_child",
     "linux_fork_child:",
     "xor ebp, ebp",
     "call {fork_begin}",
-    "jmp linux_window_start",
+    "jmp linux_resume",
     //
     ".global linux_interrupt",
     "linux_interrupt:",
     "save_registers",
     "save_place {interrupt}",
     "enter {deliver}",
-    "jmp linux_window_start",
+    "jmp linux_resume",
     //
     ".global linux_fault",
     "linux_fault:",
@@ -153,7 +163,7 @@ global_asm!(
     "save_registers",
     "save_place {fault}",
     "enter {program_fault}",
-    "jmp linux_window_start",
+    "jmp linux_resume",
     // In the library: touches of the program's memory answer 1, anything else is the end.
     "2:",
     "lea rax, [rip + {access_start}]",
@@ -170,20 +180,10 @@ global_asm!(
     "enter {library_fault}",
     "ud2",
     //
-    ".global linux_syscall",
-    "linux_syscall:",
-    "mov gs:[{frame} + {rsp}], rsp",
-    "mov gs:[{frame} + {call}], rax",
-    "mov gs:[{frame} + {rip}], rcx",
-    "mov gs:[{frame} + {rflags}], r11",
-    "save_registers",
-    "enter {dispatch}",
-    //
-    ".global linux_window_start",
-    "linux_window_start:",
-    "cmp qword ptr gs:[{pending}], 0",
-    "jne linux_pending",
-    "mov rsp, gs:[{stack}]",
+    "linux_pending:",
+    "mov gs:[{frame} + {rax}], rax",
+    "enter {deliver}",
+    "linux_resume:",
     "mov r15, gs:[{frame} + {r15}]",
     "mov r14, gs:[{frame} + {r14}]",
     "mov r13, gs:[{frame} + {r13}]",
@@ -191,28 +191,54 @@ global_asm!(
     "mov rbp, gs:[{frame} + {rbp}]",
     "mov rbx, gs:[{frame} + {rbx}]",
     "mov r11, gs:[{frame} + {r11}]",
+    "mov rcx, gs:[{frame} + {rcx}]",
+    "mov rax, gs:[{frame} + {rax}]",
+    "jmp linux_window_start",
+    //
+    "2:",
+    "call {missing}",
+    "jmp 3f",
+    // The kernel cleared the direction flag.
+    ".global linux_syscall",
+    "linux_syscall:",
+    "mov gs:[{frame} + {rsp}], rsp",
+    "mov gs:[{frame} + {call}], rax",
+    "mov gs:[{frame} + {rip}], rcx",
+    "mov gs:[{frame} + {rflags}], r11",
+    "save_kept",
+    "mov rsp, gs:[{stack}]",
+    "mov rdi, gs:[{task}]",
+    "cmp rax, {calls}",
+    "jae 2b",
+    "lea rcx, [rip + {handlers}]",
+    "call [rcx + 8 * rax]",
+    "3:",
+    "cmp qword ptr gs:[{unfinished}], 0",
+    "jne linux_pending",
+    //
+    ".global linux_window_start",
+    "linux_window_start:",
+    "cmp qword ptr gs:[{pending}], 0",
+    "jne linux_pending",
+    "mov rsp, gs:[{stack}]",
+    "push qword ptr gs:[{frame} + {rflags}]",
+    "popfq",
     "mov r10, gs:[{frame} + {r10}]",
     "mov r9, gs:[{frame} + {r9}]",
     "mov r8, gs:[{frame} + {r8}]",
-    "mov rax, gs:[{frame} + {rax}]",
-    "mov rcx, gs:[{frame} + {rcx}]",
     "mov rdx, gs:[{frame} + {rdx}]",
     "mov rsi, gs:[{frame} + {rsi}]",
     "mov rdi, gs:[{frame} + {rdi}]",
-    "push qword ptr gs:[{frame} + {rflags}]",
-    "popfq",
     "mov rsp, gs:[{frame} + {rsp}]",
     "jmp qword ptr gs:[{frame} + {rip}]",
     ".global linux_window_end",
     "linux_window_end:",
-    "linux_pending:",
-    "enter {deliver}",
-    "jmp linux_window_start",
     ".popsection",
     frame = const offset_of!(Block, frame),
     stack = const offset_of!(Block, stack),
     task = const offset_of!(Block, task),
     scratch = const offset_of!(Block, scratch),
+    unfinished = const offset_of!(Block, unfinished),
     pending = const offset_of!(UpcallBlock, interrupt_pending),
     fault_active = const offset_of!(UpcallBlock, fault_active),
     interrupt = const offset_of!(UpcallBlock, interrupt),
@@ -245,7 +271,9 @@ global_asm!(
     start = sym crate::start::start,
     thread_begin = sym crate::thread::begin,
     fork_begin = sym crate::process::begin_child,
-    dispatch = sym crate::dispatch::dispatch,
+    calls = const crate::table::LENGTH,
+    handlers = sym crate::dispatch::HANDLERS,
+    missing = sym crate::dispatch::missing,
     deliver = sym crate::signal::deliver,
     program_fault = sym crate::fault::program_fault,
     library_fault = sym crate::fault::library_fault,

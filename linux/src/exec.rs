@@ -1,5 +1,6 @@
 //! `execve`: everything that can fail is done before the old image goes.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -72,7 +73,7 @@ struct Program {
 }
 
 /// Open a program; a script's interpreter in its place.
-fn find(task: &Task, mut whole: Vec<u8>, name: Vec<u8>, mut arguments: Vec<u8>) -> Result<Program, Errno> {
+fn find(task: &Task, mut whole: Vec<u8>, name: Vec<u8>, mut arguments: Vec<u8>) -> Result<Box<Program>, Errno> {
     let mut script = name.clone();
     for _ in 0..=SCRIPTS {
         permission::executing(task, &whole)?;
@@ -90,16 +91,24 @@ fn find(task: &Task, mut whole: Vec<u8>, name: Vec<u8>, mut arguments: Vec<u8>) 
             script = interpreter.to_vec();
             continue;
         }
-        let image = Image::examine(&head, path::stat_open(&file)?.size)?;
-        if let Some(interpreter) = image.interpreter {
-            return Err(dynamic(&file, interpreter));
-        }
+        let image = examine(&file, &head)?;
         if arguments.is_empty() {
             arguments.push(0);
         }
-        return Ok(Program { file, image, name, arguments });
+        return Ok(Box::new(Program { file, image, name, arguments }));
     }
     Err(Errno::ELOOP)
+}
+
+/// What a program's file starts with, as an image. (A frame of its own: all of `execve` is to fit into a page of stack, since what it
+/// touches of that after a fork is copied.)
+#[inline(never)]
+fn examine(file: &OpenFile, head: &[u8]) -> Result<Image, Errno> {
+    let image = Image::examine(head, path::stat_open(file)?.size)?;
+    match image.interpreter {
+        Some(interpreter) => Err(dynamic(file, interpreter)),
+        None => Ok(image),
+    }
 }
 
 /// A script's interpreter is called with its own name, its argument, the script's name, and the script's arguments.
@@ -142,7 +151,7 @@ fn descriptors(task: &Task) -> Vec<Descriptor> {
     .collect()
 }
 
-fn replace(task: &mut Task, program: Program, environment: Vec<u8>) -> Outcome {
+fn replace(task: &mut Task, program: Box<Program>, environment: Vec<u8>) -> Outcome {
     task.last_words = prepare(task, program, environment)?;
     // Nothing is held any more but what the task holds: the child of a vfork shares its parent's heap and handles, and what
     // it had here would stay with the parent for good.
@@ -151,7 +160,7 @@ fn replace(task: &mut Task, program: Program, environment: Vec<u8>) -> Outcome {
     Err(Errno::EAGAIN)
 }
 
-fn prepare(task: &mut Task, program: Program, environment: Vec<u8>) -> Result<Vec<u8>, Errno> {
+fn prepare(task: &mut Task, program: Box<Program>, environment: Vec<u8>) -> Result<Vec<u8>, Errno> {
     let mut random = [0; 16];
     system::random(task, &mut random)?;
     let arguments = Arguments {

@@ -60,6 +60,8 @@ pub(crate) fn kernel(error: Error) -> Errno {
 const MORE: [u64; 3] = [64, 16, 4];
 
 /// Ask for more kernel objects. Whether they were given.
+#[cold]
+#[inline(never)]
 pub(crate) fn enlarge(connection: Handle) -> bool {
     let [connections, pulses, pages] = MORE;
     process::enlarge(connection, connections, pulses, pages, &mut Buffers::new(), PROMPT).is_ok()

@@ -169,6 +169,7 @@ pub(crate) fn rt_sigpending(task: &mut Task, [set, length, ..]: [u64; 6]) -> Out
 /// Use a mask until the call ends (or the handler that ends it starts).
 pub(crate) fn set_mask_for_call(task: &mut Task, mask: u64) {
     task.saved_mask = Some(task.mask);
+    task.set_unfinished(true);
     set_mask(task, mask);
 }
 
@@ -305,7 +306,11 @@ pub(crate) fn rt_tgsigqueueinfo(task: &mut Task, [pid, tid, signal, address, ..]
 /// `rt_sigreturn`.
 pub(crate) fn rt_sigreturn(task: &mut Task, _: [u64; 6]) -> Outcome {
     match signal_frame::pop(task) {
-        Ok(()) => Ok(task.frame().rax),
+        Ok(()) => {
+            // All registers come from the frame.
+            task.set_unfinished(true);
+            Ok(task.frame().rax)
+        }
         Err(_) => crate::process::end_by_signal(task, signals::SEGV),
     }
 }
@@ -334,17 +339,16 @@ pub(crate) fn interrupted(task: &mut Task) -> bool {
     if task.taken.is_none() {
         task.taken = take(task);
     }
+    task.set_unfinished(task.taken.is_some() || task.saved_mask.is_some());
     task.taken.is_some()
 }
 
-/// Entry: signals may be pending, and the program is about to go on.
+/// Entry: signals may be pending or a call be unfinished, and the program is about to go on. Run handlers (that is: build their
+/// frames), and settle how a call that was broken off goes on.
 pub(crate) unsafe extern "C" fn deliver(task: *mut Task) {
     // SAFETY: the entry passes the task of the running thread, which nobody else refers to meanwhile.
-    deliver_all(unsafe { &mut *task });
-}
-
-/// Run handlers (that is: build their frames), and settle how a call that was broken off goes on.
-pub(crate) fn deliver_all(task: &mut Task) {
+    let task = unsafe { &mut *task };
+    task.set_unfinished(false);
     while let Some(signal) = task.taken.take().or_else(|| take_pending(task)) {
         handle(task, &signal, &signal_frame::Fault::default());
     }

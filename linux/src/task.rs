@@ -150,6 +150,12 @@ impl Task {
         unsafe { self.pending().read_volatile() != 0 }
     }
 
+    /// Whether a system call has more to do before the program goes on than to answer.
+    pub(crate) fn set_unfinished(&mut self, unfinished: bool) {
+        // SAFETY: the block lives as long as its task; only the task's own thread writes there.
+        unsafe { (*self.block).unfinished = u64::from(unfinished) };
+    }
+
     /// The gate and the pulse to wait with.
     pub(crate) fn waiting(&mut self) -> Result<(Handle, Handle), Errno> {
         if self.gate.is_none() {

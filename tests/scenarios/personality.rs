@@ -30,6 +30,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("events", include_str!("../programs/events.c")),
     ("ipc", include_str!("../programs/ipc.c")),
     ("queues", include_str!("../programs/queues.c")),
+    ("registers", include_str!("../programs/registers.c")),
     ("sharing", include_str!("../programs/sharing.c")),
 ];
 
