@@ -15,7 +15,7 @@ macro_rules! errors {
     ($($(#[$doc:meta])* $name:ident = $number:literal, $blame:ident, $text:literal;)*) => {
         /// The reason an exchange failed: bits 0–15 of the result word.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        #[repr(u16)]
+        #[repr(u8)]
         pub enum Error { $($(#[$doc])* $name = $number,)* }
 
         impl Error {

@@ -96,7 +96,7 @@ impl<M: Machine> Kernel<M> {
         let generation = process.header.generation.get();
         let reference =
             crate::handle_table::Reference { kind: Kind::Process, object: first, generation, rights: Rights::ALL };
-        self.tables.insert_fixed(process, Handle::SELF_PROCESS, reference);
+        self.tables.insert_fixed(process, Handle::SELF_PROCESS, &reference);
 
         let mut ram = boot.ram;
         let stack = take_from_end(&mut ram, STACK_LENGTH).ok_or(Error::Exhausted)?;
@@ -150,7 +150,7 @@ impl<M: Machine> Kernel<M> {
         record[offset_of!(BootRecord, ram_count) / 8] = count as u64;
 
         let thread = self.new_thread(first, 0, 0)?;
-        record[offset_of!(BootRecord, thread) / 8] = self.install(process, Kind::Thread, thread, all)?.0;
+        record[offset_of!(BootRecord, thread) / 8] = self.install(process, Kind::Thread, thread, all).0;
         let baton = self.create(Kind::Baton, first)?;
         self.set_baton(baton, INIT_PRIORITY, Policy::RoundRobin, DEFAULT_SLICE, 0, 0);
         self.own_baton(thread, baton);
@@ -223,7 +223,7 @@ impl<M: Machine> Kernel<M> {
             return Ok(Handle::NONE.0);
         }
         let index = self.memory_object(owner, kind, range)?;
-        Ok(self.install(self.tables.process(owner), Kind::Memory, index, rights)?.0)
+        Ok(self.install(self.tables.process(owner), Kind::Memory, index, rights).0)
     }
 
     /// Map a range for init, whole.

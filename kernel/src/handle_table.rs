@@ -67,7 +67,7 @@ impl Entry {
     }
 
     /// Make it name an object, under `key`.
-    fn fill(&self, key: u64, reference: Reference) {
+    fn fill(&self, key: u64, reference: &Reference) {
         self.key.set(key);
         self.generation.set(key >> 16);
         self.object.set(reference.object);
@@ -107,13 +107,22 @@ impl<M: Machine> Tables<M> {
     }
 
     /// The entry that a handle names.
-    #[inline(never)]
+    #[inline(always)]
     pub(crate) fn entry(&self, process: &Process<M>, handle: Handle) -> Result<&Entry, Error> {
+        self.find(process, handle).ok_or(Error::BadHandle)
+    }
+
+    /// As [`Tables::entry`]: an option is passed in a register, and so needs fewer instructions wherever it is used.
+    #[inline(never)]
+    fn find(&self, process: &Process<M>, handle: Handle) -> Option<&Entry> {
+        self.entry_at_once(process, handle)
+    }
+
+    /// As [`Tables::entry`], where it matters how long it takes.
+    #[inline(always)]
+    pub(crate) fn entry_at_once(&self, process: &Process<M>, handle: Handle) -> Option<&Entry> {
         let entry = self.slot(process, handle.0);
-        if handle.is_none() || entry.key.get() != handle.0 {
-            return Err(Error::BadHandle);
-        }
-        Ok(entry)
+        (!handle.is_none() && entry.key.get() == handle.0).then_some(entry)
     }
 
     /// Where the chain of free pages continues.
@@ -204,26 +213,26 @@ impl<M: Machine> Tables<M> {
         process.free_handle.get() != 0
     }
 
-    /// Put a reference into a free slot.
-    pub(crate) fn insert(&self, process: &Process<M>, reference: Reference) -> Result<Handle, Error> {
+    /// Put a reference into a free slot. [`Handle::NONE`]: the table is full.
+    pub(crate) fn insert(&self, process: &Process<M>, reference: &Reference) -> Handle {
         let index = process.free_handle.get();
         if index == 0 {
-            return Err(Error::TableFull);
+            return Handle::NONE;
         }
         let entry = self.slot(process, u64::from(index));
         self.unchain(process, entry);
         let handle = Handle::new(index as u16, entry.generation.get() + 1);
         entry.fill(handle.0, reference);
-        Ok(handle)
+        handle
     }
 
     /// Put a reference into one of the slots that abi fixes (below `FIRST_FREE_INDEX`), generation 1.
-    pub(crate) fn insert_fixed(&self, process: &Process<M>, handle: Handle, reference: Reference) {
+    pub(crate) fn insert_fixed(&self, process: &Process<M>, handle: Handle, reference: &Reference) {
         self.slot(process, handle.0).fill(handle.0, reference);
     }
 
     /// Put a reference under exactly this handle, whose slot must be free or be beyond nothing (fork).
-    pub(crate) fn insert_at(&self, process: &Process<M>, handle: Handle, reference: Reference) -> Result<(), Error> {
+    pub(crate) fn insert_at(&self, process: &Process<M>, handle: Handle, reference: &Reference) -> Result<(), Error> {
         let index = u32::from(handle.index());
         if index < u32::from(Handle::FIRST_FREE_INDEX) || index >= process.handle_pages.get() * PAGE_ENTRIES {
             return Err(Error::TableFull);
@@ -242,7 +251,7 @@ impl<M: Machine> Tables<M> {
     }
 
     /// Fill a reserved slot: same handle, now naming an object.
-    pub(crate) fn fill_reserved(&self, entry: &Entry, reference: Reference) {
+    pub(crate) fn fill_reserved(&self, entry: &Entry, reference: &Reference) {
         debug_assert!(entry.kind.get() == Kind::Reserved);
         entry.fill(entry.key.get(), reference);
     }
@@ -274,12 +283,12 @@ mod tests {
         let (tables, pool) = (fake::tables(), Pool::new(8));
         let process = tables.process(1);
         tables.grow(&pool, process).unwrap();
-        let first = tables.insert(process, reference(Kind::Memory, Rights::ALL)).unwrap();
+        let first = tables.insert(process, &reference(Kind::Memory, Rights::ALL));
         assert_eq!(first, Handle::new(Handle::FIRST_FREE_INDEX, 1));
         assert_eq!(tables.entry(process, first).unwrap().reference(), reference(Kind::Memory, Rights::ALL));
         tables.clear(process, tables.entry(process, first).unwrap());
         assert!(tables.entry(process, first).is_err());
-        let second = tables.insert(process, reference(Kind::Memory, Rights::ALL)).unwrap();
+        let second = tables.insert(process, &reference(Kind::Memory, Rights::ALL));
         assert_eq!((second.index(), second.generation()), (first.index(), 2));
         assert!(tables.entry(process, first).is_err() && tables.entry(process, second).is_ok());
     }
@@ -288,14 +297,14 @@ mod tests {
     fn a_table_is_full_until_it_grows_and_no_made_up_handle_is_valid() {
         let (tables, pool) = (fake::tables(), Pool::new(8));
         let process = tables.process(1);
-        assert_eq!(tables.insert(process, reference(Kind::Gate, Rights::ALL)), Err(Error::TableFull));
+        assert!(tables.insert(process, &reference(Kind::Gate, Rights::ALL)).is_none());
         tables.grow(&pool, process).unwrap();
         for _ in Handle::FIRST_FREE_INDEX..64 {
-            tables.insert(process, reference(Kind::Gate, Rights::ALL)).unwrap();
+            assert!(!tables.insert(process, &reference(Kind::Gate, Rights::ALL)).is_none());
         }
-        assert_eq!(tables.insert(process, reference(Kind::Gate, Rights::ALL)), Err(Error::TableFull));
+        assert!(tables.insert(process, &reference(Kind::Gate, Rights::ALL)).is_none());
         tables.grow(&pool, process).unwrap();
-        assert_eq!(tables.insert(process, reference(Kind::Gate, Rights::ALL)).unwrap().index(), 64);
+        assert_eq!(tables.insert(process, &reference(Kind::Gate, Rights::ALL)).index(), 64);
         for index in [0_u16, 1, 2, 65, 200, 20_000, u16::MAX] {
             for generation in [0, 1, 2, (1 << 48) - 1] {
                 let handle = Handle::new(index, generation);
@@ -321,7 +330,7 @@ mod tests {
             (Kind::Gate, Rights::MANAGE, false, false),
             (Kind::Pulse, Rights::ALL, false, false),
         ] {
-            let handle = tables.insert(process, reference(kind, rights)).unwrap();
+            let handle = tables.insert(process, &reference(kind, rights));
             let slot = tables.slot(process, handle.0);
             assert_eq!((slot.send.get() == handle.0, slot.receive.get() == handle.0), (sends, receives), "{kind:?}");
         }
@@ -335,16 +344,16 @@ mod tests {
             tables.grow(&pool, process).unwrap();
         }
         let handles: [Handle; 5] =
-            core::array::from_fn(|_| tables.insert(parent, reference(Kind::Memory, Rights::ALL)).unwrap());
+            core::array::from_fn(|_| tables.insert(parent, &reference(Kind::Memory, Rights::ALL)));
         for handle in [handles[3], handles[1]] {
-            tables.insert_at(child, handle, reference(Kind::Memory, Rights::READ)).unwrap();
-            assert_eq!(tables.insert_at(child, handle, reference(Kind::Memory, Rights::READ)), Err(Error::Busy));
+            tables.insert_at(child, handle, &reference(Kind::Memory, Rights::READ)).unwrap();
+            assert_eq!(tables.insert_at(child, handle, &reference(Kind::Memory, Rights::READ)), Err(Error::Busy));
         }
         let fresh: [u16; 3] =
-            core::array::from_fn(|_| tables.insert(child, reference(Kind::Gate, Rights::ALL)).unwrap().index());
+            core::array::from_fn(|_| tables.insert(child, &reference(Kind::Gate, Rights::ALL)).index());
         assert_eq!(fresh, [handles[0].index(), handles[2].index(), handles[4].index()]);
         assert_eq!(
-            tables.insert_at(child, Handle::new(64, 1), reference(Kind::Gate, Rights::ALL)),
+            tables.insert_at(child, Handle::new(64, 1), &reference(Kind::Gate, Rights::ALL)),
             Err(Error::TableFull)
         );
     }
@@ -355,10 +364,10 @@ mod tests {
         let process = tables.process(1);
         tables.grow(&pool, process).unwrap();
         tables.slot(process, 3).generation.set(GENERATION_LIMIT - 1);
-        let last = tables.insert(process, reference(Kind::Gate, Rights::ALL)).unwrap();
+        let last = tables.insert(process, &reference(Kind::Gate, Rights::ALL));
         assert_eq!(last, Handle::new(3, GENERATION_LIMIT));
         tables.clear(process, tables.entry(process, last).unwrap());
-        assert_eq!(tables.insert(process, reference(Kind::Gate, Rights::ALL)).unwrap().index(), 4);
+        assert_eq!(tables.insert(process, &reference(Kind::Gate, Rights::ALL)).index(), 4);
     }
 
     #[test]
@@ -367,7 +376,7 @@ mod tests {
         let process = tables.process(1);
         tables.grow(&pool, process).unwrap();
         for generation in 1..4 {
-            let handle = tables.insert(process, reference(Kind::Connection, Rights::ALL)).unwrap();
+            let handle = tables.insert(process, &reference(Kind::Connection, Rights::ALL));
             let entry = tables.entry(process, handle).unwrap();
             tables.clear(process, entry);
             for earlier in 0..=generation {

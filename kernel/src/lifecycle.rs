@@ -123,22 +123,18 @@ impl<M: Machine> Kernel<M> {
     }
 
     /// Put a new handle for an object into a table.
-    pub(crate) fn install(
-        &self,
-        process: &Process<M>,
-        kind: Kind,
-        object: u32,
-        rights: Rights,
-    ) -> Result<Handle, Error> {
+    pub(crate) fn install(&self, process: &Process<M>, kind: Kind, object: u32, rights: Rights) -> Handle {
         let generation = self.tables.header(kind, object).generation.get();
-        self.install_reference(process, Reference { kind, object, generation, rights })
+        self.install_reference(process, &Reference { kind, object, generation, rights })
     }
 
-    /// Put a copy of a reference into a table.
-    pub(crate) fn install_reference(&self, process: &Process<M>, reference: Reference) -> Result<Handle, Error> {
-        let handle = self.tables.insert(process, reference)?;
-        self.count_handle(&reference);
-        Ok(handle)
+    /// Put a copy of a reference into a table. [`Handle::NONE`]: the table is full.
+    pub(crate) fn install_reference(&self, process: &Process<M>, reference: &Reference) -> Handle {
+        let handle = self.tables.insert(process, reference);
+        if !handle.is_none() {
+            self.count_handle(reference);
+        }
+        handle
     }
 
     /// Empty a slot of a table.

@@ -232,7 +232,7 @@ impl<M: Machine> Kernel<M> {
             if pass {
                 reference.rights = reference.rights.intersect(gifts.gift(at).rights);
                 self.count_handle(&reference);
-                self.tables.fill_reserved(entry, reference);
+                self.tables.fill_reserved(entry, &reference);
             }
         }
         // Bound: GIFTS. What moves goes last: it may have been given twice.

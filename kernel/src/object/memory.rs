@@ -18,11 +18,15 @@ const SHARED: u32 = 4;
 const PROTECTED: u32 = 6;
 
 /// A page-aligned, not empty range of user addresses: start and end.
+#[inline(always)]
 fn user_range(address: u64, length: u64) -> Result<(u64, u64), Error> {
-    match address.checked_add(length) {
-        Some(end) if end <= USER_END && length != 0 && (address | length) & (PAGE_SIZE - 1) == 0 => Ok((address, end)),
-        _ => Err(Error::BadArgument),
-    }
+    if is_user_range(address, length) { Ok((address, address + length)) } else { Err(Error::BadArgument) }
+}
+
+#[inline(never)]
+fn is_user_range(address: u64, length: u64) -> bool {
+    let end = address.checked_add(length).unwrap_or(u64::MAX);
+    end <= USER_END && length != 0 && (address | length) & (PAGE_SIZE - 1) == 0
 }
 
 /// Most that a handle with these rights lets a mapping do.

@@ -55,6 +55,11 @@ impl<M: Machine> Request<'_, M> {
         DONE
     }
 
+    /// An answer of a new handle, if there was room for it.
+    pub(crate) fn handle(&self, handle: Handle) -> Answer {
+        if handle.is_none() { Err(Error::TableFull) } else { self.word(handle.0) }
+    }
+
     /// An answer of several words.
     pub(crate) fn answer(&self, first: u64, second: u64, third: u64, fourth: u64) -> Answer {
         self.caller.context.set_message(0, [first, second, third, fourth]);
@@ -134,14 +139,12 @@ impl<M: Machine> Kernel<M> {
     /// A new object's handle for the caller; without room for it, the object is destroyed again.
     pub(crate) fn hand_out(&self, request: &Request<'_, M>, kind: Kind, object: u32, rights: Rights) -> Answer {
         let process = self.tables.process(request.caller.process.get());
-        match self.install(process, kind, object, rights) {
-            Ok(handle) => request.word(handle.0),
-            Err(error) => {
-                // New objects have no remains that would need a second piece.
-                let _ = self.destroy(kind, object);
-                Err(error)
-            }
+        let handle = self.install(process, kind, object, rights);
+        if handle.is_none() {
+            // New objects have no remains that would need a second piece.
+            let _ = self.destroy(kind, object);
         }
+        request.handle(handle)
     }
 
     /// The bytes that the caller sends, exactly so many.

@@ -84,15 +84,15 @@ impl<M: Machine> Kernel<M> {
                     }
                 }
                 let slot = Reference { kind: Kind::Reserved, object: 0, generation: 0, rights: Rights::NONE };
-                request.word(self.tables.insert(process, slot)?.0)
+                request.handle(self.tables.insert(process, &slot))
             }
             method::DUPLICATE => {
                 let reference = self.copyable(request, first, second)?;
-                request.word(self.install_reference(caller, reference)?.0)
+                request.handle(self.install_reference(caller, &reference))
             }
             method::GIVE => {
                 let reference = self.copyable(request, first, second)?;
-                request.word(self.install_reference(process, reference)?.0)
+                request.handle(self.install_reference(process, &reference))
             }
             method::COPY_TABLE => self.copy_table(request),
             method::COPY_ENTRY => {
@@ -134,8 +134,9 @@ impl<M: Machine> Kernel<M> {
             let thread = self.tables.thread(slot);
             if thread.header.alive() && thread.process.get() == request.object {
                 let process = self.tables.process(request.caller.process.get());
-                let handle = self.install(process, Kind::Thread, slot, Rights::ALL)?;
-                return request.answer(handle.0, u64::from(slot), 0, 0);
+                let handle = self.install(process, Kind::Thread, slot, Rights::ALL);
+                request.answer(0, u64::from(slot), 0, 0)?;
+                return request.handle(handle);
             }
         }
         if stop < end {
@@ -148,7 +149,8 @@ impl<M: Machine> Kernel<M> {
     #[inline(always)]
     fn handle_information(&self, request: &Request<'_, M>) -> Answer {
         let [handle, ..] = request.words();
-        let entry = self.tables.entry(self.tables.process(request.caller.process.get()), Handle(handle))?;
+        let process = self.tables.process(request.caller.process.get());
+        let entry = self.tables.entry_at_once(process, Handle(handle)).ok_or(Error::BadHandle)?;
         if !self.tables.names(entry) {
             return Err(Error::BadHandle);
         }
@@ -224,7 +226,7 @@ impl<M: Machine> Kernel<M> {
             process.space.set(self.machine.create_space(root));
             let generation = process.header.generation.get();
             let own = Reference { kind: Kind::Process, object: index, generation, rights: Rights::ALL };
-            self.tables.insert_fixed(process, Handle::SELF_PROCESS, own);
+            self.tables.insert_fixed(process, Handle::SELF_PROCESS, &own);
             return self.hand_out(request, Kind::Process, index, Rights::ALL);
         }
         if let Some(root) = root {
@@ -282,7 +284,7 @@ impl<M: Machine> Kernel<M> {
             return Ok(());
         }
         let process = self.tables.process(target);
-        self.tables.insert_at(process, handle, reference)?;
+        self.tables.insert_at(process, handle, &reference)?;
         self.count_handle(&reference);
         let copy = self.tables.slot(process, handle.0);
         copy.inherit.set(entry.inherit.get());
