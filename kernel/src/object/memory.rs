@@ -25,7 +25,7 @@ fn user_range(address: u64, length: u64) -> Result<(u64, u64), Error> {
 
 #[inline(never)]
 fn is_user_range(address: u64, length: u64) -> bool {
-    let end = address.checked_add(length).unwrap_or(u64::MAX);
+    let end = address.saturating_add(length);
     end <= USER_END && length != 0 && (address | length) & (PAGE_SIZE - 1) == 0
 }
 
