@@ -84,8 +84,17 @@ const INIT_PRIORITY: u8 = 64;
 const INIT_HANDLE_PAGES: usize = 4;
 
 impl<M: Machine> Kernel<M> {
+    /// Create init from what the machine found. Halts the machine if there is not even enough memory for that. Apart from
+    /// [`Kernel::new`], so that the kernel is where it will stay: a compiler that knows the place keeps it in no register.
+    pub fn start(&self, boot: &Boot) {
+        if self.create_init(boot).is_err() {
+            self.machine.print("init cannot be created");
+            self.machine.halt();
+        }
+    }
+
     /// Create init. An error means that the arena is too small for it or the machine's ranges make no sense.
-    pub(crate) fn create_init(&self, boot: &Boot) -> Result<(), Error> {
+    fn create_init(&self, boot: &Boot) -> Result<(), Error> {
         let capacities = &boot.capacities;
         let first = self.first_process(capacities)?;
         let process = self.tables.process(first);

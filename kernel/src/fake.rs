@@ -176,5 +176,7 @@ pub(crate) fn kernel() -> Kernel<Fake> {
         ..Boot::default()
     };
     boot.ram[0] = Range { base: 1 << 30, length: 1 << 24 };
-    Kernel::new(Fake::default(), tables(), &boot)
+    let kernel = Kernel::new(Fake::default(), tables(), &boot);
+    kernel.start(&boot);
+    kernel
 }

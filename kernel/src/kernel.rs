@@ -44,17 +44,16 @@ impl<M: Machine> core::fmt::Debug for Kernel<M> {
 }
 
 impl<M: Machine> Kernel<M> {
-    /// Start the kernel: create init from what the machine found.
+    /// A kernel without any program; [`Kernel::start`] comes next.
     ///
-    /// `tables` must be all zero where it has memory, and read as zero elsewhere. Halts the machine if there is not even
-    /// enough memory for init.
+    /// `tables` must be all zero where it has memory, and read as zero elsewhere.
     #[must_use]
     pub fn new(machine: M, tables: M::Tables, boot: &Boot) -> Self {
         let capacities = &boot.capacities;
         let limit = |count: u32, slots: usize| Pool::new(count.min(slots as u32));
         let objects = crate::tables::OBJECTS;
         let now = machine.now();
-        let kernel = Self {
+        Self {
             machine,
             tables,
             cpu: Cpu::new(now),
@@ -80,12 +79,7 @@ impl<M: Machine> Kernel<M> {
             kept_ports: boot.kept_ports,
             ram_total: boot.ram_total,
             arena_total: boot.arena_length,
-        };
-        if kernel.create_init(boot).is_err() {
-            kernel.machine.print("init cannot be created");
-            kernel.machine.halt();
         }
-        kernel
     }
 
     /// The machine, for whoever built the kernel.

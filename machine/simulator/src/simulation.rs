@@ -90,6 +90,7 @@ impl Simulation {
         };
         boot.ram[0] = Range { base: RAM, length: RAM_LENGTH };
         let kernel = Kernel::new(Processor::new(Rc::clone(world)), tables, &boot);
+        kernel.start(&boot);
         Self { world: Rc::clone(world), kernel, _arena: arena }
     }
 

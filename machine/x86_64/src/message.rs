@@ -23,20 +23,26 @@ unsafe impl Sync for Place {}
 static KERNEL: Place = Place(UnsafeCell::new(MaybeUninit::uninit()));
 
 /// Create the kernel and run it, with its message path open to the entry code.
-#[inline(never)]
-pub(crate) fn run(machine: X86, boot: &Boot, root: Table) -> ! {
+#[unsafe(link_section = ".boot.text")]
+pub(crate) fn start(machine: X86, boot: &Boot, root: Table) -> ! {
     // SAFETY: called once, at boot; there is no other reference yet.
     let place = unsafe { &mut *KERNEL.0.get() };
-    let kernel = place.write(Kernel::new(machine, layout::Place, boot));
+    place.write(Kernel::new(machine, layout::Place, boot));
+    kernel().start(boot);
+    run(root)
+}
+
+#[inline(never)]
+fn run(root: Table) -> ! {
     boot::discard(root);
-    kernel.run()
+    kernel().run()
 }
 
 #[inline(always)]
 fn kernel() -> &'static Kernel<X86> {
-    // SAFETY: programs run only after `run`, which never returns; only shared references are made from then on.
+    // SAFETY: called only after `start` has written it; only shared references are made from then on.
     let place = unsafe { &*KERNEL.0.get() };
-    // SAFETY: `run` has written it.
+    // SAFETY: `start` has written it.
     unsafe { place.assume_init_ref() }
 }
 

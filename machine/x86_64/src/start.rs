@@ -18,7 +18,7 @@ pub(crate) fn start(handoff: Handoff) -> ! {
     let spaces = Spaces::new(root, handoff.ram);
     let machine = X86::new(spaces, handoff.entry_time_stamp);
     let boot = boot_record(&handoff, &machine);
-    message::run(machine, &boot, root)
+    message::start(machine, &boot, root)
 }
 
 /// The handoff in the kernel's words.
