@@ -32,6 +32,7 @@ fn run() -> Result<u8> {
     match action {
         Action::Exec(exec) => runner::exec::run(&ready, &options, &exec),
         Action::Bench { json } => runner::bench::run(&ready, &options, json),
+        Action::List { row } => runner::bench::list(&ready, &options, &row),
         Action::Attack(attack) => runner::attack::run(&ready, &options, &attack),
         Action::Build => {
             for file in [&ready.guest.kernel].into_iter().chain(&ready.guest.programs).chain(&ready.guest.personality) {

@@ -23,6 +23,8 @@ commands:
                      has a '/', a program of Baton's, such as sh, if not; with our standard
                      input, output and error, and its status
   bench [--json]     measure what Baton promises to be fast, in guest instructions
+  bench --listing ROW
+                     say where the instructions of one of its native rows go, one by one
   simulate [--seed N] [--steps N] [--runs N]
                      run the kernel on an imaginary processor, with random programs, and
                      beside the model of what it must do; the seed decides all that happens.
@@ -61,6 +63,11 @@ pub enum Action {
     Bench {
         /// Print it for programs.
         json: bool,
+    },
+    /// Say where the instructions of a row go.
+    List {
+        /// Its name.
+        row: String,
     },
     /// Simulate the kernel.
     Simulate(Simulate),
@@ -185,6 +192,9 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<(Options, 
                 }
             }
             Long("json") if matches!(action, Action::Bench { .. }) => action = Action::Bench { json: true },
+            Long("listing") if matches!(action, Action::Bench { .. }) => {
+                action = Action::List { row: parser.value().map_err(usage)?.to_string_lossy().into_owned() };
+            }
             Long(option @ ("seed" | "steps" | "runs")) if matches!(action, Action::Simulate(_)) => {
                 let option = format!("--{option}");
                 let value = number(&parser.value().map_err(usage)?, &option)?;
@@ -213,9 +223,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<(Options, 
                     exec.arguments = parser.raw_args().map_err(usage)?.collect();
                     return Ok((options, action));
                 }
-                Action::Bench { .. } | Action::Simulate(_) | Action::Attack(_) | Action::Build | Action::Help => {
-                    return Err(usage(Value(word).unexpected()));
-                }
+                _ => return Err(usage(Value(word).unexpected())),
             },
             other => return Err(usage(other.unexpected())),
         }
@@ -362,6 +370,12 @@ mod tests {
     fn simulations_have_a_seed_a_length_and_a_number() {
         let action = read("simulate --seed 7 --steps 1000").expect("valid").1;
         assert_eq!(action, Action::Simulate(Simulate { seed: Some(7), steps: 1000, runs: None }));
+    }
+
+    #[test]
+    fn a_listing_has_a_row() {
+        assert_eq!(read("bench --listing null_call").expect("valid").1, Action::List { row: "null_call".into() });
+        assert!(refused("bench --listing").contains("--listing"));
     }
 
     #[test]

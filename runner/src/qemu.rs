@@ -32,8 +32,19 @@ pub struct Machine {
     pub processor: String,
     /// Where the system log is written to.
     pub log: Option<PathBuf>,
-    /// A plugin that counts (`runner/counter`), and the file that it writes.
-    pub counter: Option<(PathBuf, PathBuf)>,
+    /// Count instructions by kind.
+    pub counter: Option<Counter>,
+}
+
+/// The plugin that counts (`runner/counter`).
+#[derive(Clone, Debug)]
+pub struct Counter {
+    /// Where it is.
+    pub library: PathBuf,
+    /// The file that it writes.
+    pub out: PathBuf,
+    /// A section of which it says besides how often each address was executed.
+    pub profile: Option<u64>,
 }
 
 impl Machine {
@@ -137,8 +148,9 @@ pub fn start(qemu: &Qemu, machine: &Machine, kernel: &Path, module: &Path, scrat
     if let Some(log) = &machine.log {
         command.args(["-debugcon", &format!("file:{}", option(log))]);
     }
-    if let Some((library, out)) = &machine.counter {
-        command.args(["-plugin", &format!("{},out={}", option(library), option(out))]);
+    if let Some(Counter { library, out, profile }) = &machine.counter {
+        let profile = profile.map_or(String::new(), |section| format!(",profile={section}"));
+        command.args(["-plugin", &format!("{},out={}{profile}", option(library), option(out))]);
     }
     command.arg("-kernel").arg(kernel).arg("-initrd").arg(module);
     command.args(["-device", "virtio-serial-pci"]);

@@ -3,6 +3,7 @@
 //! Four boots under `-icount`: native rows and the time to the shell on the default processor; rows of 4 KiB and more, and
 //! all that is compared with Linux, on `qemu64`, whose copies cost what they cost on processors without fast string operations.
 
+mod listing;
 mod native;
 mod size;
 
@@ -17,13 +18,16 @@ use crate::baseline;
 use crate::capture::{self, Captured};
 use crate::error::{Context, Error, Result, say, tell};
 use crate::options::Options;
-use crate::qemu::{Machine, Scratch};
+use crate::qemu::{Counter, Machine, Scratch};
 use crate::{Ready, guest, image, process};
 
 pub use size::Size;
 
 /// How long each boot may take, if `--timeout` does not say.
 const LIMIT: Duration = Duration::from_secs(300);
+
+/// The processor for rows that move much, for the longest stretches and for POSIX calls.
+const LARGE: &str = "qemu64";
 
 /// The program that measures POSIX calls.
 const SOURCE: &str = include_str!("posix.c");
@@ -110,13 +114,8 @@ pub fn run(ready: &Ready, options: &Options, json: bool) -> Result<u8> {
 /// # Errors
 /// As [`run`].
 pub fn measure(ready: &Ready, options: &Options) -> Result<(Vec<Figure>, Size)> {
-    let limit = options.limit(Some(LIMIT)).unwrap_or(Duration::MAX);
-    let machine = |processor: &str| Machine {
-        count_instructions: true,
-        processor: processor.into(),
-        log: options.log.clone(),
-        ..Machine::new(options.memory_mib)
-    };
+    let limit = limit(options);
+    let machine = |processor: &str| machine(options, processor);
     let (posix, counter) = (compile()?, guest::counter()?);
     let native = |processor: &str| {
         say(&format!("measuring messages (-cpu {processor})"));
@@ -129,12 +128,13 @@ pub fn measure(ready: &Ready, options: &Options) -> Result<(Vec<Figure>, Size)> 
         add_program(&mut tree, &posix)?;
         let start = image::place_program(&mut tree, program.as_ref(), &[], &[])?;
         image::add_command(&mut tree, &start)?;
-        let machine = Machine { counter: Some((counter.clone(), counted.clone())), ..machine(processor) };
+        let counter = Counter { library: counter.clone(), out: counted.clone(), profile: None };
+        let machine = Machine { counter: Some(counter), ..machine(processor) };
         capture::run(ready, &machine, &tree, input, limit)
     };
 
     let mut figures = native("max")?;
-    for figure in native("qemu64")? {
+    for figure in native(LARGE)? {
         if let Some(small) = figures.iter_mut().find(|small| small.name == figure.name && is_large(&small.name)) {
             *small = figure;
         }
@@ -149,14 +149,39 @@ pub fn measure(ready: &Ready, options: &Options) -> Result<(Vec<Figure>, Size)> 
     });
     say("measuring the time to the shell (-cpu max)");
     figures.extend(shell(&exec("max", "sh", format!("{PROGRAM} mark\n").as_bytes())?, options.memory_mib)?);
-    say("measuring POSIX calls (-cpu qemu64)");
-    figures.extend(rows(&exec("qemu64", "posix-bench", b"")?, "qemu64")?);
+    say(&format!("measuring POSIX calls (-cpu {LARGE})"));
+    figures.extend(rows(&exec(LARGE, "posix-bench", b"")?, LARGE)?);
     let counted = std::fs::read_to_string(&counted).context(|| format!("cannot read {}", counted.display()))?;
     let longest = native::longest(&counted)? as f64;
     if let Some(worst) = figures.iter_mut().find(|figure| figure.name == native::WORST) {
         worst.value = worst.value.max(longest);
     }
     Ok((figures, size))
+}
+
+/// Print where the instructions of a native row go.
+///
+/// # Errors
+/// As [`run`], or there is no such row.
+pub fn list(ready: &Ready, options: &Options, row: &str) -> Result<u8> {
+    let processor = options.processor.as_deref().unwrap_or(if is_large(row) { LARGE } else { "max" });
+    say(&format!("profiling {row} (-cpu {processor})"));
+    let machine = machine(options, processor);
+    tell(&listing::of(ready, &machine, &guest::counter()?, limit(options), row)?)?;
+    Ok(0)
+}
+
+fn limit(options: &Options) -> Duration {
+    options.limit(Some(LIMIT)).unwrap_or(Duration::MAX)
+}
+
+fn machine(options: &Options, processor: &str) -> Machine {
+    Machine {
+        count_instructions: true,
+        processor: processor.into(),
+        log: options.log.clone(),
+        ..Machine::new(options.memory_mib)
+    }
 }
 
 /// Counts are whole numbers.

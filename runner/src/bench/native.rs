@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -10,22 +10,34 @@ use serde_json::Value;
 use super::{Counts, Figure};
 use crate::archive::Tree;
 use crate::error::{Context, Error, Result};
-use crate::qemu::{self, End, Machine, Scratch};
+use crate::qemu::{self, Counter, End, Machine, Scratch};
 use crate::{Ready, image, module};
 
 /// The row of the longest stretch of all.
 pub(super) const WORST: &str = "worst_entry";
 
-/// Boot, and read what it tells on the debug port, and what the plugin `counter` counted.
+/// Boot, and read the rows.
 ///
 /// # Errors
 /// It does not boot or does not end in time, or a row could not be measured.
 pub(super) fn measure(ready: &Ready, machine: &Machine, counter: &Path, limit: Duration) -> Result<Vec<Figure>> {
+    let (told, counted) = boot(ready, machine, counter, None, limit)?;
+    rows(&told, &counted, &machine.processor)
+}
+
+/// Boot: what the program tells on the debug port, and what the plugin `counter` counted.
+pub(super) fn boot(
+    ready: &Ready,
+    machine: &Machine,
+    counter: &Path,
+    profile: Option<u64>,
+    limit: Duration,
+) -> Result<(String, String)> {
     let scratch = Scratch::new()?;
     let [file, told, counted] = ["module", "told", "counted"].map(|name| scratch.path().join(name));
     module::write(image::bench(&ready.guest)?, &Tree::default(), &file)?;
-    let counter: Option<(PathBuf, PathBuf)> = Some((counter.into(), counted.clone()));
-    let machine = Machine { log: Some(told.clone()), counter, ..machine.clone() };
+    let counter = Counter { library: counter.into(), out: counted.clone(), profile };
+    let machine = Machine { log: Some(told.clone()), counter: Some(counter), ..machine.clone() };
     let mut running = qemu::start(&ready.qemu, &machine, &ready.guest.kernel, &file, scratch.path())?;
     let end = running.finish(limit);
     let read = |file: &Path| fs::read_to_string(file).context(|| format!("cannot read {}", file.display()));
@@ -33,7 +45,7 @@ pub(super) fn measure(ready: &Ready, machine: &Machine, counter: &Path, limit: D
     if end != End::PoweredOff {
         return Err(Error::new(format!("measuring: {end}{}\n{text}", running.last_words())));
     }
-    rows(&text, &read(&counted)?, &machine.processor)
+    Ok((text, read(&counted)?))
 }
 
 /// The longest stretch of a boot without a point where the kernel would take an interrupt.
@@ -42,7 +54,7 @@ pub(super) fn longest(counted: &str) -> Result<u64> {
     line.and_then(|line| line["longest"].as_u64()).ok_or_else(|| Error::new("the counter did not finish"))
 }
 
-fn lines(text: &str) -> Result<Vec<Value>> {
+pub(super) fn lines(text: &str) -> Result<Vec<Value>> {
     text.lines().map(|line| serde_json::from_str(line).context(|| format!("not a row: {line}"))).collect()
 }
 
