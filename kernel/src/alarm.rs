@@ -5,7 +5,8 @@
 use crate::kernel::Kernel;
 use crate::machine::Machine;
 use crate::schedule::ALARM;
-use crate::tree::{self, Forest, Node};
+use crate::tables::Ordered;
+use crate::tree::{self, Forest};
 
 /// Alarms handled in one go.
 const BATCH: u32 = 4;
@@ -44,25 +45,12 @@ impl AlarmOf {
     }
 }
 
-struct Alarms<'a, M: Machine>(&'a Kernel<M>);
-
-impl<M: Machine> Forest for Alarms<'_, M> {
-    fn node(&self, id: u32) -> &Node {
-        match AlarmOf::from_id(id) {
-            AlarmOf::Thread(index) => &self.0.tables.thread(index).alarm,
-            AlarmOf::Pulse(index) => &self.0.tables.pulse(index).alarm,
-            AlarmOf::Baton(index) => &self.0.tables.baton(index).alarm,
-            AlarmOf::Line(index) => &self.0.line(index).alarm,
-        }
-    }
-}
-
 impl<M: Machine> Kernel<M> {
     /// Set or replace an alarm.
     pub(crate) fn set_alarm(&self, of: AlarmOf, at: u64) {
-        let forest = Alarms(self);
-        tree::remove(&forest, &self.cpu.alarms, of.id());
-        tree::insert(&forest, &self.cpu.alarms, of.id(), at);
+        let forest = self.tables.members(Ordered::Alarms);
+        tree::remove(forest, &self.cpu.alarms, of.id());
+        tree::insert(forest, &self.cpu.alarms, of.id(), at);
         if at < self.cpu.programmed.get() {
             self.cpu.attend(ALARM);
         }
@@ -70,7 +58,7 @@ impl<M: Machine> Kernel<M> {
 
     /// Take an alarm back, if it is set.
     pub(crate) fn clear_alarm(&self, of: AlarmOf) {
-        tree::remove(&Alarms(self), &self.cpu.alarms, of.id());
+        tree::remove(self.tables.members(Ordered::Alarms), &self.cpu.alarms, of.id());
     }
 
     /// The time has come for something: find out for what.
@@ -79,15 +67,15 @@ impl<M: Machine> Kernel<M> {
         self.cpu.programmed.set(u64::MAX);
         self.cpu.attend(ALARM);
         self.expire_slice(now);
-        let forest = Alarms(self);
+        let forest = self.tables.members(Ordered::Alarms);
         // Bound: BATCH; what is left raises the alarm again at once.
         for _ in 0..BATCH {
-            let id = tree::first(&forest, &self.cpu.alarms);
+            let id = tree::first(forest, &self.cpu.alarms);
             if id == 0 || forest.node(id).key() > now {
                 break;
             }
             let due = forest.node(id).key();
-            tree::remove(&forest, &self.cpu.alarms, id);
+            tree::remove(forest, &self.cpu.alarms, id);
             match AlarmOf::from_id(id) {
                 AlarmOf::Thread(index) => self.deadline_passed(index),
                 AlarmOf::Pulse(index) => self.pulse_alarm(index, due, now),
@@ -99,8 +87,8 @@ impl<M: Machine> Kernel<M> {
 
     /// The next time at which something is due.
     pub(crate) fn next_alarm(&self) -> u64 {
-        let forest = Alarms(self);
-        let first = tree::first(&forest, &self.cpu.alarms);
+        let forest = self.tables.members(Ordered::Alarms);
+        let first = tree::first(forest, &self.cpu.alarms);
         let slice = self.slice_alarm();
         if first == 0 { slice } else { slice.min(forest.node(first).key()) }
     }

@@ -11,8 +11,9 @@ use crate::machine::Machine;
 use crate::process::Teardown;
 use crate::quota::Resource;
 use crate::schedule::SCHEDULE;
+use crate::tables::Ordered;
 use crate::thread::{CODE, DEAD, FAULTING, READY, RECEIVE, REPLY, SEND, Work};
-use crate::tree::{self, Forest, Node};
+use crate::tree;
 use abi::call::flags;
 use abi::object::Kind;
 use abi::{Error, PAGE_SIZE};
@@ -23,14 +24,6 @@ const PIECE: u32 = 8;
 pub(crate) const SCAN: u32 = 512;
 /// Pages unmapped in one piece: what one large page covers, so that none is ever split.
 pub(crate) const LARGE_PAGES: u64 = 512;
-
-pub(crate) struct ConnectionSet<'a, M: Machine>(pub(crate) &'a Kernel<M>);
-
-impl<M: Machine> Forest for ConnectionSet<'_, M> {
-    fn node(&self, id: u32) -> &Node {
-        &self.0.tables.connection(id).set
-    }
-}
 
 impl<M: Machine> Kernel<M> {
     /// Destroy an object, or go on destroying it.
@@ -102,7 +95,7 @@ impl<M: Machine> Kernel<M> {
                 let connection = self.tables.connection(index);
                 let gate = self.tables.gate(connection.gate.get() as u32 & 0xffff);
                 self.tables.dequeue(gate, Waiter::Closed(index));
-                tree::remove(&ConnectionSet(self), &gate.connections, index);
+                tree::remove(self.tables.members(Ordered::Connections), &gate.connections, index);
             }
             Kind::Pulse => {
                 let pulse = self.tables.pulse(index);
@@ -262,7 +255,7 @@ impl<M: Machine> Kernel<M> {
             } else if gate.busy() != 0 {
                 self.tables.dissociate(gate.busy());
             } else if gate.connections.get() != 0 {
-                tree::remove(&ConnectionSet(self), &gate.connections, gate.connections.get());
+                tree::remove(self.tables.members(Ordered::Connections), &gate.connections, gate.connections.get());
             } else {
                 return Ok(());
             }

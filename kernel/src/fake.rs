@@ -152,6 +152,7 @@ pub(crate) fn tables() -> &'static Tables<Fake> {
         memories: from_fn(|_| Default::default()),
         mappings: from_fn(|_| Default::default()),
         frames: from_fn(|_| Default::default()),
+        lines: from_fn(|_| Default::default()),
     }))
 }
 

@@ -10,9 +10,9 @@
 
 use crate::header::Header;
 use crate::machine::Machine;
-use crate::tables::Tables;
+use crate::tables::{Ordered, Tables};
 use crate::thread::READY;
-use crate::tree::{self, Forest, Node};
+use crate::tree::{self, Forest};
 use core::cell::Cell;
 
 /// Callers, pulses or notices wait.
@@ -128,23 +128,11 @@ impl Waiter {
     }
 }
 
-struct Queue<'a, M: Machine>(&'a Tables<M>);
-
-impl<M: Machine> Forest for Queue<'_, M> {
-    fn node(&self, id: u32) -> &Node {
-        match id >> 16 {
-            1 => &self.0.pulse(id).queue,
-            2 => &self.0.connection(id).queue,
-            _ => &self.0.thread(id).queue,
-        }
-    }
-}
-
 impl<M: Machine> Tables<M> {
     /// Let something wait at a gate, behind what is as strong. `arrival` orders equals.
     pub(crate) fn enqueue(&self, gate: &Gate, waiter: Waiter, priority: u8, arrival: u64) {
         let key = u64::from(255 - priority) << 56 | arrival & ((1 << 56) - 1);
-        tree::insert(&Queue(self), gate.queue(waiter), waiter.id(), key);
+        tree::insert(self.members(Ordered::Waiters), gate.queue(waiter), waiter.id(), key);
         gate.count.set(gate.count.get() + 1);
         gate.notice_count.set(gate.notice_count.get() + waiter.is_notice());
         gate.flag(WAITING, true);
@@ -152,9 +140,9 @@ impl<M: Machine> Tables<M> {
 
     /// Take something out of a gate's queue, if it is in.
     pub(crate) fn dequeue(&self, gate: &Gate, waiter: Waiter) {
-        let forest = Queue(self);
+        let forest = self.members(Ordered::Waiters);
         if forest.node(waiter.id()).linked() {
-            tree::remove(&forest, gate.queue(waiter), waiter.id());
+            tree::remove(forest, gate.queue(waiter), waiter.id());
             gate.count.set(gate.count.get() - 1);
             gate.notice_count.set(gate.notice_count.get() - waiter.is_notice());
             gate.flag(WAITING, gate.count.get() != 0);
@@ -163,30 +151,30 @@ impl<M: Machine> Tables<M> {
 
     /// Who is served next.
     pub(crate) fn strongest(&self, gate: &Gate) -> Option<Waiter> {
-        let forest = Queue(self);
-        let (caller, notice) = (tree::first(&forest, &gate.callers), tree::first(&forest, &gate.notices));
+        let forest = self.members(Ordered::Waiters);
+        let (caller, notice) = (tree::first(forest, &gate.callers), tree::first(forest, &gate.notices));
         let callers_turn = notice == 0 || (caller != 0 && forest.node(caller).key() < forest.node(notice).key());
         Waiter::from_id(if callers_turn { caller } else { notice })
     }
 
     /// The caller that is served next, whose baton helps until then; 0: none waits.
     pub(crate) fn strongest_caller(&self, gate: &Gate) -> u32 {
-        tree::first(&Queue(self), &gate.callers)
+        tree::first(self.members(Ordered::Waiters), &gate.callers)
     }
 
     /// All that wait, callers before notices, for checkers and teardown: the first, and what follows one.
     pub(crate) fn any_waiter(&self, gate: &Gate) -> Option<Waiter> {
-        let forest = Queue(self);
-        let caller = tree::first(&forest, &gate.callers);
-        Waiter::from_id(if caller == 0 { tree::first(&forest, &gate.notices) } else { caller })
+        let forest = self.members(Ordered::Waiters);
+        let caller = tree::first(forest, &gate.callers);
+        Waiter::from_id(if caller == 0 { tree::first(forest, &gate.notices) } else { caller })
     }
 
     /// See [`Tables::any_waiter`].
     pub(crate) fn following(&self, gate: &Gate, waiter: Waiter) -> Option<Waiter> {
-        let forest = Queue(self);
-        let next = tree::next(&forest, waiter.id());
+        let forest = self.members(Ordered::Waiters);
+        let next = tree::next(forest, waiter.id());
         let last_caller = next == 0 && matches!(waiter, Waiter::Caller(_));
-        Waiter::from_id(if last_caller { tree::first(&forest, &gate.notices) } else { next })
+        Waiter::from_id(if last_caller { tree::first(forest, &gate.notices) } else { next })
     }
 
     /// A receiver can run, but has no baton: it waits for its gate's reserve.
@@ -195,7 +183,7 @@ impl<M: Machine> Tables<M> {
         let thread = self.thread(index);
         let gate = thread.gate.get();
         if gate != 0 && !thread.queue.linked() {
-            tree::insert(&Queue(self), &self.gate(gate).stuck, index, arrival);
+            tree::insert(self.members(Ordered::Waiters), &self.gate(gate).stuck, index, arrival);
         }
     }
 
@@ -204,13 +192,13 @@ impl<M: Machine> Tables<M> {
     pub(crate) fn unstick(&self, index: u32) {
         let thread = self.thread(index);
         if thread.code() == READY {
-            tree::remove(&Queue(self), &self.gate(thread.gate.get()).stuck, index);
+            tree::remove(self.members(Ordered::Waiters), &self.gate(thread.gate.get()).stuck, index);
         }
     }
 
     /// The receiver that has been stuck for longest, 0: none is.
     pub(crate) fn first_stuck(&self, gate: &Gate) -> u32 {
-        tree::first(&Queue(self), &gate.stuck)
+        tree::first(self.members(Ordered::Waiters), &gate.stuck)
     }
 
     /// Make a thread a receiver of this gate, busy. It must not be a receiver of any.

@@ -26,13 +26,9 @@ pub(crate) struct Line {
 }
 
 impl<M: Machine> Kernel<M> {
-    pub(crate) fn line(&self, line: u32) -> &Line {
-        &self.lines[line as usize & (LINES - 1)]
-    }
-
     /// Takers of a line, and how many of them have not re-armed: by its counter, and counted.
     pub(crate) fn line_figures(&self, number: u32) -> (u32, u32, u32) {
-        let line = self.line(number);
+        let line = self.tables.line(number);
         let (mut takers, mut unarmed, mut at) = (0, 0, line.takers.get());
         // Bound: TAKERS.
         while at != 0 {
@@ -46,7 +42,7 @@ impl<M: Machine> Kernel<M> {
 
     /// A device asks for attention; the machine has masked the line.
     pub(crate) fn interrupt(&self, number: u32) {
-        let line = self.line(number);
+        let line = self.tables.line(number);
         let mut at = line.takers.get();
         // Bound: TAKERS.
         while at != 0 {
@@ -63,7 +59,7 @@ impl<M: Machine> Kernel<M> {
 
     /// Set the alarm for the next taker that will have taken too long.
     fn watch_line(&self, number: u32) {
-        let line = self.line(number);
+        let line = self.tables.line(number);
         let (mut at, mut next) = (line.takers.get(), u64::MAX);
         // Bound: TAKERS.
         while at != 0 {
@@ -85,7 +81,7 @@ impl<M: Machine> Kernel<M> {
             return;
         }
         let number = pulse.line.get() - 1;
-        let line = self.line(number);
+        let line = self.tables.line(number);
         line.unarmed.set(line.unarmed.get() - 1);
         if line.unarmed.get() == 0 {
             self.clear_alarm(AlarmOf::Line(number));
@@ -95,7 +91,7 @@ impl<M: Machine> Kernel<M> {
 
     /// Some takers took longer than they asked for: the line does not wait for them any more.
     pub(crate) fn line_overdue(&self, number: u32) {
-        let line = self.line(number);
+        let line = self.tables.line(number);
         let masked = self.machine.now().saturating_sub(line.since.get());
         let mut at = line.takers.get();
         // Bound: TAKERS.
@@ -115,7 +111,7 @@ impl<M: Machine> Kernel<M> {
 
     /// Bind a pulse to a line.
     pub(crate) fn bind_line(&self, index: u32, number: u32, bit: u32, limit: u64, edge: bool) -> Result<(), Error> {
-        let (pulse, line) = (self.tables.pulse(index), self.line(number));
+        let (pulse, line) = (self.tables.pulse(index), self.tables.line(number));
         if pulse.line.get() != 0 {
             return Err(Error::Busy);
         }
@@ -147,7 +143,7 @@ impl<M: Machine> Kernel<M> {
         if bound == 0 {
             return;
         }
-        let line = self.line(bound - 1);
+        let line = self.tables.line(bound - 1);
         let mut link = &line.takers;
         // Bound: TAKERS.
         while link.get() != index && link.get() != 0 {

@@ -2,7 +2,6 @@
 
 use crate::boot::{Boot, KEPT_PORTS, PortRange};
 use crate::header::Pool;
-use crate::interrupt::Line;
 use crate::machine::{Machine, Trap};
 use crate::schedule::{ALARM, Cpu, IDLE, SCHEDULE, WORK};
 use crate::thread::{READY, Work};
@@ -34,7 +33,6 @@ pub struct Kernel<M: Machine> {
     pub(crate) ram_total: u64,
     pub(crate) arena_total: u64,
     pub(crate) machine: M,
-    pub(crate) lines: [Line; crate::interrupt::LINES],
 }
 
 impl<M: Machine> core::fmt::Debug for Kernel<M> {
@@ -75,7 +73,6 @@ impl<M: Machine> Kernel<M> {
             dying: Cell::new(0),
             remains: Cell::new(0),
             remains_cursor: Cell::new(0),
-            lines: core::array::from_fn(|_| Line::default()),
             kept_ports: boot.kept_ports,
             ram_total: boot.ram_total,
             arena_total: boot.arena_length,

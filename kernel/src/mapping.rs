@@ -4,8 +4,8 @@
 
 use crate::machine::Machine;
 use crate::process::Process;
-use crate::tables::{MAPPINGS, Tables};
-use crate::tree::{self, Forest, Node};
+use crate::tables::{Ordered, Tables};
+use crate::tree::{self, Node};
 use abi::PAGE_SIZE;
 use core::cell::Cell;
 
@@ -43,19 +43,11 @@ impl Mapping {
     }
 }
 
-struct Space<'a, M: Machine>(&'a Tables<M>);
-
-impl<M: Machine> Forest for Space<'_, M> {
-    fn node(&self, id: u32) -> &Node {
-        &self.0.mappings[id as usize & (MAPPINGS - 1)].node
-    }
-}
-
 impl<M: Machine> Tables<M> {
     /// Link a record, whose other fields are set, to its space at `address` and to its Memory.
     pub(crate) fn link_mapping(&self, id: u32, address: u64) {
         let record = self.mapping(id);
-        tree::insert(&Space(self), &self.process(record.process.get()).mappings, id, address);
+        tree::insert(self.members(Ordered::Mappings), &self.process(record.process.get()).mappings, id, address);
         let head = &self.memory(record.memory.get()).mappings;
         let first = head.replace(id);
         record.previous.set(0);
@@ -68,7 +60,7 @@ impl<M: Machine> Tables<M> {
     /// Unlink a record from both.
     pub(crate) fn unlink_mapping(&self, id: u32) {
         let record = self.mapping(id);
-        tree::remove(&Space(self), &self.process(record.process.get()).mappings, id);
+        tree::remove(self.members(Ordered::Mappings), &self.process(record.process.get()).mappings, id);
         let (next, previous) = (record.next.get(), record.previous.get());
         if previous == 0 {
             self.memory(record.memory.get()).mappings.set(next);
@@ -82,14 +74,14 @@ impl<M: Machine> Tables<M> {
 
     /// The first record of a space that ends after `address`, 0 if there is none.
     pub(crate) fn mapping_from(&self, process: &Process<M>, address: u64) -> u32 {
-        let forest = Space(self);
-        let at = tree::last_up_to(&forest, &process.mappings, address);
+        let forest = self.members(Ordered::Mappings);
+        let at = tree::last_up_to(forest, &process.mappings, address);
         if at == 0 {
-            tree::first(&forest, &process.mappings)
+            tree::first(forest, &process.mappings)
         } else if self.mapping(at).end() > address {
             at
         } else {
-            tree::next(&forest, at)
+            tree::next(forest, at)
         }
     }
 }

@@ -10,12 +10,14 @@ use crate::connection::Connection;
 use crate::gate::Gate;
 use crate::handle_table::{Entry, HandlePage};
 use crate::header::Header;
+use crate::interrupt::{LINES, Line};
 use crate::machine::Machine;
 use crate::mapping::Mapping;
 use crate::memory::Memory;
 use crate::process::Process;
 use crate::pulse::Pulse;
 use crate::thread::Thread;
+use crate::tree::{Forest, Node};
 use abi::object::Kind;
 use core::cell::Cell;
 use core::mem::offset_of;
@@ -42,11 +44,55 @@ pub struct Tables<M: Machine> {
     pub(crate) memories: [Memory; OBJECTS],
     pub(crate) mappings: [Mapping; MAPPINGS],
     pub(crate) frames: [Cell<u32>; FRAMES],
+    pub(crate) lines: [Line; LINES],
 }
 
 impl<M: Machine> core::fmt::Debug for Tables<M> {
     fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         formatter.debug_struct("Tables").finish_non_exhaustive()
+    }
+}
+
+/// What is kept in order; see [`crate::tree`]. Numbered so that number and kind of a member (bits 16 on of its id) add up to
+/// different sums: one jump finds its node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum Ordered {
+    /// What waits at a gate, by priority: see [`Waiter`](crate::gate::Waiter).
+    Waiters = 0,
+    /// The alarms of a CPU, by time: see [`AlarmOf`](crate::alarm::AlarmOf).
+    Alarms = 4,
+    /// The connections of a gate, by badge.
+    Connections = 8,
+    /// The mapping records of a space, by address.
+    Mappings = 9,
+}
+
+/// The members of an ordered set, by their ids in it.
+pub(crate) struct Members<'a, M: Machine>(pub(crate) &'a Tables<M>, pub(crate) Ordered);
+
+impl<M: Machine> Clone for Members<'_, M> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<M: Machine> Copy for Members<'_, M> {}
+
+impl<'a, M: Machine> Forest<'a> for Members<'a, M> {
+    fn node(self, id: u32) -> &'a Node {
+        let tables = self.0;
+        match self.1 as u32 + (id >> 16) {
+            0 | 3 => &tables.thread(id).queue,
+            1 => &tables.pulses[id as usize & (OBJECTS - 1)].queue,
+            2 => &tables.connection(id).queue,
+            4 => &tables.thread(id).alarm,
+            5 => &tables.pulses[id as usize & (OBJECTS - 1)].alarm,
+            6 => &tables.baton(id).alarm,
+            7 => &tables.line(id).alarm,
+            8 => &tables.connection(id).set,
+            _ => &tables.mapping(id).node,
+        }
     }
 }
 
@@ -76,7 +122,7 @@ pub struct Capacities {
 }
 
 /// Tables in [`Tables`].
-pub const TABLES: usize = 10;
+pub const TABLES: usize = 11;
 
 /// A part of [`Tables`] that needs memory: byte offset and length.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -138,6 +184,7 @@ impl<M: Machine> Tables<M> {
             region(offset_of!(Self, memories), capacities.memories, size_of::<Memory>()),
             region(offset_of!(Self, mappings), capacities.mappings, size_of::<Mapping>()),
             region(offset_of!(Self, frames), capacities.frames, size_of::<u32>()),
+            region(offset_of!(Self, lines), LINES as u32, size_of::<Line>()),
         ]
     }
 
@@ -184,6 +231,16 @@ impl<M: Machine> Tables<M> {
     #[inline(never)]
     pub(crate) fn frame_link(&self, index: u32) -> &Cell<u32> {
         &self.frames[index as usize & (FRAMES - 1)]
+    }
+
+    pub(crate) fn line(&self, line: u32) -> &Line {
+        &self.lines[line as usize & (LINES - 1)]
+    }
+
+    /// The members of a set.
+    #[inline(always)]
+    pub(crate) fn members(&self, of: Ordered) -> Members<'_, M> {
+        Members(self, of)
     }
 
     /// The header of any object.

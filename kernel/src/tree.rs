@@ -29,10 +29,11 @@ impl Node {
     }
 }
 
-/// Finds the node of a member. Used as `dyn`: one copy of the tree's code serves all trees.
-pub(crate) trait Forest {
+/// Finds the node of a member. The kernel has one of these (see [`crate::tables::Members`]): one copy of the tree's code serves all
+/// its trees.
+pub(crate) trait Forest<'a>: Copy {
     /// The node of member `id`.
-    fn node(&self, id: u32) -> &Node;
+    fn node(self, id: u32) -> &'a Node;
 }
 
 fn rank(id: u32) -> u32 {
@@ -40,72 +41,56 @@ fn rank(id: u32) -> u32 {
     (mixed ^ mixed >> 15).wrapping_mul(0x85eb_ca6b)
 }
 
-/// Put `child` where `old` hangs below `parent` (or at the root).
-fn replace(forest: &dyn Forest, root: &Cell<u32>, parent: u32, old: u32, child: u32) {
+/// Put `child` where `old` hangs below `parent` (or at the root); the child does not hear of it.
+fn replace<'a>(forest: impl Forest<'a>, root: &Cell<u32>, parent: u32, old: u32, child: u32) {
     if parent == 0 {
         root.set(child);
     } else {
         let above = forest.node(parent);
         if above.left.get() == old { above.left.set(child) } else { above.right.set(child) }
     }
-    if child != 0 {
-        forest.node(child).parent.set(parent);
-    }
 }
 
-/// Turn `id` and its parent around, keeping the order.
-fn rotate_up(forest: &dyn Forest, root: &Cell<u32>, id: u32) {
-    let node = forest.node(id);
+/// Turn `id`, whose node is known, and its parent around, keeping the order.
+fn rotate_up<'a>(forest: impl Forest<'a>, root: &Cell<u32>, id: u32, node: &Node) {
     let parent = node.parent.get();
     let above = forest.node(parent);
-    let grandparent = above.parent.get();
-    let moved;
-    if above.left.get() == id {
-        moved = node.right.get();
-        above.left.set(moved);
-        node.right.set(parent);
-    } else {
-        moved = node.left.get();
-        above.right.set(moved);
-        node.left.set(parent);
-    }
+    let (outer, inner) = if above.left.get() == id { (&above.left, &node.right) } else { (&above.right, &node.left) };
+    let moved = inner.replace(parent);
+    outer.set(moved);
     if moved != 0 {
         forest.node(moved).parent.set(parent);
     }
-    above.parent.set(id);
+    let grandparent = above.parent.replace(id);
+    node.parent.set(grandparent);
     replace(forest, root, grandparent, parent, id);
 }
 
 /// Add `id`, behind members with the same key.
-pub(crate) fn insert(forest: &dyn Forest, root: &Cell<u32>, id: u32, key: u64) {
+pub(crate) fn insert<'a>(forest: impl Forest<'a>, root: &Cell<u32>, id: u32, key: u64) {
     let node = forest.node(id);
     debug_assert!(id != 0 && !node.linked());
     node.key.set(key);
     node.left.set(0);
     node.right.set(0);
     node.linked.set(1);
-    let (mut parent, mut at) = (0, root.get());
+    let (mut parent, mut link) = (0, root);
     // Bound: the depth of the tree.
-    while at != 0 {
-        parent = at;
-        let here = forest.node(at);
-        at = if key < here.key.get() { here.left.get() } else { here.right.get() };
+    while link.get() != 0 {
+        parent = link.get();
+        let here = forest.node(parent);
+        link = if key < here.key.get() { &here.left } else { &here.right };
     }
     node.parent.set(parent);
-    if parent == 0 {
-        root.set(id);
-    } else {
-        let above = forest.node(parent);
-        if key < above.key.get() { above.left.set(id) } else { above.right.set(id) }
-    }
+    link.set(id);
     // Bound: the depth of the tree.
     while node.parent.get() != 0 && rank(id) > rank(node.parent.get()) {
-        rotate_up(forest, root, id);
+        rotate_up(forest, root, id, node);
     }
 }
 
 /// Take `id` out, if it is in.
-pub(crate) fn remove(forest: &dyn Forest, root: &Cell<u32>, id: u32) {
+pub(crate) fn remove<'a>(forest: impl Forest<'a>, root: &Cell<u32>, id: u32) {
     let node = forest.node(id);
     if !node.linked() {
         return;
@@ -114,16 +99,21 @@ pub(crate) fn remove(forest: &dyn Forest, root: &Cell<u32>, id: u32) {
     loop {
         let (left, right) = (node.left.get(), node.right.get());
         if left == 0 || right == 0 {
-            replace(forest, root, node.parent.get(), id, left | right);
+            let (child, parent) = (left | right, node.parent.get());
+            if child != 0 {
+                forest.node(child).parent.set(parent);
+            }
+            replace(forest, root, parent, id, child);
             node.linked.set(0);
             return;
         }
-        rotate_up(forest, root, if rank(left) > rank(right) { left } else { right });
+        let child = if rank(left) > rank(right) { left } else { right };
+        rotate_up(forest, root, child, forest.node(child));
     }
 }
 
 /// The member with the smallest key, 0 if there is none.
-pub(crate) fn first(forest: &dyn Forest, root: &Cell<u32>) -> u32 {
+pub(crate) fn first<'a>(forest: impl Forest<'a>, root: &Cell<u32>) -> u32 {
     let mut at = root.get();
     if at == 0 {
         return 0;
@@ -139,7 +129,7 @@ pub(crate) fn first(forest: &dyn Forest, root: &Cell<u32>) -> u32 {
 }
 
 /// The member after `id`, 0 if it is the last.
-pub(crate) fn next(forest: &dyn Forest, id: u32) -> u32 {
+pub(crate) fn next<'a>(forest: impl Forest<'a>, id: u32) -> u32 {
     let mut at = forest.node(id).right.get();
     if at != 0 {
         // Bound: the depth of the tree.
@@ -162,7 +152,7 @@ pub(crate) fn next(forest: &dyn Forest, id: u32) -> u32 {
 }
 
 /// The last member whose key is at most `key`, 0 if there is none.
-pub(crate) fn last_up_to(forest: &dyn Forest, root: &Cell<u32>, key: u64) -> u32 {
+pub(crate) fn last_up_to<'a>(forest: impl Forest<'a>, root: &Cell<u32>, key: u64) -> u32 {
     let (mut best, mut at) = (0, root.get());
     // Bound: the depth of the tree.
     while at != 0 {
@@ -183,15 +173,16 @@ mod tests {
     use super::*;
     use std::vec::Vec;
 
-    struct Plain(Vec<Node>);
+    #[derive(Clone, Copy)]
+    struct Plain<'a>(&'a [Node]);
 
-    impl Forest for Plain {
-        fn node(&self, id: u32) -> &Node {
+    impl<'a> Forest<'a> for Plain<'a> {
+        fn node(self, id: u32) -> &'a Node {
             &self.0[id as usize]
         }
     }
 
-    fn list(forest: &Plain, root: &Cell<u32>) -> Vec<(u64, u32)> {
+    fn list(forest: Plain<'_>, root: &Cell<u32>) -> Vec<(u64, u32)> {
         let mut all = Vec::new();
         let mut at = first(forest, root);
         while at != 0 {
@@ -203,7 +194,8 @@ mod tests {
 
     #[test]
     fn keeps_order_under_random_insertions_and_removals() {
-        let forest = Plain((0..300).map(|_| Node::default()).collect());
+        let nodes: Vec<Node> = (0..300).map(|_| Node::default()).collect();
+        let forest = Plain(&nodes);
         let root = Cell::new(0);
         let mut model: Vec<(u64, u32)> = Vec::new();
         let mut random = 12345_u64;
@@ -211,18 +203,18 @@ mod tests {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let id = (random >> 33) as u32 % 299 + 1;
             if forest.node(id).linked() {
-                remove(&forest, &root, id);
+                remove(forest, &root, id);
                 model.retain(|&(_, other)| other != id);
             } else {
                 let key = (random >> 40) % 50;
-                insert(&forest, &root, id, key);
+                insert(forest, &root, id, key);
                 let at = model.partition_point(|&(other, _)| other <= key);
                 model.insert(at, (key, id));
             }
             let key = (random >> 20) % 50;
             let expected = model.iter().rev().find(|&&(other, _)| other <= key).map_or(0, |&(_, id)| id);
-            assert_eq!(last_up_to(&forest, &root, key), expected);
+            assert_eq!(last_up_to(forest, &root, key), expected);
         }
-        assert_eq!(list(&forest, &root), model);
+        assert_eq!(list(forest, &root), model);
     }
 }

@@ -1,9 +1,9 @@
 //! Methods of a gate, and its connections.
 
 use super::{Answer, DONE, Request};
-use crate::death::ConnectionSet;
 use crate::kernel::Kernel;
 use crate::machine::Machine;
+use crate::tables::Ordered;
 use crate::tree;
 use crate::waiting::GRACE_MAXIMUM;
 use abi::call::flags;
@@ -66,13 +66,13 @@ impl<M: Machine> Kernel<M> {
                 DONE
             }
             method::NEXT_CONNECTION => {
-                let forest = ConnectionSet(self);
+                let forest = self.tables.members(Ordered::Connections);
                 let next = if request.option() & 1 == 1 {
-                    tree::first(&forest, &gate.connections)
+                    tree::first(forest, &gate.connections)
                 } else {
-                    match tree::last_up_to(&forest, &gate.connections, first) {
-                        0 => tree::first(&forest, &gate.connections),
-                        last => tree::next(&forest, last),
+                    match tree::last_up_to(forest, &gate.connections, first) {
+                        0 => tree::first(forest, &gate.connections),
+                        last => tree::next(forest, last),
                     }
                 };
                 if next == 0 {
@@ -122,7 +122,7 @@ impl<M: Machine> Kernel<M> {
         connection.gate.set(gate.word.get() >> 32 << 32 | u64::from(request.object));
         connection.badge.set(badge);
         connection.count.set(0);
-        tree::insert(&ConnectionSet(self), &gate.connections, index, badge);
+        tree::insert(self.tables.members(Ordered::Connections), &gate.connections, index, badge);
         self.hand_out(request, Kind::Connection, index, rights)
     }
 }
