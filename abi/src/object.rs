@@ -104,7 +104,8 @@ methods! {
         /// New gate. Word 0: reserve baton in the caller's table, or 0 (`Busy` if it is another gate's). Word 1: grace time, ns.
         CREATE_GATE = 4;
         /// New pulse. Word 0: gate in the caller's table. Word 1: badge. Word 2: bit 0 set: raised values are added (a count), else OR-ed;
-        /// bits 8–15: priority. Word 3: baton it carries in the caller's table, or 0.
+        /// bits 8–15: priority. Word 3: baton it carries in the caller's table, or 0: the receiver goes on with that, and while the pulse
+        /// waits for a busy receiver, that one runs on it. It waits as urgently as the weaker of both priorities says.
         CREATE_PULSE = 5;
         /// Map. Word 0: Memory in the caller's table. Word 1: address in this process | access. Word 2: offset into the
         /// Memory. Word 3: length. The range must be free. May answer `More`: repeat, it goes on where it was; on any other error nothing stays mapped.

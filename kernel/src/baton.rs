@@ -35,6 +35,8 @@ pub(crate) struct Baton {
     pub(crate) root: Cell<u32>,
     /// The gate whose reserve it is, 0: none. One gate at most, so that it is known who may want it.
     pub(crate) reserve_of: Cell<u32>,
+    /// The pulse that waits with it, 0: none.
+    pub(crate) waits: Cell<u32>,
     /// Next in the ready queue (circular).
     pub(crate) next: Cell<u32>,
     /// Previous in the ready queue.

@@ -69,6 +69,7 @@ impl<M: Machine> Kernel<M> {
             }
             Kind::Baton => {
                 let baton = self.tables.baton(index);
+                self.wait_anew(index);
                 let root = baton.root.get();
                 if self.tables.thread(root).own.get() == index {
                     self.tables.thread(root).own.set(0);
@@ -98,10 +99,8 @@ impl<M: Machine> Kernel<M> {
                 tree::remove(self.tables.members(Ordered::Connections), &gate.connections, index);
             }
             Kind::Pulse => {
-                let pulse = self.tables.pulse(index);
-                let gate = self.tables.gate(pulse.gate.get() as u32 & 0xffff);
-                self.tables.dequeue(gate, Waiter::Pulse(index));
-                pulse.pending.set(false);
+                self.dequeue_pulse(index);
+                self.tables.pulse(index).pending.set(false);
                 self.unbind_line(index);
                 self.clear_alarm(crate::alarm::AlarmOf::Pulse(index));
                 self.unbind_death(index);
@@ -239,7 +238,7 @@ impl<M: Machine> Kernel<M> {
                 match waiter {
                     Waiter::Caller(caller) => self.leave(caller, Error::Gone),
                     Waiter::Pulse(pulse) => {
-                        self.tables.dequeue(gate, waiter);
+                        self.dequeue_pulse(pulse);
                         self.tables.pulse(pulse).pending.set(false);
                     }
                     Waiter::Closed(connection) => {

@@ -29,7 +29,8 @@ const INDEX: u64 = 0xffff;
 pub(crate) struct Gate {
     pub(crate) word: Cell<u64>,
     pub(crate) header: Header,
-    /// Waiting callers, strongest first; pulses and notices, strongest first. Served in one order, but only callers help.
+    /// Waiting callers and pulses that wait with a baton, strongest first; other pulses and notices, strongest first. Served in
+    /// one order, but only the former help.
     pub(crate) callers: Cell<u32>,
     pub(crate) notices: Cell<u32>,
     /// How many receivers it has.
@@ -69,11 +70,6 @@ impl Gate {
 
     pub(crate) fn has(&self, flag: u64) -> bool {
         self.word.get() & flag != 0
-    }
-
-    /// Where this kind waits.
-    fn queue(&self, waiter: Waiter) -> &Cell<u32> {
-        if matches!(waiter, Waiter::Caller(_)) { &self.callers } else { &self.notices }
     }
 
     /// The thread that must get on for a waiting caller to be served: of several, the one that received earliest.
@@ -132,17 +128,31 @@ impl<M: Machine> Tables<M> {
     /// Let something wait at a gate, behind what is as strong. `arrival` orders equals.
     pub(crate) fn enqueue(&self, gate: &Gate, waiter: Waiter, priority: u8, arrival: u64) {
         let key = u64::from(255 - priority) << 56 | arrival & ((1 << 56) - 1);
-        tree::insert(self.members(Ordered::Waiters), gate.queue(waiter), waiter.id(), key);
+        tree::insert(self.members(Ordered::Waiters), self.queue(gate, waiter), waiter.id(), key);
         gate.count.set(gate.count.get() + 1);
         gate.notice_count.set(gate.notice_count.get() + waiter.is_notice());
         gate.flag(WAITING, true);
+    }
+
+    /// Whether this has a baton to help with.
+    fn helps(&self, waiter: Waiter) -> bool {
+        match waiter {
+            Waiter::Caller(_) => true,
+            Waiter::Pulse(pulse) => self.pulse(pulse).helps.get(),
+            Waiter::Closed(_) | Waiter::Unblock(_) => false,
+        }
+    }
+
+    /// Where it waits.
+    fn queue<'a>(&self, gate: &'a Gate, waiter: Waiter) -> &'a Cell<u32> {
+        if self.helps(waiter) { &gate.callers } else { &gate.notices }
     }
 
     /// Take something out of a gate's queue, if it is in.
     pub(crate) fn dequeue(&self, gate: &Gate, waiter: Waiter) {
         let forest = self.members(Ordered::Waiters);
         if forest.node(waiter.id()).linked() {
-            tree::remove(forest, gate.queue(waiter), waiter.id());
+            tree::remove(forest, self.queue(gate, waiter), waiter.id());
             gate.count.set(gate.count.get() - 1);
             gate.notice_count.set(gate.notice_count.get() - waiter.is_notice());
             gate.flag(WAITING, gate.count.get() != 0);
@@ -157,9 +167,17 @@ impl<M: Machine> Tables<M> {
         Waiter::from_id(if callers_turn { caller } else { notice })
     }
 
-    /// The caller that is served next, whose baton helps until then; 0: none waits.
-    pub(crate) fn strongest_caller(&self, gate: &Gate) -> u32 {
+    /// The id of the caller, or pulse with a baton, that is served next, whose baton helps until then; 0: none waits.
+    pub(crate) fn strongest_helper(&self, gate: &Gate) -> u32 {
         tree::first(self.members(Ordered::Waiters), &gate.callers)
+    }
+
+    /// The priority with which it waits, 0: none does.
+    pub(crate) fn pressure(&self, gate: &Gate) -> u8 {
+        match self.strongest_helper(gate) {
+            0 => 0,
+            id => 255 - (self.members(Ordered::Waiters).node(id).key() >> 56) as u8,
+        }
     }
 
     /// All that wait, callers before notices, for checkers and teardown: the first, and what follows one.
@@ -173,7 +191,7 @@ impl<M: Machine> Tables<M> {
     pub(crate) fn following(&self, gate: &Gate, waiter: Waiter) -> Option<Waiter> {
         let forest = self.members(Ordered::Waiters);
         let next = tree::next(forest, waiter.id());
-        let last_caller = next == 0 && matches!(waiter, Waiter::Caller(_));
+        let last_caller = next == 0 && self.helps(waiter);
         Waiter::from_id(if last_caller { tree::first(forest, &gate.notices) } else { next })
     }
 
@@ -340,7 +358,7 @@ mod tests {
         for (arrival, (waiter, priority)) in order.into_iter().enumerate() {
             tables.enqueue(gate, waiter, priority, arrival as u64);
         }
-        assert_eq!((tables.strongest_caller(gate), gate.count.get(), gate.has(WAITING)), (2, 6, true));
+        assert_eq!((tables.strongest_helper(gate), gate.count.get(), gate.has(WAITING)), (2, 6, true));
         for waiter in expected {
             assert_eq!(tables.strongest(gate), Some(waiter));
             tables.dequeue(gate, waiter);

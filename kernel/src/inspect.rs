@@ -155,6 +155,8 @@ pub struct PulseView {
     pub gate: u64,
     /// It was raised, says its flag.
     pub pending: bool,
+    /// The priority with which it waits, if a baton helps.
+    pub helps_with: Option<u8>,
     /// It is in its gate's queue.
     pub queued: bool,
 }
@@ -383,6 +385,7 @@ impl<M: Machine + 'static> Kernel<M> {
             header: self.header_view(Kind::Pulse, index),
             gate: pulse.gate.get(),
             pending: pulse.pending.get(),
+            helps_with: pulse.helps.get().then(|| 255 - (pulse.queue.key() >> 56) as u8),
             queued: pulse.queue.linked(),
         }
     }

@@ -55,10 +55,59 @@ impl<M: Machine> Kernel<M> {
         if pulse.pending.replace(true) {
             return;
         }
-        if gate.parked() == 0 {
+        if gate.parked() == 0 && pulse.baton.get() == 0 {
             self.tables.enqueue(gate, Waiter::Pulse(index), pulse.priority.get(), self.arrival());
+        } else if gate.parked() == 0 {
+            self.wait_for_receiver(index);
         } else {
             self.hand_over(gate_index, Waiter::Pulse(index));
+        }
+    }
+
+    /// The baton that a pulse carries, if it is nobody's own; else 0.
+    fn carried(&self, pulse: &Pulse) -> u32 {
+        let index = pulse.baton.get();
+        let baton = self.tables.baton(index);
+        let there = baton.header.generation.get() == pulse.baton_generation.get();
+        if there && !baton.owned.get() { index } else { 0 }
+    }
+
+    /// Let a pulse that carries a baton wait at its gate, with that: it helps meanwhile, unless it is somebody's own.
+    #[inline(never)]
+    fn wait_for_receiver(&self, index: u32) {
+        let pulse = self.tables.pulse(index);
+        let gate = pulse.gate.get() as u32 & 0xffff;
+        let carried = self.carried(pulse);
+        let baton = self.tables.baton(carried);
+        let helps = carried != 0 && baton.waits.get() == 0;
+        pulse.helps.set(helps);
+        // Where it waits in front of others, its baton must help in their place.
+        let priority = if helps { pulse.priority.get().min(baton.priority.get()) } else { pulse.priority.get() };
+        self.tables.enqueue(self.tables.gate(gate), Waiter::Pulse(index), priority, self.arrival());
+        if helps {
+            baton.waits.set(index);
+            self.help_anew(gate);
+        }
+    }
+
+    /// Take a pulse out of its gate's queue, if it waits there.
+    pub(crate) fn dequeue_pulse(&self, index: u32) {
+        let pulse = self.tables.pulse(index);
+        let gate = pulse.gate.get() as u32 & 0xffff;
+        self.tables.dequeue(self.tables.gate(gate), Waiter::Pulse(index));
+        if pulse.helps.replace(false) {
+            self.tables.baton(pulse.baton.get()).waits.set(0);
+            // The next strongest helps from now on.
+            self.help_anew(gate);
+        }
+    }
+
+    /// A baton is not what it was: the pulse that waits with it, if one does, waits anew.
+    pub(crate) fn wait_anew(&self, baton: u32) {
+        let index = self.tables.baton(baton).waits.get();
+        if index != 0 {
+            self.dequeue_pulse(index);
+            self.wait_for_receiver(index);
         }
     }
 
@@ -125,14 +174,10 @@ impl<M: Machine> Kernel<M> {
     /// The receiver goes on with the baton that a pulse carries, if that is free.
     #[inline(never)]
     fn carry_baton(&self, index: u32, pulse: &Pulse) {
-        let baton = pulse.baton.get();
-        let carried = self.tables.baton(baton);
-        if carried.header.generation.get() == pulse.baton_generation.get()
-            && !carried.owned.get()
-            && !self.in_use(baton, 0)
-        {
-            carried.root.set(index);
-            self.give(index, baton);
+        let carried = self.carried(pulse);
+        if carried != 0 && !self.in_use(carried, 0) {
+            self.tables.baton(carried).root.set(index);
+            self.give(index, carried);
         }
     }
 

@@ -25,8 +25,9 @@ pub(crate) struct Pulse {
     pub(crate) unarmed: Cell<bool>,
     /// In the gate's queue.
     pub(crate) queue: Node,
-    /// The baton it carries.
+    /// The baton it carries; whether it waits with it, among the callers: then that baton helps.
     pub(crate) baton: Cell<u32>,
+    pub(crate) helps: Cell<bool>,
     pub(crate) baton_generation: Cell<u32>,
     /// Among the alarms.
     pub(crate) alarm: Node,

@@ -234,7 +234,10 @@ impl<M: Machine> Kernel<M> {
             let Some(waiter) = self.tables.strongest(gate) else {
                 return self.park(index);
             };
-            self.tables.dequeue(gate, waiter);
+            match waiter {
+                Waiter::Pulse(pulse) => self.dequeue_pulse(pulse),
+                _ => self.tables.dequeue(gate, waiter),
+            }
             if gate.has(SEVERAL) {
                 self.tables.to_busy_end(gate, index);
                 self.help_anew(gate_index);

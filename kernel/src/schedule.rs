@@ -254,11 +254,14 @@ impl<M: Machine> Kernel<M> {
         reserve
     }
 
-    /// Somebody gave a baton up. If it is a gate's reserve and free, the receiver that has been stuck for longest gets it: so
+    /// Somebody gave a baton up. It helps the pulse that waits with it. If it is a gate's reserve and free, the receiver that has been stuck for longest gets it: so
     /// nobody is stuck while its gate's reserve is free.
     #[inline(never)]
     pub(crate) fn offer(&self, index: u32) {
         let baton = self.tables.baton(index);
+        if baton.waits.get() != 0 {
+            self.make_ready(index);
+        }
         let stuck = self.tables.first_stuck(self.tables.gate(baton.reserve_of.get()));
         if stuck != 0 && !baton.owned.get() && !self.in_use(index, 0) {
             self.wake(stuck);
@@ -335,8 +338,10 @@ impl<M: Machine> Kernel<M> {
             if thread.gate.get() == 0 || gate.busy() != here {
                 continue;
             }
-            let waiter = self.tables.strongest_caller(gate);
-            if waiter != 0 {
+            let waiter = self.tables.strongest_helper(gate);
+            if let Some(Waiter::Pulse(pulse)) = Waiter::from_id(waiter) {
+                self.make_ready(self.tables.pulse(pulse).baton.get());
+            } else if waiter != 0 {
                 let current = self.tables.thread(waiter).current.get();
                 if current != 0 && self.tables.baton(current).holder.get() == waiter {
                     self.make_ready(current);
@@ -351,12 +356,22 @@ impl<M: Machine> Kernel<M> {
         let at = self.tables.baton(index).holder.get();
         let thread = self.tables.thread(at);
         if at == 0 || thread.current.get() != index {
-            return 0;
+            return self.helped_for_pulse(index);
         }
         match thread.code() {
             READY => self.runnable(at),
             _ => self.helped(at),
         }
+    }
+
+    /// Who runs on a baton that nobody holds: whom the pulse that carries it waits for, if it is the next.
+    #[inline(never)]
+    fn helped_for_pulse(&self, index: u32) -> u32 {
+        let tables = self.tables;
+        let pulse = tables.baton(index).waits.get();
+        let gate = tables.gate(tables.pulse(pulse).gate.get() as u32 & 0xffff);
+        let next = pulse != 0 && tables.strongest_helper(gate) == Waiter::Pulse(pulse).id();
+        if next { self.helped(gate.busy()) } else { 0 }
     }
 
     /// A thread that is READY, if it may run; else 0.
@@ -378,7 +393,7 @@ impl<M: Machine> Kernel<M> {
                 READY => return self.runnable(at),
                 SEND => {
                     let Some((_, gate)) = tables.gate_of(thread.target.get()) else { return 0 };
-                    if tables.strongest_caller(gate) != at {
+                    if tables.strongest_helper(gate) != at {
                         return 0;
                     }
                     gate.busy()
@@ -481,6 +496,7 @@ impl<M: Machine> Kernel<M> {
         if active {
             self.push(index, false);
         }
+        self.wait_anew(index);
         let holder = baton.holder.get();
         if self.tables.thread(holder).current.get() == index {
             self.reorder(holder);
@@ -499,10 +515,7 @@ impl<M: Machine> Kernel<M> {
             urgency = urgency.max(tables.baton(thread.current.get()).priority.get());
             let gate = tables.gate(thread.gate.get());
             if thread.gate.get() != 0 && gate.busy() == at {
-                let caller = tables.strongest_caller(gate);
-                if caller != 0 {
-                    urgency = urgency.max(255 - (tables.thread(caller).queue.key() >> 56) as u8);
-                }
+                urgency = urgency.max(tables.pressure(gate));
             }
             at = (thread.serving.get() & 0xffff) as u32;
             let caller = tables.thread(at);

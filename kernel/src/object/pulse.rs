@@ -23,6 +23,7 @@ impl<M: Machine> Kernel<M> {
         pulse.counts.set(options & 1 == 1);
         pulse.priority.set((options >> 8) as u8);
         pulse.pending.set(false);
+        pulse.helps.set(false);
         pulse.idle.set(false);
         pulse.unarmed.set(false);
         pulse.baton.set(baton);

@@ -71,6 +71,7 @@ impl<M: Machine> Kernel<M> {
             new.owned.set(true);
             new.root.set(index);
             new.holder.set(index);
+            self.wait_anew(baton);
         }
     }
 

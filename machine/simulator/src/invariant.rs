@@ -101,10 +101,10 @@ fn urgency(kernel: &K, index: u32) -> u8 {
         let gate = kernel.view_gate(thread.gate);
         let busy = if gate.several { gate.busy_first } else { gate.only };
         if thread.gate != 0 && busy == at {
-            kernel.waiters(thread.gate, |waiter| {
-                if let WaiterView::Caller(caller) = waiter {
-                    urgency = urgency.max(kernel.view_thread(caller).waits_with);
-                }
+            kernel.waiters(thread.gate, |waiter| match waiter {
+                WaiterView::Caller(caller) => urgency = urgency.max(kernel.view_thread(caller).waits_with),
+                WaiterView::Pulse(pulse) => urgency = urgency.max(kernel.view_pulse(pulse).helps_with.unwrap_or(0)),
+                WaiterView::Closed(_) | WaiterView::Unblock(_) => {}
             });
         }
         // Whose request it works on.

@@ -8,7 +8,7 @@ use abi::object::process::DESTROY;
 use abi::object::{baton as baton_method, gate as gate_method};
 use abi::thread::{Policy, State};
 use simulator::scenario;
-use simulator::scenario::{Log, Plan};
+use simulator::scenario::{Log, Plan, Root};
 
 use crate::Pair;
 
@@ -149,6 +149,92 @@ fn help_goes_through_a_chain_of_gates() {
         }
         root.until_noted(&log, 3).await;
         log.assert(&["strong", "hog", "weak"]);
+    });
+}
+
+/// A thread that makes one call, and notes when it is done.
+async fn calls(root: &Root, pair: &Pair, name: &'static str, badge: u64, priority: u8, log: &Log) {
+    let connection = root.give_connection(&pair.client, pair.gate, badge).await;
+    let noted = log.clone();
+    root.start(Plan::new(&pair.client, name).priority(priority), |user| async move {
+        user.call(connection).ok().await;
+        noted.note(format!("{name} is done"));
+    })
+    .await;
+    root.sleep(20_000).await;
+}
+
+/// A server works for a weak caller beside a hog when a pulse comes for it: the pulse's baton helps, for as long as there is one.
+#[test]
+fn a_pulse_that_waits_helps_with_the_baton_it_carries() {
+    scenario(|root| async move {
+        let first: &[&str] = &["serves 1", "takes 2", "hog is done", "weak is done"];
+        let after_hog: &[&str] = &["serves 1", "hog is done", "takes 2", "weak is done"];
+        let last: &[&str] = &["serves 1", "hog is done", "weak is done", "takes 2"];
+        for (what, expected) in [
+            ("nothing", first),
+            ("has no baton", last),
+            ("baton is destroyed", last),
+            ("baton is weakened", after_hog),
+            ("baton is strengthened", first),
+            ("baton becomes a thread's own", after_hog),
+            ("pulse is destroyed", &["serves 1", "hog is done", "weak is done"]),
+            // It goes on waiting before the caller, who helps.
+            ("baton is destroyed, a caller comes", &["serves 1", "takes 2", "serves 3", "hog is done", "weak is done"]),
+        ] {
+            let pair = Pair::new(&root).await;
+            let log = Log::new();
+            let (gate, noted) = (pair.receiving, log.clone());
+            let server = root
+                .start(Plan::new(&pair.server, "server").priority(5), |user| async move {
+                    let mut message = user.receive(gate).ok().await;
+                    loop {
+                        if message.request == 0 {
+                            noted.note(format!("takes {}", message.badge));
+                            message = user.receive(gate).ok().await;
+                            continue;
+                        }
+                        noted.note(format!("serves {}", message.badge));
+                        let _ = user.compute(1_000_000).await;
+                        message = user.reply_and_receive(message.request, gate).ok().await;
+                    }
+                })
+                .await;
+            root.until_state(server, State::Receive).await;
+            calls(&root, &pair, "weak", 1, 10, &log).await;
+            let noted = log.clone();
+            root.start(Plan::new(&pair.client, "hog").priority(20), |user| async move {
+                let _ = user.compute(5_000_000).await;
+                noted.note("hog is done");
+            })
+            .await;
+            root.sleep(20_000).await;
+
+            let carried = root.baton(&pair.server, if what == "baton is strengthened" { 15 } else { 40 }).await;
+            let given = if what == "has no baton" { Handle::NONE } else { carried };
+            let pulse = root.pulse(&pair.server, pair.gate, 2, 30, false, given).await;
+            root.user.raise(pulse, 1).ok().await;
+            let set = |priority| root.user.method(carried, baton_method::SET, [priority, 0, 0, 0]).ok();
+            match what {
+                "baton is destroyed" => root.destroy(carried).await,
+                "baton is destroyed, a caller comes" => {
+                    root.destroy(carried).await;
+                    calls(&root, &pair, "middle", 3, 25, &Log::new()).await;
+                }
+                "baton is weakened" => drop(set(15).await),
+                "baton is strengthened" => drop(set(50).await),
+                "pulse is destroyed" => root.destroy(pulse).await,
+                "baton becomes a thread's own" => {
+                    root.start(Plan::new(&pair.server, "owner").baton(carried), |_| async {}).await;
+                }
+                _ => {}
+            }
+            root.until_noted(&log, expected.len()).await;
+            root.sleep(1_000_000).await;
+            log.assert(expected);
+            root.dismantle(pair.server).await;
+            root.dismantle(pair.client).await;
+        }
     });
 }
 
