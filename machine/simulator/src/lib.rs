@@ -5,12 +5,14 @@
 //! * [`program`] lets user code be written as `async` blocks whose every `await` is one action of a thread;
 //! * [`simulation`] runs a kernel on it, with a [`scenario`]'s body as init, or the random programs of [`fuzz`] and
 //!   [`services`];
+//! * [`delay`] checks by how much priorities are inverted;
 //! * [`trace`] keeps what happened, with a hash that is equal for equal seeds.
 //!
 //! What must hold: no wall clock, no host randomness, no order that depends on addresses.
 
 pub mod arena;
 pub mod context;
+pub mod delay;
 pub mod fuzz;
 pub mod invariant;
 pub mod memory;

@@ -86,6 +86,7 @@ impl Line {
 }
 
 type DeviceEvent = Box<dyn FnOnce(&Rc<World>)>;
+type Meter = Box<dyn Fn(u64, u64, u64)>;
 
 /// Everything outside the kernel.
 pub struct World {
@@ -115,6 +116,10 @@ pub struct World {
     refused_after: Cell<Option<u64>>,
     piece: Cell<Piece>,
     largest_piece: Cell<Piece>,
+    /// The program on the processor, by its base (0: it idles); `None`: the kernel.
+    running: Cell<Option<u64>>,
+    /// Told of all time that passes in programs and idle.
+    meter: RefCell<Option<Meter>>,
 }
 
 /// What the kernel had the processor do between two looks at pending interrupts.
@@ -166,6 +171,8 @@ impl World {
             refused_after: Cell::new(None),
             piece: Cell::default(),
             largest_piece: Cell::default(),
+            running: Cell::new(None),
+            meter: RefCell::default(),
         })
     }
 
@@ -271,8 +278,23 @@ impl World {
             .collect()
     }
 
+    /// Have `meter` told which program ran (by its base; 0: none, the processor idled), for how many ns, until when.
+    pub fn meter(&self, meter: impl Fn(u64, u64, u64) + 'static) {
+        *self.meter.borrow_mut() = Some(Box::new(meter));
+    }
+
+    fn set_time(&self, now: u64) {
+        let ns = now - self.now.replace(now);
+        if let (Some(meter), Some(program)) = (&*self.meter.borrow(), self.running.get())
+            && ns != 0
+        {
+            meter(program, ns, now);
+        }
+    }
+
     /// Drop all programs: they refer to the world, which would keep itself alive.
     pub fn forget_programs(&self) {
+        self.meter.take();
         let programs = self.programs.take();
         self.events.take();
         drop(programs);
@@ -379,6 +401,12 @@ impl World {
         self.lines.borrow_mut().entry(line).or_default().edge = true;
     }
 
+    /// Whether an edge came that was not yet taken: another makes no difference.
+    #[must_use]
+    pub fn is_latched(&self, line: u32) -> bool {
+        self.lines.borrow().get(&line).is_some_and(|line| line.edge)
+    }
+
     fn next_event(&self) -> Option<u64> {
         self.events.borrow().first_key_value().map(|((time, _), _)| *time)
     }
@@ -389,11 +417,11 @@ impl World {
         while let Some(time) = self.next_event()
             && time <= until
         {
-            self.now.set(self.now.get().max(time));
+            self.set_time(self.now.get().max(time));
             let event = self.events.borrow_mut().pop_first().map(|(_, event)| event);
             event.expect("seen above")(self);
         }
-        self.now.set(until);
+        self.set_time(until);
     }
 
     /// What would stop user code now.
@@ -704,6 +732,7 @@ impl Machine for Processor {
         world.piece.take();
         world.steps.set(world.steps.get() + 1);
         loop {
+            world.running.set(Some(context.instruction_pointer() & !(PAGE - 1)));
             world.advance(1 + world.random.below(world.settings.step_ns));
             let trap = match world.due() {
                 Some(trap) => Some(trap),
@@ -712,6 +741,7 @@ impl Machine for Processor {
                 }
                 None => world.execute(space, context),
             };
+            world.running.set(None);
             if let Some(trap) = trap {
                 let program = world.find(context.instruction_pointer()).map_or(u32::MAX - 1, |(number, _)| number);
                 if trap != Trap::Call {
@@ -741,7 +771,9 @@ impl Machine for Processor {
             }
             let step = next.saturating_sub(world.now.get()).max(1);
             world.idle_ns.set(world.idle_ns.get() + step);
+            world.running.set(Some(0));
             world.advance(step);
+            world.running.set(None);
             if world.is_finished() {
                 return Trap::Kick;
             }

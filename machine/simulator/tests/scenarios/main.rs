@@ -1,6 +1,7 @@
 //! What must hold of the kernel (DESIGN §2), scenario by scenario, on the simulated processor.
 
 mod death;
+mod delay;
 mod exhaustion;
 mod handles;
 mod interrupt;

@@ -1,0 +1,93 @@
+//! How long weaker ones may delay a job, from what the plan declares and nothing else.
+//!
+//! A stronger one never waits for a weaker one's computing, but for this: at each gate that it calls, and that is called for
+//! it, *one* receiver may have begun with something weaker, which it must end first (with the same rule for what that calls,
+//! in its turn). Each time that somebody stronger is served before it there, that may leave it something more to wait for: what
+//! the receiver does after its answer, or, where there are several, another receiver. If meanwhile a priority changes, or somebody leaves who made the weaker work urgent, that may happen anew.
+
+use super::plan::{Gate, Plan, Step};
+
+/// Bounds for the jobs of a plan.
+#[derive(Debug)]
+pub struct Bound<'a> {
+    plan: &'a Plan,
+}
+
+impl<'a> Bound<'a> {
+    /// For this plan.
+    #[must_use]
+    pub const fn new(plan: &'a Plan) -> Self {
+        Self { plan }
+    }
+
+    /// How long a receiver of a gate is at work once it has begun, all that it waits for included.
+    fn occupied(&self, gate: &Gate) -> u64 {
+        let longest = gate.services.iter().map(|steps| self.computing(steps) + self.blocking(steps)).max();
+        longest.unwrap_or(0) + gate.after_ns
+    }
+
+    /// How long a receiver of a gate may still be in the way of somebody who was passed over there: what it does after its
+    /// answer; where there are several, one that has just begun.
+    #[must_use]
+    pub fn left_behind(&self, gate: &Gate) -> u64 {
+        if gate.receivers.len() == 1 { gate.after_ns } else { self.occupied(gate) }
+    }
+
+    /// What is computed in these steps, by whom ever.
+    fn computing(&self, steps: &[Step]) -> u64 {
+        let of = |step: &Step| match *step {
+            Step::Compute(ns) => ns,
+            Step::Call { gate, service, .. } => self.computing(&self.plan.gates[gate].services[service]),
+            Step::Raise { .. } => 0,
+        };
+        steps.iter().map(of).sum()
+    }
+
+    /// How long weaker ones may delay whoever does these steps, if nothing changes meanwhile.
+    #[must_use]
+    pub fn blocking(&self, steps: &[Step]) -> u64 {
+        let of = |step: &Step| match *step {
+            Step::Call { gate, service, .. } => {
+                let gate = &self.plan.gates[gate];
+                self.occupied(gate) + self.blocking(&gate.services[service])
+            }
+            Step::Compute(_) | Step::Raise { .. } => 0,
+        };
+        steps.iter().map(of).sum()
+    }
+
+    /// How long weaker ones may delay what is done for a pulse on its own baton.
+    #[must_use]
+    pub fn pulse_blocking(&self, pulse: usize) -> u64 {
+        let pulse = &self.plan.pulses[pulse];
+        let gate = &self.plan.gates[pulse.gate];
+        self.occupied(gate) + self.blocking(&gate.services[pulse.service])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gate(services: Vec<Vec<Step>>, after_ns: u64) -> Gate {
+        Gate { receivers: vec![Some(9)], reserve: None, services, after_ns, defers: false }
+    }
+
+    fn call(gate: usize) -> Step {
+        Step::Call { gate, service: 0, patience_ns: 0 }
+    }
+
+    #[test]
+    fn each_gate_on_the_way_adds_what_one_receiver_has_begun() {
+        let last = gate(vec![vec![Step::Compute(100)], vec![Step::Compute(700)]], 50);
+        let first = gate(vec![vec![Step::Compute(10), call(1), Step::Compute(20)]], 0);
+        let plan = Plan { gates: vec![first, last], ..Plan::default() };
+        let bound = Bound::new(&plan);
+        assert_eq!(bound.blocking(&[Step::Compute(1_000_000)]), 0);
+        // The longest of its services, and what comes after.
+        assert_eq!(bound.blocking(&[call(1)]), 750);
+        // At the first gate 30 + 100 of computing, which may wait for 750 itself; then 750 at the last for the own call.
+        assert_eq!(bound.blocking(&[call(0)]), 130 + 750 + 750);
+        assert_eq!(bound.blocking(&[call(0), call(1)]), 130 + 750 + 750 + 750);
+    }
+}
