@@ -11,6 +11,7 @@
 //! What must hold: no wall clock, no host randomness, no order that depends on addresses.
 
 pub mod arena;
+pub mod buffer;
 pub mod context;
 pub mod delay;
 pub mod fuzz;

@@ -5,6 +5,7 @@ mod delay;
 mod exhaustion;
 mod handles;
 mod interrupt;
+mod length;
 mod memory;
 mod message;
 mod priority;
