@@ -4,6 +4,7 @@ mod death;
 mod delay;
 mod exhaustion;
 mod handles;
+mod hole;
 mod interrupt;
 mod length;
 mod memory;
