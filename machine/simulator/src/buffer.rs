@@ -50,6 +50,7 @@ impl Root {
     /// Memory of a process to read and write, at an address.
     pub async fn buffer(&self, process: &Process, address: u64, pages: u64) -> Buffer {
         let memory = self.memory(pages).await;
+        process.memories.borrow_mut().push((pages, memory));
         let mapped = self.map(process.handle, memory, address, access::READ | access::WRITE, pages).await;
         assert_eq!(mapped.error(), None, "map a buffer");
         let physical = self.user.method(memory, memory::INFORMATION, [0; 4]).ok().await.words[2];

@@ -133,6 +133,12 @@ impl Log {
         self.notes.borrow().iter().all(|note| holds(note))
     }
 
+    /// All notes, in order.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        self.notes.borrow().clone()
+    }
+
     /// Insist that exactly this was noted, in this order.
     #[track_caller]
     pub fn assert(&self, expected: &[&str]) {
@@ -149,7 +155,8 @@ pub struct Process {
     pub identity: u64,
     /// Memory behind its pages at [`DATA`], in root's table.
     pub memory: Handle,
-    stacks: Rc<RefCell<Vec<Handle>>>,
+    /// Stacks and buffers, by pages: another process's when this one is dismantled.
+    pub(crate) memories: Rc<RefCell<Vec<(u64, Handle)>>>,
 }
 
 /// A thread as its maker sees it.
@@ -413,7 +420,7 @@ impl Root {
         };
         let mapped = self.map(handle, memory, DATA, access::READ | access::WRITE, DATA_PAGES).await;
         assert_eq!(mapped.error(), None, "map the process's memory");
-        Process { handle, identity, memory, stacks: Rc::default() }
+        Process { handle, identity, memory, memories: Rc::default() }
     }
 
     async fn gate_in(&self, process: Handle, reserve: Handle, grace_ns: u64) -> Handle {
@@ -500,17 +507,26 @@ impl Root {
         self.user.method(Handle::SELF_PROCESS, process::CLOSE, [handle.0, 0, 0, 0]).ok().await;
     }
 
+    /// Empty slots of root's table, whether or not what they named was destroyed.
+    pub async fn forget(&self, handles: &[Handle]) {
+        for handle in handles {
+            let _ = self.user.method(Handle::SELF_PROCESS, process::CLOSE, [handle.0, 0, 0, 0]).await;
+        }
+    }
+
     /// Destroy what a handle of root's names, to the end.
     pub async fn destroy(&self, handle: Handle) {
         self.user.method(Handle::SELF_PROCESS, process::DESTROY, [handle.0, 0, 0, 0]).ok().await;
     }
 
-    /// Destroy a process to the end; its data and stacks become other processes' (with what is in them).
+    /// Destroy a process to the end, if it is not yet; its data, stacks and buffers become other processes' (with what is in them).
     pub async fn dismantle(&self, process: Process) {
-        self.destroy(process.handle).await;
+        let words = [process.handle.0, 0, 0, 0];
+        let destroyed = self.user.method(Handle::SELF_PROCESS, process::DESTROY, words).repeat().await.error();
+        assert!(matches!(destroyed, None | Some(Error::BadHandle)), "{destroyed:?}");
         let mut recycled = self.recycled.borrow_mut();
         recycled.push((DATA_PAGES, process.memory));
-        recycled.extend(process.stacks.take().into_iter().map(|stack| (1, stack)));
+        recycled.extend(process.memories.take());
     }
 
     /// What a process may have and what it has.
@@ -599,9 +615,9 @@ impl Root {
 
     /// Start a thread that was created.
     pub async fn begin(&self, plan: &Plan, thread: Thread) {
-        let number = plan.process.stacks.borrow().len() as u64;
+        let number = plan.process.memories.borrow().len() as u64;
         let stack = self.memory(1).await;
-        plan.process.stacks.borrow_mut().push(stack);
+        plan.process.memories.borrow_mut().push((1, stack));
         let bottom = STACKS + number * STACK_STEP;
         let mapped = self.map(plan.process.handle, stack, bottom, access::READ | access::WRITE, 1).await;
         assert_eq!(mapped.error(), None, "map a stack");
