@@ -1,5 +1,6 @@
 //! What must hold of the kernel (DESIGN §2), scenario by scenario, on the simulated processor.
 
+mod blocking;
 mod copy;
 mod death;
 mod delay;
