@@ -70,7 +70,8 @@ errors! {
     TimedOut = 13, Circumstance, "timed out";
     /// The other side, the object or the request is no more.
     Gone = 14, Circumstance, "the other side is gone";
-    /// The call would close a cycle of waiting; word 0 names the gate's connection badge at which it closes.
+    /// The call would close a cycle of waiting. Word 0: the badge of the connection by which it would. Word 1: how many gates
+    /// the cycle has. Word 2: identity of the process whose own call waits for the caller.
     Deadlock = 15, Caller, "the call would wait for itself";
     /// The chain of waiting is longer than 16 gates.
     ChainTooLong = 16, Caller, "the chain of waiting is too long";

@@ -183,9 +183,9 @@ impl<M: Machine> Kernel<M> {
     /// Fail a call that would wait for itself. From `gate` on, as long as a gate has exactly one receiver, and that one
     /// waits for an answer it alone can get.
     fn search_cycle(&self, caller: u32, gate: u32) -> Result<(), Error> {
-        let mut at = gate;
+        let (mut at, mut waits) = (gate, self.tables.thread(caller).identity.get());
         // Bound: CHAIN gates.
-        for _ in 0..CHAIN {
+        for length in 1..=CHAIN as u64 {
             let gate = self.tables.gate(at);
             if gate.receivers.get() != 1 {
                 return Ok(());
@@ -193,15 +193,15 @@ impl<M: Machine> Kernel<M> {
             let receiver = gate.only.get();
             if receiver == caller {
                 let thread = self.tables.thread(caller);
-                let words = thread.context.words();
-                // The badge by which the closing call was to be made names it.
+                // Named by the badge of the call that was to close it, its length, and who waits for the caller.
                 let badge = self.closing_badge(thread);
                 if !thread.is(FAULTING) {
-                    thread.context.set_message(thread.context.label(), [badge, words[1], words[2], words[3]]);
+                    thread.context.set_message(thread.context.label(), [badge, length, waits, 0]);
                 }
                 return Err(Error::Deadlock);
             }
             let thread = self.tables.thread(receiver);
+            waits = thread.identity.get();
             match thread.code() {
                 SEND => {}
                 REPLY => {

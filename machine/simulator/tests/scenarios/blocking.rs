@@ -66,11 +66,13 @@ enum Event {
     ServerProcessDiesWithItsGate,
     GateDies,
     ConnectionIsClosed,
+    /// It does not even begin: the caller does not want to wait for a receiver.
+    Poll,
 }
 
 use Event as E;
 
-const EVENTS: [Event; 16] = [
+const EVENTS: [Event; 17] = [
     E::Deadline,
     E::DeadlineUnheeded,
     E::DeadlineHeeded,
@@ -87,6 +89,7 @@ const EVENTS: [Event; 16] = [
     E::ServerProcessDiesWithItsGate,
     E::GateDies,
     E::ConnectionIsClosed,
+    E::Poll,
 ];
 
 /// Who can wait for whom.
@@ -147,6 +150,12 @@ struct Told {
 }
 
 impl Case {
+    fn can_be(&self) -> bool {
+        let dies = self.server != Server::Absent || !self.server_dies();
+        let polls = self.event != Event::Poll || self.caller == Caller::Send && !self.stopped;
+        dies && polls
+    }
+
     fn replaced(&self) -> bool {
         matches!(self.event, E::ServerThreadIsReplaced | E::ServerProcessIsReplaced)
     }
@@ -167,7 +176,7 @@ impl Case {
         let by_whoever_serves = answered(if self.server == Server::Absent { BY_SUCCESSOR } else { BY_SERVER });
         let caller = match self.event {
             E::DeadlineHeeded | E::InterruptHeeded if taken => answered(BY_SERVER),
-            E::Deadline | E::DeadlineUnheeded | E::DeadlineHeeded => error(Error::TimedOut),
+            E::Deadline | E::DeadlineUnheeded | E::DeadlineHeeded | E::Poll => error(Error::TimedOut),
             E::Interrupt | E::InterruptUnheeded | E::InterruptHeeded | E::InterruptWithoutGrace => {
                 error(Error::Interrupted)
             }
@@ -301,6 +310,7 @@ async fn ask(user: User, case: Case, connection: Handle, caller: Log) {
         }
         E::Interrupt | E::InterruptUnheeded | E::InterruptHeeded => call.flags(flags::INTERRUPTIBLE),
         E::InterruptWithoutGrace => call.flags(flags::INTERRUPTIBLE | flags::NO_GRACE),
+        E::Poll => call.poll(),
         _ => call,
     };
     let answer = call.await;
@@ -368,7 +378,12 @@ impl Stage {
         let shared = board.caller.clone();
         let plan = Plan::new(&client_process, "client").priority(30);
         let client = root.start(plan, |user| ask(user, case, connection, shared)).await;
-        root.until_state(client, if case.caller == Caller::Send { State::Send } else { State::Reply }).await;
+        let waits = match case.caller {
+            _ if case.event == E::Poll => State::Dead,
+            Caller::Send => State::Send,
+            Caller::Reply | Caller::Deferred => State::Reply,
+        };
+        root.until_state(client, waits).await;
         if case.caller == Caller::Deferred && case.server != Server::Parked {
             root.until_state(server, State::Receive).await;
             root.user.raise(occupy, 1).ok().await;
@@ -416,6 +431,7 @@ impl Stage {
     async fn happen(&self, root: &Root) {
         let user = &root.user;
         match self.case.event {
+            E::Poll => {}
             E::Deadline | E::DeadlineUnheeded | E::DeadlineHeeded => root.sleep(DEADLINE_NS).await,
             E::Interrupt | E::InterruptUnheeded | E::InterruptHeeded | E::InterruptWithoutGrace => {
                 user.method(self.client.handle, thread::INTERRUPT, [0; 4]).ok().await;
@@ -514,7 +530,7 @@ fn every_case(passive: bool, stopped: bool) {
         let mut before = None;
         for ((caller, server), event) in first.into_iter().chain(all) {
             let case = Case { caller, server, event, passive, stopped };
-            if server == Server::Absent && case.server_dies() {
+            if !case.can_be() {
                 continue;
             }
             let stage = Stage::new(&root, case, &ids).await;

@@ -2,6 +2,7 @@
 
 mod blocking;
 mod copy;
+mod deadlock;
 mod death;
 mod delay;
 mod exhaustion;
