@@ -88,6 +88,10 @@ impl<M: Machine> Kernel<M> {
         }
         let receiver = tables.thread(receiver_index);
         let Some(moved) = self.copy_at_once(thread, receiver) else { return false };
+        if self.flagged(thread, flags::RETRY) {
+            // Its place, should it have to come again.
+            thread.queue.set_key(self.arrival());
+        }
         gate.word.set(word & !0xffff);
         let request = thread.request.get() + 0x10000;
         let badge = connection.badge.get();
@@ -172,6 +176,7 @@ impl<M: Machine> Kernel<M> {
             }
             self.cpu.attend(SCHEDULE);
         } else {
+            thread.queue.set_key(self.arrival());
             self.stop_timer(parked);
             self.tables.unpark(gate, parked);
             thread.enter_state(SEND | faulting);

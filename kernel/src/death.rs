@@ -216,14 +216,16 @@ impl<M: Machine> Kernel<M> {
                     self.stop_timer(index);
                 }
                 let priority = self.tables.baton(thread.current.get()).priority.get();
-                // It had its turn before all that wait now.
-                self.tables.enqueue(gate, Waiter::Caller(index), priority, 0);
+                // With the place it had when it came.
+                self.tables.enqueue(gate, Waiter::Caller(index), priority, thread.queue.key());
                 self.reorder(index);
                 if gate.parked() != 0 {
                     let receiver = self.wake_receiver((thread.target.get() & 0xffff) as u32);
                     self.tables.thread(receiver).enter_state(READY);
                     self.tables.thread(receiver).work.set(Work::Receive);
                     self.wake(receiver);
+                } else {
+                    self.help_anew((thread.target.get() & 0xffff) as u32);
                 }
             }
             _ => self.release_caller(index, Error::Gone, 0),

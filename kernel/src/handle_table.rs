@@ -231,19 +231,16 @@ impl<M: Machine> Tables<M> {
         self.slot(process, handle.0).fill(handle.0, reference);
     }
 
-    /// Put a reference under exactly this handle, whose slot must be free or be beyond nothing (fork).
+    /// Put a reference under exactly this handle, whose slot must be free and not have had such a generation (fork).
     pub(crate) fn insert_at(&self, process: &Process<M>, handle: Handle, reference: &Reference) -> Result<(), Error> {
         let index = u32::from(handle.index());
         if index < u32::from(Handle::FIRST_FREE_INDEX) || index >= process.handle_pages.get() * PAGE_ENTRIES {
             return Err(Error::TableFull);
         }
         let entry = self.slot(process, u64::from(index));
-        if entry.key.get() != 0 {
+        // A slot that was used before may have named something else by this very handle; a retired one is in no chain.
+        if entry.key.get() != 0 || entry.generation.get() >= handle.generation() {
             return Err(Error::Busy);
-        }
-        if entry.generation.get() >= GENERATION_LIMIT {
-            // Retired: it is in no chain.
-            return Err(Error::TableFull);
         }
         self.unchain(process, entry);
         entry.fill(handle.0, reference);
@@ -356,6 +353,11 @@ mod tests {
             tables.insert_at(child, Handle::new(64, 1), &reference(Kind::Gate, Rights::ALL)),
             Err(Error::TableFull)
         );
+        // What was closed in the child does not come to life again by another way.
+        tables.clear(child, tables.entry(child, handles[3]).unwrap());
+        assert_eq!(tables.insert_at(child, handles[3], &reference(Kind::Memory, Rights::ALL)), Err(Error::Busy));
+        let later = Handle::new(handles[3].index(), 7);
+        tables.insert_at(child, later, &reference(Kind::Memory, Rights::ALL)).unwrap();
     }
 
     #[test]

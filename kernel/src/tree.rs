@@ -23,9 +23,14 @@ impl Node {
         self.linked.get() != 0
     }
 
-    /// What it is ordered by.
+    /// What it is ordered by, or was when it was last in a tree.
     pub(crate) fn key(&self) -> u64 {
         self.key.get()
+    }
+
+    /// By what a member that is in no tree would be ordered.
+    pub(crate) fn set_key(&self, key: u64) {
+        self.key.set(key);
     }
 }
 

@@ -15,6 +15,7 @@ mod message;
 mod priority;
 mod pulse;
 mod quota;
+mod retry;
 mod stress;
 mod thread;
 mod time;
