@@ -183,3 +183,23 @@ impl<M: Machine> Kernel<M> {
         grown.inspect_err(|_| process.account.release(Resource::Pages, 1))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake;
+
+    #[test]
+    fn an_objects_slot_whose_generation_would_wrap_is_never_given_out_again() {
+        let kernel = fake::kernel();
+        let gate = kernel.create(Kind::Gate, 1).unwrap();
+        for (last, again) in [(u32::MAX - 4, true), (u32::MAX - 2, false)] {
+            kernel.tables.header(Kind::Gate, gate).generation.set(last);
+            kernel.destroy(Kind::Gate, gate).unwrap();
+            assert_eq!(kernel.create(Kind::Gate, 1).unwrap() == gate, again, "generation {last:#x}");
+        }
+        // It is charged to nobody, and has no handle.
+        let header = kernel.tables.header(Kind::Gate, gate);
+        assert!(!header.alive() && !header.dying.get());
+    }
+}

@@ -1,6 +1,6 @@
 //! Rules of the tree that a reviewer would otherwise have to remember. Each test is named after its rule.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -129,6 +129,48 @@ fn no_folder_is_a_drawer() {
         let name = folder.file_name().unwrap_or_default().to_string_lossy();
         assert!(!["util", "utils", "common", "misc", "old"].contains(&name.as_ref()), "{}", folder.display());
     }
+}
+
+/// Names of the test functions in all files below a folder.
+fn tests_below(folder: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for path in sources(&root().join(folder)) {
+        let text = fs::read_to_string(&path).expect("a source file is text");
+        for after in text.split("#[test]").skip(1) {
+            let name = after.split_once("fn ").and_then(|(_, rest)| rest.split_once('('));
+            found.extend(name.map(|(name, _)| name.trim().to_owned()));
+        }
+    }
+    found
+}
+
+/// What stands between back quotes, the last part of a path of modules only.
+fn quoted(text: &str) -> impl Iterator<Item = String> + '_ {
+    text.split('`').skip(1).step_by(2).map(|name| name.rsplit("::").next().unwrap_or_default().to_owned())
+}
+
+/// `docs/testing.md` says of each rule of the kernel which scenarios hold it: in the second column of its tables.
+#[test]
+fn the_rules_of_the_kernel_and_its_scenarios_name_each_other() {
+    let text = fs::read_to_string(root().join("docs/testing.md")).expect("the book has a chapter on tests");
+    let (_, section) = text.split_once("\n## The rules of the kernel\n").expect("it has the rules of the kernel");
+    let section = section.split("\n## ").next().unwrap_or_default();
+    let (mut named, mut empty) = (BTreeSet::new(), Vec::new());
+    for subsection in section.split("\n### ").skip(1) {
+        let title = subsection.lines().next().unwrap_or_default();
+        let rows = subsection.lines().filter(|line| line.starts_with('|') && !line.starts_with("|-")).skip(1);
+        let names: Vec<_> = rows.filter_map(|row| row.split('|').nth(2)).flat_map(quoted).collect();
+        if names.is_empty() {
+            empty.push(title);
+        }
+        named.extend(names);
+    }
+    let exists: BTreeSet<String> = ["abi", "kernel", "machine", "tests"].into_iter().flat_map(tests_below).collect();
+    let missing: Vec<_> = named.difference(&exists).collect();
+    assert!(missing.is_empty(), "docs/testing.md names scenarios that do not exist: {missing:#?}");
+    let scenarios = tests_below("machine/simulator/tests/scenarios");
+    let unnamed: Vec<_> = scenarios.difference(&named).collect();
+    assert!(unnamed.is_empty() || !empty.is_empty(), "scenarios that no rule of docs/testing.md names: {unnamed:#?}");
 }
 
 /// All Rust files below a folder, built ones left out.

@@ -12,6 +12,7 @@ mod interrupt;
 mod length;
 mod memory;
 mod message;
+mod passing;
 mod priority;
 mod pulse;
 mod quota;
