@@ -169,7 +169,11 @@ fn a_gate_with_several_receivers_is_never_accused() {
             root.until_state(second, State::Receive).await;
             let other = root.give_connection(&row.process, row.gates[several], 3).await;
             let plan = Plan::new(&row.process, "other").priority(6);
-            let other = root.start(plan, |user| async move { drop(user.call(other).ok().await) }).await;
+            let other = root
+                .start(plan, |user| async move {
+                    let _ = user.call(other).ok().await;
+                })
+                .await;
             root.until_noted(&done, 1).await;
             let begun = row.begin(&root).await;
             root.until_state(row.threads[length - 1], State::Send).await;

@@ -1,9 +1,9 @@
 //! Handles: rights, generations, tables.
 
-use abi::object::{Kind, gate as gate_method, process};
+use abi::object::{gate as gate_method, process};
 use abi::{Error, Handle, Rights};
 use simulator::scenario;
-use simulator::scenario::{DATA, Log, Plan};
+use simulator::scenario::{Log, Plan};
 
 use crate::Pair;
 

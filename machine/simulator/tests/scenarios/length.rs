@@ -17,9 +17,11 @@ use crate::Pair;
 /// Bytes that the kernel copies before it looks for interrupts, and at most with a message that is passed at once.
 const PIECE: u64 = 16 * 1024;
 const MIB: u64 = 1 << 20;
-/// Where the buffers are in their processes.
-const OUT: u64 = 0x50_0000_0000;
-const IN: u64 = 0x60_0000_0000;
+/// Where the client's buffers are, and the server's.
+const CLIENT_OUT: u64 = 0x50_0000_0000;
+const CLIENT_IN: u64 = 0x51_0000_0000;
+const SERVER_OUT: u64 = 0x60_0000_0000;
+const SERVER_IN: u64 = 0x61_0000_0000;
 
 /// Segments of one buffer, in their order: offset and length.
 type Parts = Vec<(u64, u64)>;
@@ -64,14 +66,13 @@ fn taking(exchange: Exchange, base: u64, parts: &Parts) -> Exchange {
     parts.iter().fold(exchange, |exchange, (offset, length)| exchange.room(base + offset, *length))
 }
 
-/// Make all these round trips, between buffers of so many pages.
-async fn round_trips(root: Root, pages: u64, cases: Vec<Case>) {
-    let pair = Pair::new(&root).await;
+/// Make all these round trips of a pair, between buffers of so many pages.
+async fn round_trips(root: &Root, pair: Pair, pages: u64, cases: Vec<Case>) {
     let world = root.user.world().clone();
-    let client_out = root.buffer(&pair.client, OUT, pages).await;
-    let client_in = root.buffer(&pair.client, IN, pages).await;
-    let server_out = root.buffer(&pair.server, OUT, pages).await;
-    let server_in = root.buffer(&pair.server, IN, pages).await;
+    let client_out = root.buffer(&pair.client, CLIENT_OUT, pages).await;
+    let client_in = root.buffer(&pair.client, CLIENT_IN, pages).await;
+    let server_out = root.buffer(&pair.server, SERVER_OUT, pages).await;
+    let server_in = root.buffer(&pair.server, SERVER_IN, pages).await;
     for source in [client_out, server_out] {
         let bytes: Vec<u8> = (0..source.length / 8).flat_map(|_| world.random.next().to_le_bytes()).collect();
         source.write(&world, 0, &bytes);
@@ -83,20 +84,20 @@ async fn round_trips(root: Root, pages: u64, cases: Vec<Case>) {
         for case in served.iter() {
             let receive = user.receive(gate).label(case.label);
             let Some(offset) = case.apart else {
-                let message = taking(receive, IN, &case.wanted).ok().await;
+                let message = taking(receive, SERVER_IN, &case.wanted).ok().await;
                 assert_eq!((message.sent, message.room), (total(&case.sent), total(&case.room)), "{case:x?}");
                 assert_eq!(message.moved, total(&case.sent).min(total(&case.wanted)), "{case:x?}");
                 let reply = user.reply(message.request).label(case.label);
-                let done = sending(reply, OUT, &case.answered).ok().await;
+                let done = sending(reply, SERVER_OUT, &case.answered).ok().await;
                 assert_eq!(done.moved, total(&case.answered).min(total(&case.room)), "{case:x?}");
                 continue;
             };
             let request = receive.ok().await.request;
             let read = user.raw(abi::Operation::Read as u64, request).label(case.label).word(offset);
-            let read = taking(read, IN, &case.wanted).ok().await;
+            let read = taking(read, SERVER_IN, &case.wanted).ok().await;
             assert_eq!(read.moved, total(&case.sent).saturating_sub(offset).min(total(&case.wanted)), "{case:x?}");
             let write = user.raw(abi::Operation::Write as u64, request).label(case.label).word(offset);
-            let written = sending(write, OUT, &case.answered).ok().await;
+            let written = sending(write, SERVER_OUT, &case.answered).ok().await;
             assert_eq!(written.moved, total(&case.room).saturating_sub(offset).min(total(&case.answered)), "{case:x?}");
             user.reply(request).ok().await;
         }
@@ -110,8 +111,8 @@ async fn round_trips(root: Root, pages: u64, cases: Vec<Case>) {
             let blank = vec![number as u8; client_in.length as usize];
             client_in.write(&world, 0, &blank);
             server_in.write(&world, 0, &blank);
-            let call = taking(user.call(connection).label(case.label), IN, &case.room);
-            let answer = sending(call, OUT, &case.sent).ok().await;
+            let call = taking(user.call(connection).label(case.label), CLIENT_IN, &case.room);
+            let answer = sending(call, CLIENT_OUT, &case.sent).ok().await;
             let offset = case.apart.unwrap_or(0);
             let (mut arrived, mut returned) = (blank.clone(), blank);
             copy((&sources[0], &case.sent, offset), (&mut arrived, &case.wanted, 0));
@@ -137,7 +138,7 @@ fn check(pages: u64, cases: impl Fn(&Random) -> Vec<Case> + Copy + 'static) {
         let settings = Settings { check_every: 7, patience: u64::MAX, ..Settings::default() };
         simulation::run(seed, settings, move |root| async move {
             let cases = cases(&root.user.world().random);
-            round_trips(root, pages, cases).await;
+            round_trips(&root, Pair::new(&root).await, pages, cases).await;
         });
     }
 }
@@ -217,18 +218,32 @@ fn anywhere(random: &Random, length: u64, whole: u64) -> Parts {
         .collect()
 }
 
+/// Round trips with such segments in buffers of so many pages.
+fn random_cases(random: &Random, pages: u64) -> Vec<Case> {
+    let one = |length| {
+        let parts = || anywhere(random, length, pages * PAGE_SIZE);
+        let apart = random.chance(500).then(|| random.below(2 * length));
+        let label = random.below(2);
+        Case { sent: parts(), room: parts(), wanted: parts(), answered: parts(), apart, label }
+    };
+    (0..600).map(|number| one([16, 300, 2 * PAGE_SIZE][number % 3])).collect()
+}
+
 #[test]
 fn segments_anywhere_even_over_each_other_are_one_run_of_bytes() {
-    const PAGES: u64 = 3;
-    check(PAGES, |random| {
-        let whole = PAGES * PAGE_SIZE;
-        let one = |length| {
-            let parts = || anywhere(random, length, whole);
-            let apart = random.chance(500).then(|| random.below(2 * length));
-            let label = random.below(2);
-            Case { sent: parts(), room: parts(), wanted: parts(), answered: parts(), apart, label }
-        };
-        (0..600).map(|number| one([16, 300, 2 * PAGE_SIZE][number % 3])).collect()
+    check(3, |random| random_cases(random, 3));
+}
+
+#[test]
+fn two_threads_of_one_process_pass_the_same_messages() {
+    simulation::run(1, Settings::default(), |root| async move {
+        let process = root.process().await;
+        let gate = root.gate(&process).await;
+        let receiving = root.give_gate(&process, gate).await;
+        let sending = root.give_connection(&process, gate, 77).await;
+        let pair = Pair { server: process.clone(), client: process, gate, receiving, sending };
+        let cases = random_cases(&root.user.world().random, 3);
+        round_trips(&root, pair, 3, cases).await;
     });
 }
 
