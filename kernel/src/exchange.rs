@@ -9,7 +9,7 @@ use crate::kernel::Kernel;
 use crate::machine::{Context, Machine, Outcome};
 use crate::thread::{FAULTING, Thread, Work};
 use abi::call::{NEVER, flags};
-use abi::object::Kind;
+use abi::object::{Kind, thread as method};
 use abi::{Error, Handle, Operation, Status};
 
 const FLAGS: u64 = flags::DEADLINE_SEND
@@ -22,6 +22,18 @@ const FLAGS: u64 = flags::DEADLINE_SEND
     | flags::HOLD
     | flags::SEGMENTS
     | flags::ENVELOPE;
+
+/// A plain call on its way from [`Kernel::pass_call`] to [`Kernel::finish_call`].
+pub struct Missed<'a, M: Machine> {
+    thread: &'a Thread<M>,
+    entry: &'a Entry,
+}
+
+impl<M: Machine> core::fmt::Debug for Missed<'_, M> {
+    fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        formatter.debug_struct("Missed").finish_non_exhaustive()
+    }
+}
 
 impl<M: Machine> Kernel<M> {
     /// A thread made the system call.
@@ -57,17 +69,20 @@ impl<M: Machine> Kernel<M> {
     }
 
     /// A plain call, without flags or envelope, for a machine's entry code: of the thread that runs, whose context is saved
-    /// (but see [`Context::complete_plain_call`]). Who goes on, `None`: back to [`Kernel::step`]. If it is a thread that is not
-    /// loaded, then label and words of its message are left to the machine: they stay in registers.
+    /// (but see [`Context::complete_plain_call`]). Who goes on with the message; its label and words are left to the machine: they
+    /// stay in registers.
+    ///
+    /// # Errors
+    /// It is no message, or none that can be passed at once: go by [`Kernel::finish_call`].
     #[inline(always)]
-    pub fn pass_call(&self, target: u64) -> Option<&M::Context> {
+    pub fn pass_call(&self, target: u64) -> Result<&M::Context, Missed<'_, M>> {
         let tables = &self.tables;
         let thread = tables.thread(self.cpu.thread.get());
         let entry = tables.slot(tables.process(thread.process.get()), target);
         if self.cpu.attention.get() == 0 && self.fast_call::<false>(thread, entry, target) {
-            return Some(&tables.thread(self.cpu.thread.get()).context);
+            return Ok(&tables.thread(self.cpu.thread.get()).context);
         }
-        self.finish_plain_call(thread, entry, target)
+        Err(Missed { thread, entry })
     }
 
     /// Likewise a plain reply-and-receive; the caller's outcome is all zero. `None`: nothing was changed, go by
@@ -111,26 +126,26 @@ impl<M: Machine> Kernel<M> {
         if operation & 1 == Operation::Call as u64 { self.quick_call(thread) } else { self.quick_reply(index, thread) }
     }
 
-    /// A plain call that is no message, or none that can be passed at once.
-    #[inline(never)]
-    fn finish_plain_call(&self, thread: &Thread<M>, entry: &Entry, target: u64) -> Option<&M::Context> {
-        let itself = target == Handle::CURRENT_THREAD.0;
-        if itself || entry.key.get() == target && entry.kind.get() != Kind::Connection {
+    /// A plain call that [`Kernel::pass_call`] did not pass. Who goes on, with all registers in its context; `None`: back to
+    /// [`Kernel::step`].
+    #[inline(always)]
+    pub fn finish_call(&self, missed: Missed<'_, M>, target: u64) -> Option<&M::Context> {
+        let Missed { thread, entry } = missed;
+        if target == Handle::CURRENT_THREAD.0 && thread.context.label() == u64::from(method::YIELD) {
+            self.yield_baton();
+            thread.context.set_label(0);
+            thread.context.set_outcome(Outcome::default());
+        } else if entry.key.get() == target && entry.kind.get() != Kind::Connection {
             thread.operation.set(0);
             thread.moved.set(0);
-            let done = if itself { self.call_itself(thread) } else { self.call_method(thread, entry) };
-            if let Err(error) = done {
+            if let Err(error) = self.call_method(thread, entry) {
                 self.fail(thread.index(), error, 0);
             }
         } else {
             thread.context.complete_plain_call(target);
             self.system_call(thread.index());
         }
-        let next = self.next()?;
-        if !core::ptr::eq(next, thread) {
-            self.machine.load(next.space.get(), &next.context);
-        }
-        Some(&next.context)
+        self.next().map(|next| &next.context)
     }
 
     /// Who goes on, when what must be done before is done.

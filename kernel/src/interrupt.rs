@@ -43,21 +43,25 @@ impl<M: Machine> Kernel<M> {
     /// A device asks for attention; the machine has masked the line.
     pub(crate) fn interrupt(&self, number: u32) {
         let line = self.tables.line(number);
-        let mut at = line.takers.get();
+        let (mut at, mut limited) = (line.takers.get(), 0);
         // Bound: TAKERS.
         while at != 0 {
             let pulse = self.tables.pulse(at);
             if !pulse.unarmed.replace(true) {
                 line.unarmed.set(line.unarmed.get() + 1);
             }
+            limited |= pulse.line_limit.get();
             self.raise(at, 1 << pulse.line_bit.get());
             at = pulse.line_next.get();
         }
-        line.since.set(self.machine.now());
-        self.watch_line(number);
+        if limited != 0 {
+            line.since.set(self.machine.now());
+            self.watch_line(number);
+        }
     }
 
     /// Set the alarm for the next taker that will have taken too long.
+    #[inline(never)]
     fn watch_line(&self, number: u32) {
         let line = self.tables.line(number);
         let (mut at, mut next) = (line.takers.get(), u64::MAX);

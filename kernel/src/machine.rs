@@ -164,10 +164,6 @@ pub trait Machine: Sized + 'static {
     /// another thread than it was called for.
     const PASSES_MESSAGES: bool = false;
 
-    /// Make a thread the one whose space and registers are loaded, for entry code that is to go on with it.
-    fn load(&self, space: Self::Space, context: &Self::Context) {
-        let _ = (space, context);
-    }
     /// A new thread runs in this space: entry code that goes from thread to thread by itself wants to know.
     fn attach(&self, space: Self::Space, context: &Self::Context) {
         let _ = (space, context);

@@ -588,13 +588,15 @@ impl<M: Machine> Kernel<M> {
             now.saturating_add(baton.left.get())
         };
         self.cpu.slice_end.set(end);
-        // It matters at once only if the machine would interrupt later than that.
-        if end < self.cpu.programmed.get() {
+        // It matters at once only if others wait for it, and the machine would interrupt later than that.
+        let contended = self.cpu.first_ready(baton.level.get()) != 0;
+        if end < self.cpu.programmed.get() && (contended || sporadic) {
             self.cpu.attend(ALARM);
         }
     }
 
     /// The running baton goes behind its equals.
+    #[inline(never)]
     pub(crate) fn yield_baton(&self) {
         let index = self.cpu.baton.get();
         let baton = self.tables.baton(index);

@@ -76,14 +76,9 @@ impl<M: Machine> Kernel<M> {
     /// Call the object that a handle of the thread's process names.
     pub(crate) fn call_object(&self, thread: &Thread<M>, handle: Handle) -> Result<(), Error> {
         if handle == Handle::CURRENT_THREAD {
-            return self.call_itself(thread);
+            return self.call_kind(thread, Kind::Thread, thread.index(), Rights::ALL);
         }
         self.call_method(thread, self.tables.entry(self.tables.process(thread.process.get()), handle)?)
-    }
-
-    /// A thread calls itself.
-    pub(crate) fn call_itself(&self, thread: &Thread<M>) -> Result<(), Error> {
-        self.call_kind(thread, Kind::Thread, thread.index(), Rights::ALL)
     }
 
     /// Call the object that an entry of the thread's process names.

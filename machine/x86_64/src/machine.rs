@@ -114,10 +114,6 @@ impl Machine for X86 {
         context.space.set(space);
     }
 
-    fn load(&self, space: Space, context: &X86Context) {
-        self.prepare(space, context);
-    }
-
     #[inline(always)]
     fn enter(&self, space: Space, context: &X86Context) -> Trap {
         self.prepare(space, context);

@@ -6,7 +6,7 @@
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
 
-use kernel::{Boot, Kernel};
+use kernel::{Boot, Kernel, Missed};
 
 use crate::boot;
 use crate::context::X86Context;
@@ -46,10 +46,23 @@ fn kernel() -> &'static Kernel<X86> {
     unsafe { place.assume_init_ref() }
 }
 
-/// A plain call of the current thread, whose context is saved but for what is zero in a plain call. The context to go on with;
-/// null: return from `enter`.
-pub(crate) extern "C" fn call(target: u64) -> Option<&'static X86Context> {
-    kernel().pass_call(target)
+/// A plain call of the current thread, whose context is saved but for what is zero in a plain call. The context to go on with:
+/// its address, if it goes on with the message whose words are in registers; the address with every bit inverted, if all its registers are in it;
+/// 0: return from `enter`. (So one test tells: addresses of the kernel's are negative.)
+pub(crate) extern "C" fn call(target: u64) -> u64 {
+    match kernel().pass_call(target) {
+        Ok(context) => address(context),
+        Err(missed) => finish(missed, target),
+    }
+}
+
+#[inline(never)]
+fn finish(missed: Missed<'static, X86>, target: u64) -> u64 {
+    kernel().finish_call(missed, target).map_or(0, |context| !address(context))
+}
+
+fn address(context: &X86Context) -> u64 {
+    core::ptr::from_ref(context) as u64
 }
 
 /// A plain reply-and-receive of the current thread, whose context is saved but for the registers that only the general way

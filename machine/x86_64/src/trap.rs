@@ -164,27 +164,23 @@ global_asm!(
         mov rdi, rax
     .endm
 
-    .macro SWITCH same, registers  // from the context in rbp to the one in rax: rdi
+    .macro SWITCH registers        // from the context in rbp to the one in rax: rdi
         mov rdx, [rax + {space}]
         cmp [rip + {loaded_space}], rdx
-        je \same
+        je 5f
         mov [rip + {loaded_space}], rdx
         mov cr3, rdx
     5:  \registers
         cmp dword ptr [rdi + {whole}], 0
     .endm
 
-    .macro GENERAL registers       // whatever the call is; the context is stored
-        call {general}
-        test rax, rax              // who goes on
-        jz return_from_enter
+    .macro GO_ON registers         // with the thread in rax, all of whose registers are in its context
         mov rbp, [rip + {current}]
-        SWITCH 6f, \registers
-        RESUME_COMPARED
-    6:  cmp rax, rbp
-        jne 5b
         mov rdi, rax
-        jmp resume
+        cmp rax, rbp
+        je resume
+        SWITCH \registers
+        RESUME_COMPARED
     .endm
 
     .macro STORE_ALL
@@ -205,8 +201,8 @@ global_asm!(
         STORE_WORDS r10
         call {pass_call}
         test rax, rax
-        jz return_from_enter
-        SWITCH 6f, SWITCH_REGISTERS
+        jns 9f
+        SWITCH SWITCH_REGISTERS
         mov r10, [rbp + 8 * 10]
         jne passed_to_whole
         mov rax, [rdi + 8 * 0]
@@ -222,17 +218,12 @@ global_asm!(
         mov rdi, [rdi + 8 * 5]
         sysretq
 
-    6:  cmp rax, [rip + {current}] // the same space, or one that was loaded with the thread
-        jne 5b
-        mov rdi, rax
-        jmp resume
-
     3:  STORE_PLAIN
         mov rbx, r10
         call {pass_reply}
         test rax, rax
         jz 7f
-        SWITCH 5f, SWITCH_REGISTERS
+        SWITCH SWITCH_REGISTERS
         mov r10, rbx
         jne replied_to_whole
         mov rbx, [rdi + 8 * 1]
@@ -252,13 +243,22 @@ global_asm!(
         jmp 8f
 
     4:  STORE_ALL
-    8:  GENERAL SWITCH_REGISTERS
+    8:  call {general}
+        test rax, rax              // who goes on
+        jz return_from_enter
+        jmp 8f
+    9:  jz return_from_enter
+        not rax
+    8:  GO_ON SWITCH_REGISTERS
 
     .balign 16
     syscall_portable:
         FOREIGN
         STORE_ALL
-        GENERAL SWITCH_BY_CALL
+        call {general}
+        test rax, rax
+        jz return_from_enter
+        GO_ON SWITCH_BY_CALL
 
     resume:
         RESUME
