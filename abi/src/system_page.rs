@@ -18,10 +18,15 @@ pub struct SystemPage {
 }
 
 impl SystemPage {
-    /// Nanoseconds since boot at a reading of the time-stamp counter; the same arithmetic as the kernel's clock.
+    /// Nanoseconds since boot at a reading of the time-stamp counter, which is the kernel's clock too.
     #[must_use]
     pub const fn monotonic_ns(&self, tsc: u64) -> u64 {
-        let ticks = tsc.wrapping_sub(self.tsc_base) as u128;
-        if self.tsc_hz == 0 { 0 } else { (ticks * 1_000_000_000 / self.tsc_hz as u128) as u64 }
+        const SECOND_NS: u64 = 1_000_000_000;
+        let ticks = tsc.wrapping_sub(self.tsc_base);
+        if self.tsc_hz == 0 {
+            return 0;
+        }
+        // `t/h*n` cut down is `(t/h)*n + (t%h)*n/h` cut down: no division of 128 bits. (h is below 18 GHz, so the product fits.)
+        (ticks / self.tsc_hz) * SECOND_NS + (ticks % self.tsc_hz) * SECOND_NS / self.tsc_hz
     }
 }

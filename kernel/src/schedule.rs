@@ -299,11 +299,18 @@ impl<M: Machine> Kernel<M> {
         }
         thread.enter_state(READY);
         baton.holder.set(index);
+        let running = self.replace(current);
+        self.push(running, true);
+        self.cpu.thread.set(index);
+    }
+
+    /// Another baton than the running one, which says which it was, and rests.
+    #[inline(never)]
+    fn replace(&self, index: u32) -> u32 {
         let (running, now) = (self.cpu.baton.get(), self.machine.now());
         self.stop(running, now);
-        self.push(running, true);
-        self.dispatch(current, now);
-        self.cpu.thread.set(index);
+        self.dispatch(index, now);
+        running
     }
 
     /// Make the batons ready that rest because this thread could not run.
@@ -425,6 +432,7 @@ impl<M: Machine> Kernel<M> {
     }
 
     /// Bill the running baton, which is about to leave the CPU, up to now.
+    #[inline(always)]
     fn stop(&self, index: u32, now: u64) {
         let baton = self.tables.baton(index);
         baton.billed.set(baton.billed.get() + now.saturating_sub(self.cpu.since.replace(now)));
@@ -570,6 +578,7 @@ impl<M: Machine> Kernel<M> {
     }
 
     /// Put a baton on the CPU, which has none.
+    #[inline(always)]
     fn dispatch(&self, index: u32, now: u64) {
         let baton = self.tables.baton(index);
         self.cpu.baton.set(index);
@@ -612,10 +621,9 @@ impl<M: Machine> Kernel<M> {
             self.push(index, false);
             return;
         }
-        let now = self.machine.now();
-        self.stop(index, now);
         self.take_turn(index, first);
-        self.dispatch(first, now);
+        self.replace(first);
+        baton.place.set(Place::Queued);
         self.run_thread(next);
     }
 
@@ -632,7 +640,6 @@ impl<M: Machine> Kernel<M> {
         self.tables.baton(next).previous.set(index);
         baton.next.set(next);
         baton.previous.set(last);
-        baton.place.set(Place::Queued);
         head.set(next);
     }
 

@@ -87,7 +87,7 @@ fn measure(pic: &Pic, apic: &Apic, counts: u16) -> (u64, u64) {
 /// The clock and the alarm of a CPU.
 pub(crate) struct Clock {
     pub(crate) rate: Rate,
-    timer: Rate,
+    timer_hz: u64,
     apic: Apic,
     /// When the timer will interrupt.
     armed: Cell<u64>,
@@ -110,8 +110,8 @@ impl Clock {
         };
         apic.enable_timer();
         Self {
-            rate: Rate { base, hz: time_stamp },
-            timer: Rate { base: 0, hz: timer },
+            rate: Rate::new(base, time_stamp),
+            timer_hz: timer,
             apic,
             armed: Cell::new(NEVER),
             wanted: Cell::new(NEVER),
@@ -136,7 +136,7 @@ impl Clock {
         if self.apic.has_deadlines() {
             self.apic.set_deadline(self.rate.reading(at_ns).max(1));
         } else {
-            let ticks = self.timer.ticks(at_ns.saturating_sub(self.now()));
+            let ticks = ticks::ticks(self.timer_hz, at_ns.saturating_sub(self.now()));
             self.apic.set_count(ticks.clamp(1, u64::from(u32::MAX)) as u32);
         }
     }

@@ -175,6 +175,7 @@ pub struct HandleInformation {
 ///
 /// # Errors
 /// [`Error::BadHandle`].
+#[inline]
 pub fn handle_information(subject: Handle) -> Result<HandleInformation, Error> {
     let words = invoke(Handle::SELF_PROCESS, method::HANDLE_INFORMATION, [subject.0, 0, 0, 0])?;
     Ok(HandleInformation { rights: Rights(words[0] as u32), kind: words[1] as u8, badge: words[2] })

@@ -107,6 +107,7 @@ pub fn set_bases(fs: u64, gs: u64) -> Result<(), Error> {
 }
 
 /// Let equals run first.
+#[inline]
 pub fn yield_now() {
     // There is nothing to do about a kernel that refuses to take the processor away.
     let _ = invoke(Handle::CURRENT_THREAD, method::YIELD, [0; 4]);
