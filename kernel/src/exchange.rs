@@ -57,12 +57,10 @@ impl<M: Machine> Kernel<M> {
                 return;
             }
         }
-        let done = if operation == Operation::Raise as u64 {
-            self.raise_handle(thread)
-        } else {
-            self.exchange(index, thread, operation)
-        };
-        if let Err(error) = done {
+        if !M::PASSES_MESSAGES && operation == Operation::Raise as u64 && self.raise_at_once(thread) {
+            return;
+        }
+        if let Err(error) = self.exchange(index, thread, operation) {
             self.fail(index, error, 0);
             self.keep_running(index);
         }
@@ -103,7 +101,9 @@ impl<M: Machine> Kernel<M> {
     #[inline(always)]
     pub fn take_call(&self) -> Option<&M::Context> {
         let index = self.cpu.thread.get();
-        if !self.pass_segments(index, self.tables.thread(index)) {
+        let thread = self.tables.thread(index);
+        let raised = thread.context.operation() == Operation::Raise as u64 && self.raise_at_once(thread);
+        if !raised && !self.pass_segments(index, thread) {
             self.system_call(index);
         }
         self.next().map(|next| &next.context)
@@ -126,16 +126,25 @@ impl<M: Machine> Kernel<M> {
         if operation & 1 == Operation::Call as u64 { self.quick_call(thread) } else { self.quick_reply(index, thread) }
     }
 
+    /// Likewise, if all that the thread wants is to let its equals run. Outer `None`: it wants something else.
+    #[inline(always)]
+    pub fn take_yield(&self, missed: &Missed<'_, M>, target: u64) -> Option<Option<&M::Context>> {
+        let context = &missed.thread.context;
+        if target != Handle::CURRENT_THREAD.0 || context.label() != u64::from(method::YIELD) {
+            return None;
+        }
+        context.set_label(0);
+        context.set_outcome(Outcome::default());
+        self.yield_baton();
+        Some(self.next().map(|next| &next.context))
+    }
+
     /// A plain call that [`Kernel::pass_call`] did not pass. Who goes on, with all registers in its context; `None`: back to
     /// [`Kernel::step`].
     #[inline(always)]
     pub fn finish_call(&self, missed: Missed<'_, M>, target: u64) -> Option<&M::Context> {
         let Missed { thread, entry } = missed;
-        if target == Handle::CURRENT_THREAD.0 && thread.context.label() == u64::from(method::YIELD) {
-            self.yield_baton();
-            thread.context.set_label(0);
-            thread.context.set_outcome(Outcome::default());
-        } else if entry.key.get() == target && entry.kind.get() != Kind::Connection {
+        if entry.key.get() == target && entry.kind.get() != Kind::Connection {
             thread.operation.set(0);
             thread.moved.set(0);
             if let Err(error) = self.call_method(thread, entry) {

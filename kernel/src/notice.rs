@@ -24,21 +24,29 @@ const IDLE_PULSES: u32 = 16;
 impl<M: Machine> Kernel<M> {
     /// The operation Raise.
     pub(crate) fn raise_handle(&self, thread: &Thread<M>) -> Result<(), Error> {
-        let handle = thread.context.target();
-        let entry = self.tables.slot(self.tables.process(thread.process.get()), handle);
-        let pulse = entry.object.get();
-        let quick = entry.key.get() == handle
-            && entry.kind.get() == Kind::Pulse
-            && Rights(u32::from(entry.rights.get())).contains(Rights::SEND)
-            && self.tables.pulse(pulse).header.generation.get() == entry.object_generation.get();
-        if !quick {
-            // What is wrong with it?
-            self.object(thread, Handle(handle), Kind::Pulse, Rights::SEND)?;
-        }
+        let pulse = self.object(thread, Handle(thread.context.target()), Kind::Pulse, Rights::SEND)?;
         let value = thread.context.words()[0];
         thread.context.set_outcome(Outcome::default());
         self.raise(pulse, value);
         Ok(())
+    }
+
+    /// The same, if nothing is odd about it. False: nothing was changed, go the general way.
+    #[inline(always)]
+    pub(crate) fn raise_at_once(&self, thread: &Thread<M>) -> bool {
+        let handle = thread.context.target();
+        let entry = self.tables.slot(self.tables.process(thread.process.get()), handle);
+        let pulse = entry.object.get();
+        if entry.key.get() != handle
+            || entry.kind.get() != Kind::Pulse
+            || !Rights(u32::from(entry.rights.get())).contains(Rights::SEND)
+            || self.tables.pulse(pulse).header.generation.get() != entry.object_generation.get()
+        {
+            return false;
+        }
+        thread.context.set_outcome(Outcome::default());
+        self.raise(pulse, thread.context.words()[0]);
+        true
     }
 
     /// Raise a pulse; nothing happens if its gate is no more.

@@ -13,7 +13,7 @@ use crate::baton::{Baton, NO_USE, Place};
 use crate::gate::Waiter;
 use crate::kernel::Kernel;
 use crate::machine::Machine;
-use crate::thread::{READY, REPLY, SEND, STOPPED};
+use crate::thread::{READY, REPLY, SEND, STOPPED, Work};
 use abi::thread::Policy;
 use core::cell::Cell;
 
@@ -615,16 +615,18 @@ impl<M: Machine> Kernel<M> {
         }
         // A budget that is used up changes the level.
         let plain = self.cpu.attention.get() == 0 && baton.policy.get() != Policy::Sporadic as u8;
-        let next = if plain { self.resolve(first) } else { 0 };
-        if next == 0 {
+        let holder = self.tables.baton(first).holder.get();
+        let next = self.tables.thread(holder);
+        // Nothing odd about who holds that baton, either (while any process may be dead, something is attended to).
+        if plain && next.state.get() == READY && next.current.get() == first && next.work.get() == Work::None {
+            self.take_turn(index, first);
+            self.replace(first);
+            baton.place.set(Place::Queued);
+            self.cpu.thread.set(holder);
+        } else {
             self.undispatch();
             self.push(index, false);
-            return;
         }
-        self.take_turn(index, first);
-        self.replace(first);
-        baton.place.set(Place::Queued);
-        self.run_thread(next);
     }
 
     /// A baton becomes the last of its level's queue, of which the first is taken out.
@@ -694,7 +696,7 @@ impl<M: Machine> Kernel<M> {
 
     fn run_thread(&self, thread: u32) {
         self.cpu.thread.set(thread);
-        if self.tables.thread(thread).work.get() != crate::thread::Work::None {
+        if self.tables.thread(thread).work.get() != Work::None {
             self.cpu.attend(WORK);
         }
     }

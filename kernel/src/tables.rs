@@ -213,12 +213,12 @@ impl<M: Machine> Tables<M> {
         &self.connections[index as usize & (OBJECTS - 1)]
     }
 
-    #[inline(never)]
+    #[inline(always)]
     pub(crate) fn pulse(&self, index: u32) -> &Pulse {
         &self.pulses[index as usize & (OBJECTS - 1)]
     }
 
-    #[inline(never)]
+    #[inline(always)]
     pub(crate) fn memory(&self, index: u32) -> &Memory {
         &self.memories[index as usize & (OBJECTS - 1)]
     }
@@ -228,7 +228,7 @@ impl<M: Machine> Tables<M> {
         &self.mappings[index as usize & (MAPPINGS - 1)]
     }
 
-    #[inline(never)]
+    #[inline(always)]
     pub(crate) fn frame_link(&self, index: u32) -> &Cell<u32> {
         &self.frames[index as usize & (FRAMES - 1)]
     }

@@ -52,13 +52,21 @@ fn kernel() -> &'static Kernel<X86> {
 pub(crate) extern "C" fn call(target: u64) -> u64 {
     match kernel().pass_call(target) {
         Ok(context) => address(context),
-        Err(missed) => finish(missed, target),
+        Err(missed) => match kernel().take_yield(&missed, target) {
+            Some(next) => inverted(next),
+            None => finish(missed, target),
+        },
     }
 }
 
 #[inline(never)]
 fn finish(missed: Missed<'static, X86>, target: u64) -> u64 {
-    kernel().finish_call(missed, target).map_or(0, |context| !address(context))
+    inverted(kernel().finish_call(missed, target))
+}
+
+#[inline(always)]
+fn inverted(next: Option<&X86Context>) -> u64 {
+    next.map_or(0, |context| !address(context))
 }
 
 fn address(context: &X86Context) -> u64 {
