@@ -78,7 +78,7 @@ impl<M: Machine> Kernel<M> {
         let thread = tables.thread(self.cpu.thread.get());
         let entry = tables.slot(tables.process(thread.process.get()), target);
         if self.cpu.attention.get() == 0 && self.fast_call::<false>(thread, entry, target) {
-            return Ok(&tables.thread(self.cpu.thread.get()).context);
+            return Ok(self.current());
         }
         Err(Missed { thread, entry })
     }
@@ -90,23 +90,23 @@ impl<M: Machine> Kernel<M> {
         let index = self.cpu.thread.get();
         let thread = self.tables.thread(index);
         if self.cpu.attention.get() == 0 && self.fast_reply::<false>(index, thread, request, gate) {
-            return Some(&self.tables.thread(self.cpu.thread.get()).context);
+            return Some(self.current());
         }
         thread.context.complete_plain_reply(request, gate);
         None
     }
 
-    /// Any system call, for a machine's entry code: of the thread that runs, whose context is saved. Who goes on; `None`: back to
-    /// [`Kernel::step`].
+    /// Any system call, for a machine's entry code: of the thread that runs, whose context is saved. True: [`Kernel::current`] goes
+    /// on, with all registers in its context; false: back to [`Kernel::step`].
     #[inline(always)]
-    pub fn take_call(&self) -> Option<&M::Context> {
+    pub fn take_call(&self) -> bool {
         let index = self.cpu.thread.get();
         let thread = self.tables.thread(index);
         let raised = thread.context.operation() == Operation::Raise as u64 && self.raise_at_once(thread);
         if !raised && !self.pass_segments(index, thread) {
             self.system_call(index);
         }
-        self.next().map(|next| &next.context)
+        self.decided()
     }
 
     /// A call or reply-and-receive with segments in registers, nothing else that matters before it waits, and somebody to
@@ -126,9 +126,10 @@ impl<M: Machine> Kernel<M> {
         if operation & 1 == Operation::Call as u64 { self.quick_call(thread) } else { self.quick_reply(index, thread) }
     }
 
-    /// Likewise, if all that the thread wants is to let its equals run. Outer `None`: it wants something else.
+    /// A plain call that [`Kernel::pass_call`] did not pass, if all that the thread wants is to let its equals run; like
+    /// [`Kernel::take_call`]. `None`: it wants something else.
     #[inline(always)]
-    pub fn take_yield(&self, missed: &Missed<'_, M>, target: u64) -> Option<Option<&M::Context>> {
+    pub fn take_yield(&self, missed: &Missed<'_, M>, target: u64) -> Option<bool> {
         let context = &missed.thread.context;
         if target != Handle::CURRENT_THREAD.0 || context.label() != u64::from(method::YIELD) {
             return None;
@@ -136,13 +137,12 @@ impl<M: Machine> Kernel<M> {
         context.set_label(0);
         context.set_outcome(Outcome::default());
         self.yield_baton();
-        Some(self.next().map(|next| &next.context))
+        Some(self.decided())
     }
 
-    /// A plain call that [`Kernel::pass_call`] did not pass. Who goes on, with all registers in its context; `None`: back to
-    /// [`Kernel::step`].
+    /// A plain call that [`Kernel::pass_call`] did not pass; like [`Kernel::take_call`].
     #[inline(always)]
-    pub fn finish_call(&self, missed: Missed<'_, M>, target: u64) -> Option<&M::Context> {
+    pub fn finish_call(&self, missed: Missed<'_, M>, target: u64) -> bool {
         let Missed { thread, entry } = missed;
         if entry.key.get() == target && entry.kind.get() != Kind::Connection {
             thread.operation.set(0);
@@ -154,13 +154,19 @@ impl<M: Machine> Kernel<M> {
             thread.context.complete_plain_call(target);
             self.system_call(thread.index());
         }
-        self.next().map(|next| &next.context)
+        self.decided()
     }
 
-    /// Who goes on, when what must be done before is done.
+    /// The context of the thread that runs.
     #[inline(always)]
-    fn next(&self) -> Option<&Thread<M>> {
-        (self.cpu.attention.get() == 0 || self.attend_to_all()).then(|| self.tables.thread(self.cpu.thread.get()))
+    pub fn current(&self) -> &M::Context {
+        &self.tables.thread(self.cpu.thread.get()).context
+    }
+
+    /// Whether it is decided who goes on, after what must be done before.
+    #[inline(always)]
+    fn decided(&self) -> bool {
+        self.cpu.attention.get() == 0 || self.attend_to_all()
     }
 
     fn exchange(&self, index: u32, thread: &Thread<M>, operation: u64) -> Result<(), Error> {

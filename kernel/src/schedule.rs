@@ -299,18 +299,11 @@ impl<M: Machine> Kernel<M> {
         }
         thread.enter_state(READY);
         baton.holder.set(index);
-        let running = self.replace(current);
-        self.push(running, true);
-        self.cpu.thread.set(index);
-    }
-
-    /// Another baton than the running one, which says which it was, and rests.
-    #[inline(never)]
-    fn replace(&self, index: u32) -> u32 {
         let (running, now) = (self.cpu.baton.get(), self.machine.now());
         self.stop(running, now);
-        self.dispatch(index, now);
-        running
+        self.push(running, true);
+        self.dispatch(current, now);
+        self.cpu.thread.set(index);
     }
 
     /// Make the batons ready that rest because this thread could not run.
@@ -435,7 +428,7 @@ impl<M: Machine> Kernel<M> {
     #[inline(always)]
     fn stop(&self, index: u32, now: u64) {
         let baton = self.tables.baton(index);
-        baton.billed.set(baton.billed.get() + now.saturating_sub(self.cpu.since.replace(now)));
+        baton.billed.set(baton.billed.get() + now.wrapping_sub(self.cpu.since.replace(now)));
         baton.place.set(Place::Resting);
         // Without an end, a FIFO baton or one that runs without budget: nothing is used up.
         let end = self.cpu.slice_end.get();
@@ -583,23 +576,21 @@ impl<M: Machine> Kernel<M> {
         let baton = self.tables.baton(index);
         self.cpu.baton.set(index);
         baton.place.set(Place::Running);
-        let sporadic = baton.policy.get() == Policy::Sporadic as u8;
-        let end = if baton.policy.get() == Policy::Fifo as u8 || (sporadic && !baton.has_budget()) {
-            u64::MAX
-        } else {
-            if baton.left.get() == 0 {
-                baton.left.set(baton.slice.get());
-            }
-            if sporadic && baton.use_start.get() == NO_USE {
+        if baton.left.get() == 0 {
+            baton.left.set(baton.slice.get());
+        }
+        let mut end = now.saturating_add(baton.left.get());
+        if baton.policy.get() != Policy::RoundRobin as u8 {
+            if baton.policy.get() == Policy::Fifo as u8 || !baton.has_budget() {
+                end = u64::MAX;
+            } else if baton.use_start.get() == NO_USE {
                 baton.use_start.set(now);
                 baton.used.set(0);
             }
-            now.saturating_add(baton.left.get())
-        };
+        }
         self.cpu.slice_end.set(end);
         // It matters at once only if others wait for it, and the machine would interrupt later than that.
-        let contended = self.cpu.first_ready(baton.level.get()) != 0;
-        if end < self.cpu.programmed.get() && (contended || sporadic) {
+        if end < self.cpu.programmed.get() && self.slice_alarm() != u64::MAX {
             self.cpu.attend(ALARM);
         }
     }
@@ -620,7 +611,9 @@ impl<M: Machine> Kernel<M> {
         // Nothing odd about who holds that baton, either (while any process may be dead, something is attended to).
         if plain && next.state.get() == READY && next.current.get() == first && next.work.get() == Work::None {
             self.take_turn(index, first);
-            self.replace(first);
+            let now = self.machine.now();
+            self.stop(index, now);
+            self.dispatch(first, now);
             baton.place.set(Place::Queued);
             self.cpu.thread.set(holder);
         } else {
@@ -633,9 +626,12 @@ impl<M: Machine> Kernel<M> {
     fn take_turn(&self, index: u32, first: u32) {
         let (baton, taken) = (self.tables.baton(index), self.tables.baton(first));
         let head = &self.cpu.heads[usize::from(baton.level.get())];
-        let (mut next, mut last) = (taken.next.get(), taken.previous.get());
+        let (next, last) = (taken.next.get(), taken.previous.get());
         if next == first {
-            (next, last) = (index, index);
+            baton.next.set(index);
+            baton.previous.set(index);
+            head.set(index);
+            return;
         }
         // It takes the first one's place in the ring, whose beginning moves on.
         self.tables.baton(last).next.set(index);

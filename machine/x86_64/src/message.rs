@@ -53,7 +53,7 @@ pub(crate) extern "C" fn call(target: u64) -> u64 {
     match kernel().pass_call(target) {
         Ok(context) => address(context),
         Err(missed) => match kernel().take_yield(&missed, target) {
-            Some(next) => inverted(next),
+            Some(decided) => inverted(decided),
             None => finish(missed, target),
         },
     }
@@ -65,8 +65,8 @@ fn finish(missed: Missed<'static, X86>, target: u64) -> u64 {
 }
 
 #[inline(always)]
-fn inverted(next: Option<&X86Context>) -> u64 {
-    next.map_or(0, |context| !address(context))
+fn inverted(decided: bool) -> u64 {
+    if decided { !address(kernel().current()) } else { 0 }
 }
 
 fn address(context: &X86Context) -> u64 {
@@ -81,5 +81,5 @@ pub(crate) extern "C" fn reply(request: u64, gate: u64) -> Option<&'static X86Co
 
 /// Any system call of the current thread, whose context is saved. The context to go on with; null: return from `enter`.
 pub(crate) extern "C" fn general() -> Option<&'static X86Context> {
-    kernel().take_call()
+    kernel().take_call().then(|| kernel().current())
 }

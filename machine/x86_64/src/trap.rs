@@ -174,13 +174,13 @@ global_asm!(
         cmp dword ptr [rdi + {whole}], 0
     .endm
 
-    .macro GO_ON registers         // with the thread in rax, all of whose registers are in its context
-        mov rbp, [rip + {current}]
-        mov rdi, rax
+    .macro GO_ON registers         // from the context in rbp to the one in rax, with all its registers
         cmp rax, rbp
-        je resume
+        je 6f
         SWITCH \registers
         RESUME_COMPARED
+    6:  mov rdi, rax
+        jmp resume
     .endm
 
     .macro STORE_ALL
@@ -246,6 +246,7 @@ global_asm!(
     8:  call {general}
         test rax, rax              // who goes on
         jz return_from_enter
+        mov rbp, [rip + {current}]
         jmp 8f
     9:  jz return_from_enter
         not rax
@@ -258,6 +259,7 @@ global_asm!(
         call {general}
         test rax, rax
         jz return_from_enter
+        mov rbp, [rip + {current}]
         GO_ON SWITCH_BY_CALL
 
     resume:
