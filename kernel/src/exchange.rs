@@ -29,6 +29,14 @@ pub struct Missed<'a, M: Machine> {
     entry: &'a Entry,
 }
 
+impl<M: Machine> Missed<'_, M> {
+    /// Whether all that the thread wants is to let its equals run.
+    #[inline(always)]
+    pub fn is_yield(&self, target: u64) -> bool {
+        target == Handle::CURRENT_THREAD.0 && self.thread.context.label() == u64::from(method::YIELD)
+    }
+}
+
 impl<M: Machine> core::fmt::Debug for Missed<'_, M> {
     fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         formatter.debug_struct("Missed").finish_non_exhaustive()
@@ -126,18 +134,13 @@ impl<M: Machine> Kernel<M> {
         if operation & 1 == Operation::Call as u64 { self.quick_call(thread) } else { self.quick_reply(index, thread) }
     }
 
-    /// A plain call that [`Kernel::pass_call`] did not pass, if all that the thread wants is to let its equals run; like
-    /// [`Kernel::take_call`]. `None`: it wants something else.
+    /// A plain call that [`Missed::is_yield`]; like [`Kernel::take_call`].
     #[inline(always)]
-    pub fn take_yield(&self, missed: &Missed<'_, M>, target: u64) -> Option<bool> {
-        let context = &missed.thread.context;
-        if target != Handle::CURRENT_THREAD.0 || context.label() != u64::from(method::YIELD) {
-            return None;
-        }
-        context.set_label(0);
-        context.set_outcome(Outcome::default());
+    pub fn finish_yield(&self, missed: Missed<'_, M>) -> bool {
+        missed.thread.context.set_label(0);
+        missed.thread.context.set_outcome(Outcome::default());
         self.yield_baton();
-        Some(self.decided())
+        self.decided()
     }
 
     /// A plain call that [`Kernel::pass_call`] did not pass; like [`Kernel::take_call`].

@@ -601,10 +601,10 @@ impl<M: Machine> Kernel<M> {
         let index = self.cpu.baton.get();
         let baton = self.tables.baton(index);
         let first = self.cpu.first_ready(baton.level.get());
-        if index == 0 || first == 0 {
+        if first == 0 {
             return;
         }
-        // A budget that is used up changes the level.
+        // While nothing is to be attended to, a baton runs. A budget that is used up changes the level.
         let plain = self.cpu.attention.get() == 0 && baton.policy.get() != Policy::Sporadic as u8;
         let holder = self.tables.baton(first).holder.get();
         let next = self.tables.thread(holder);
@@ -616,7 +616,7 @@ impl<M: Machine> Kernel<M> {
             self.dispatch(first, now);
             baton.place.set(Place::Queued);
             self.cpu.thread.set(holder);
-        } else {
+        } else if index != 0 {
             self.undispatch();
             self.push(index, false);
         }

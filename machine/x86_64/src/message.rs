@@ -52,11 +52,14 @@ fn kernel() -> &'static Kernel<X86> {
 pub(crate) extern "C" fn call(target: u64) -> u64 {
     match kernel().pass_call(target) {
         Ok(context) => address(context),
-        Err(missed) => match kernel().take_yield(&missed, target) {
-            Some(decided) => inverted(decided),
-            None => finish(missed, target),
-        },
+        Err(missed) if missed.is_yield(target) => finish_yield(missed),
+        Err(missed) => finish(missed, target),
     }
+}
+
+#[inline(never)]
+fn finish_yield(missed: Missed<'static, X86>) -> u64 {
+    inverted(kernel().finish_yield(missed))
 }
 
 #[inline(never)]
