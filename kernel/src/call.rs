@@ -87,7 +87,7 @@ impl<M: Machine> Kernel<M> {
             return false;
         }
         let receiver = tables.thread(receiver_index);
-        let Some(moved) = self.copy_at_once(thread, receiver) else { return false };
+        let Some(moved) = self.copy_at_once(thread, receiver, true) else { return false };
         if self.flagged(thread, flags::RETRY) {
             // Its place, should it have to come again.
             thread.queue.set_key(self.arrival());

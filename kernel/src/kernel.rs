@@ -138,10 +138,10 @@ impl<M: Machine> Kernel<M> {
                 cpu.attention.set(cpu.attention.get() & !WORK);
                 cpu.attend(SCHEDULE);
             } else {
-                self.continue_work(index);
-                // Between the pieces, what is pending is taken.
-                if let Some(trap) = self.machine.poll() {
-                    self.trapped(0, trap);
+                // Between the pieces, what is pending is taken. (The first was done where the work began.)
+                match self.machine.poll() {
+                    Some(trap) => self.trapped(0, trap),
+                    None => self.continue_work(index),
                 }
             }
             return false;

@@ -87,7 +87,7 @@ impl<M: Machine> Kernel<M> {
         {
             return false;
         }
-        let Some(moved) = self.copy_at_once(thread, caller) else { return false };
+        let Some(moved) = self.copy_at_once(thread, caller, false) else { return false };
         // Nothing can have changed since they were checked.
         let handles = if thread.gifts() == 0 { 0 } else { self.pass_handles(index, caller_index).unwrap_or(0) as u64 };
         gate.word.set(word | u64::from(index));

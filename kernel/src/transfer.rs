@@ -14,8 +14,8 @@ use abi::object::Kind;
 use abi::{Error, Gift, Handle, PAGE_SIZE, Rights};
 use core::cell::Cell;
 
-/// Bytes copied before interrupts are looked for.
-pub(crate) const PIECE: u64 = 16 * 1024;
+/// Bytes copied before interrupts are looked for: 4,096 words, which count as many instructions, and 16 pages' ends.
+pub(crate) const PIECE: u64 = 32 * 1024;
 
 /// One side of a copy: a thread's segments, from an offset on.
 pub(crate) struct Side<'a, M: Machine> {
@@ -57,9 +57,10 @@ impl<M: Machine> Kernel<M> {
     }
 
     /// Copy all that goes from one thread to another with a message, if that is little and both sides' memory is there; how
-    /// much. `None`: go the general way, as if nothing had been copied.
+    /// much. If it is much and a `call`, the first piece, and the rest is the receiver's work. `None`: go the general way, as if
+    /// nothing had been copied.
     #[inline(always)]
-    pub(crate) fn copy_at_once(&self, from: &Thread<M>, to: &Thread<M>) -> Option<u64> {
+    pub(crate) fn copy_at_once(&self, from: &Thread<M>, to: &Thread<M>, call: bool) -> Option<u64> {
         let length = from.total(SEND).min(to.total(RECEIVE));
         if length == 0 {
             return Some(0);
@@ -71,14 +72,23 @@ impl<M: Machine> Kernel<M> {
                 return Some(length);
             }
         }
-        self.copy_soon(from, to, length)
+        self.copy_soon(from, to, length <= PIECE, call)
     }
 
     #[inline(never)]
-    fn copy_soon(&self, from: &Thread<M>, to: &Thread<M>, length: u64) -> Option<u64> {
+    fn copy_soon(&self, thread: &Thread<M>, receiver: &Thread<M>, little: bool, call: bool) -> Option<u64> {
         let moved = Cell::new(0);
-        let (from, to) = (Side { thread: from, of: SEND, offset: 0 }, Side { thread: to, of: RECEIVE, offset: 0 });
-        (length <= PIECE && self.copy_piece(&from, &to, &moved) == Ok(true)).then_some(length)
+        let from = Side { thread, of: SEND, offset: 0 };
+        let to = Side { thread: receiver, of: RECEIVE, offset: 0 };
+        if !little && !call || self.copy_piece(&from, &to, &moved).is_err() {
+            return None;
+        }
+        if !little {
+            receiver.moved.set(moved.get());
+            receiver.work.set(Work::Deliver);
+            self.cpu.attend(WORK);
+        }
+        Some(moved.get())
     }
 
     /// Read or write: copy from or to a request's segments.

@@ -114,6 +114,11 @@ impl Entry {
         Self(self.0 | physical)
     }
 
+    /// Whether it says the same; the processor's own notes do not count.
+    pub(crate) const fn is_like(self, other: Self) -> bool {
+        (self.0 ^ other.0) & !(Self::ACCESSED | Self::DIRTY) == 0
+    }
+
     /// The same access to the next small page.
     pub(crate) const fn next(self) -> Self {
         Self(self.0 + PAGE)

@@ -357,13 +357,13 @@ impl Spaces {
         let mut writable = Window::default();
         while done < length {
             if readable.left == 0 {
-                readable = translate(from, source.wrapping_add(done), Entry::READABLE);
+                readable = translate(from, source.wrapping_add(done), length - done, Entry::READABLE);
                 if readable.left == 0 {
                     return (done, Some(CopyFault::Source));
                 }
             }
             if writable.left == 0 {
-                writable = translate(to, destination.wrapping_add(done), Entry::WRITABLE);
+                writable = translate(to, destination.wrapping_add(done), length - done, Entry::WRITABLE);
                 if writable.left == 0 {
                     return (done, Some(CopyFault::Destination));
                 }
@@ -420,7 +420,7 @@ impl Spaces {
 
     #[inline(never)]
     fn walk(&self, space: Space, known: &Translation, address: u64, need: u64) -> Option<u64> {
-        let window = translate(space, address, need);
+        let window = translate(space, address, 0, need);
         if window.left == 0 {
             return None;
         }
@@ -445,7 +445,7 @@ impl Spaces {
     pub(crate) fn write(&self, space: Space, address: u64, bytes: &[u8]) -> bool {
         let mut done = 0;
         while done < bytes.len() {
-            let window = translate(space, address.wrapping_add(done as u64), Entry::WRITABLE);
+            let window = translate(space, address.wrapping_add(done as u64), 0, Entry::WRITABLE);
             if window.left == 0 {
                 return false;
             }
@@ -465,7 +465,7 @@ impl Spaces {
 /// `length` bytes at `to` must be writable memory of the kernel.
 unsafe fn read_to(space: Space, mut address: u64, mut to: *mut u8, mut length: usize) -> bool {
     while length != 0 {
-        let window = translate(space, address, Entry::READABLE);
+        let window = translate(space, address, 0, Entry::READABLE);
         if window.left == 0 {
             return false;
         }
@@ -552,12 +552,13 @@ fn deepest(space: Space, address: u64, level: u32) -> (Table, u32) {
 }
 
 /// Where a program's address is and how many bytes of the page are left; none, if the page does not have all bits of `need`
-/// ([`Entry::READABLE`] or [`Entry::WRITABLE`]).
+/// ([`Entry::READABLE`] or [`Entry::WRITABLE`]). If that is less than `length`, then with the pages behind it that lie side by side
+/// and have the same access, as far as the same table says.
 ///
 /// What is not present is zero in our tables, and at physical address 0 the direct map has a page of zeros
 /// (boot.rs). So a walk that ends early goes on through zeros to a leaf that allows nothing, and needs no test on the way.
 #[inline(never)]
-fn translate(space: Space, address: u64, need: u64) -> Window {
+fn translate(space: Space, address: u64, length: u64, need: u64) -> Window {
     const TABLE: u64 = !(PAGE - 1);
     if address >= abi::USER_END {
         return Window::default();
@@ -565,20 +566,39 @@ fn translate(space: Space, address: u64, need: u64) -> Window {
     let pointers = entry(space.0, address >> 36);
     let directory = entry(pointers & TABLE, address >> 27);
     let table = entry(directory & TABLE, address >> 18);
-    let (leaf, size) =
-        if Entry(table).is_large() { (table, LARGE) } else { (entry(table & TABLE, address >> 9), PAGE) };
-    let leaf = Entry(leaf);
+    let mut entry = place(table & TABLE, address >> 9);
+    let (leaf, size) = if Entry(table).is_large() { (Entry(table), LARGE) } else { (Entry(read(entry)), PAGE) };
     if !leaf.allows(need) {
         return Window::default();
     }
     let offset = address & (size - 1);
-    Window { physical: leaf.physical() | offset, left: size - offset }
+    let mut window = Window { physical: leaf.physical() | offset, left: size - offset };
+    // Bound: the pages of `length`.
+    while window.left < length
+        && size == PAGE
+        && entry & (PAGE - 8) != PAGE - 8
+        && Entry(read(entry + 8)).is_like(Entry(read(entry)).next())
+    {
+        window.left += PAGE;
+        entry += 8;
+    }
+    window
 }
 
 /// The entry of a table whose number, times 8, is in bits 3 to 11 of `place`.
 #[inline(always)]
 fn entry(table: u64, place: u64) -> u64 {
-    let address = layout::direct(table) + (place & 0xff8);
+    read(self::place(table, place))
+}
+
+/// Where it is in the direct map.
+#[inline(always)]
+const fn place(table: u64, place: u64) -> u64 {
+    layout::direct(table) + (place & 0xff8)
+}
+
+#[inline(always)]
+fn read(place: u64) -> u64 {
     // SAFETY: an aligned word of a page table, or of the page of zeros at physical address 0.
-    unsafe { (address as *const u64).read_volatile() }
+    unsafe { (place as *const u64).read_volatile() }
 }
