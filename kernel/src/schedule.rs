@@ -306,16 +306,20 @@ impl<M: Machine> Kernel<M> {
         self.cpu.thread.set(index);
     }
 
+    /// Whether anybody may wait for a thread, for an answer or at its gate.
+    fn waited_for(&self, index: u32) -> bool {
+        let thread = self.tables.thread(index);
+        thread.serving.get() != 0 || self.tables.gate(thread.gate.get()).callers.get() != 0
+    }
+
     /// Make the batons ready that rest because this thread could not run.
     pub(crate) fn wake_helpers(&self, index: u32) {
-        let thread = self.tables.thread(index);
-        let nobody_waits = self.tables.gate(thread.gate.get()).callers.get() == 0;
-        if thread.serving.get() == 0 && nobody_waits {
+        if !self.waited_for(index) {
             return;
         }
         // Whoever ran because this thread could not is perhaps not the one to run.
         self.cpu.attend(SCHEDULE);
-        // The threads to look at.
+        // The threads to look at: those that others wait for.
         let (mut list, mut at, mut end) = ([0; CHAIN], 0, 1);
         list[0] = index;
         // Bound: CHAIN threads.
@@ -323,7 +327,7 @@ impl<M: Machine> Kernel<M> {
             let here = list[at & (CHAIN - 1)];
             at += 1;
             let mut look_at = |thread: u32| {
-                if end < CHAIN {
+                if end < CHAIN && self.waited_for(thread) {
                     list[end & (CHAIN - 1)] = thread;
                     end += 1;
                 }
