@@ -50,17 +50,22 @@ pub struct Settings {
     pub verbose: bool,
 }
 
+impl Settings {
+    /// What most scenarios run with.
+    pub const ORDINARY: Self = Self {
+        spurious_per_mille: 5,
+        large_pages: false,
+        step_ns: 200,
+        unlucky_per_mille: 0,
+        check_every: 1,
+        patience: 2_000_000,
+        verbose: false,
+    };
+}
+
 impl Default for Settings {
     fn default() -> Self {
-        Self {
-            spurious_per_mille: 5,
-            large_pages: false,
-            step_ns: 200,
-            unlucky_per_mille: 0,
-            check_every: 1,
-            patience: 2_000_000,
-            verbose: false,
-        }
+        Self::ORDINARY
     }
 }
 

@@ -12,6 +12,7 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 
 use abi::call::{NEVER, POLL, flags};
+use abi::object::thread;
 use abi::thread::Registers;
 use abi::{Envelope, Error, Gift, Handle, Operation, Rights, Segment, Status};
 
@@ -145,6 +146,26 @@ impl User {
             Completion::Jumped(offset) => Err(offset),
             _ => Ok(()),
         }
+    }
+
+    /// Answer every call at a gate after so much computing.
+    pub async fn serve(&self, gate: Handle, work_ns: u64) -> ! {
+        let mut message = self.receive(gate).ok().await;
+        loop {
+            let _ = self.compute(work_ns).await;
+            message = self.reply_and_receive(message.request, gate).ok().await;
+        }
+    }
+
+    /// Let simulated time pass, at a gate where nothing arrives.
+    pub async fn pause(&self, gate: Handle, ns: u64) {
+        let until = self.now() + ns;
+        self.receive(gate).deadline(until, flags::DEADLINE_RECEIVE).fails(Error::TimedOut).await;
+    }
+
+    /// The priority that this thread runs at now.
+    pub async fn priority(&self) -> u8 {
+        (self.method(Handle::CURRENT_THREAD, thread::STATE, [0; 4]).ok().await.words[0] >> 16) as u8
     }
 
     /// Use the processor for ever.

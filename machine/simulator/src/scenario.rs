@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use abi::boot::{BootRecord, MODULE_MAGIC, RAM_RANGES, RECORD_ADDRESS};
 use abi::call::flags;
-use abi::object::{access, gate, memory, process, pulse, thread};
+use abi::object::{access, baton, gate, memory, process, pulse, thread};
 use abi::thread::{Configuration, Policy, State};
 use abi::{Error, Handle, Quota, Rights};
 
@@ -183,6 +183,54 @@ pub struct ThreadState {
     pub waits_for: u64,
     /// ns billed to its own baton.
     pub billed_ns: u64,
+}
+
+/// Who was on the processor when, as the processor saw it.
+#[derive(Clone, Debug, Default)]
+pub struct Timeline {
+    /// Base of a program, from when, until when, ns.
+    stretches: Rc<RefCell<Vec<(u64, u64, u64)>>>,
+}
+
+impl Timeline {
+    /// What happens from now on.
+    #[must_use]
+    pub fn new(root: &Root) -> Self {
+        let timeline = Self::default();
+        let stretches = Rc::clone(&timeline.stretches);
+        root.user.world().meter(move |program, ns, now| stretches.borrow_mut().push((program, now - ns, now)));
+        timeline
+    }
+
+    /// From when until when these threads ran, with nobody in between.
+    #[must_use]
+    pub fn stretches(&self, of: &[Thread]) -> Vec<(u64, u64)> {
+        let mut merged = Vec::<(u64, u64)>::new();
+        for (program, from, until) in self.stretches.borrow().iter() {
+            if of.iter().any(|thread| thread.base == *program) {
+                match merged.last_mut() {
+                    Some(last) if last.1 == *from => last.1 = *until,
+                    _ => merged.push((*from, *until)),
+                }
+            }
+        }
+        merged
+    }
+
+    /// Which of these groups of threads ran for how long before another of them did, ns; others do not count.
+    #[must_use]
+    pub fn turns(&self, groups: &[&[Thread]]) -> Vec<(usize, u64)> {
+        let mut turns = Vec::<(usize, u64)>::new();
+        for (program, from, until) in self.stretches.borrow().iter() {
+            let of = |group: &&[Thread]| group.iter().any(|thread| thread.base == *program);
+            let Some(group) = groups.iter().position(of) else { continue };
+            match turns.last_mut() {
+                Some(last) if last.0 == group => last.1 += until - from,
+                _ => turns.push((group, until - from)),
+            }
+        }
+        turns
+    }
 }
 
 /// How a thread is to be started.
@@ -581,6 +629,33 @@ impl Root {
         let world = self.user.world();
         let base = if plan.foreign { world.foreign_program(&plan.name, body) } else { world.program(&plan.name, body) };
         self.start_at(plan, base).await
+    }
+
+    /// Start a thread, and wait until it receives.
+    pub async fn start_server<F: Future<Output = ()> + 'static>(
+        &self,
+        plan: Plan,
+        body: impl FnOnce(User) -> F,
+    ) -> Thread {
+        let thread = self.start(plan, body).await;
+        self.until_state(thread, State::Receive).await;
+        thread
+    }
+
+    /// The same for a passive thread: it needs a baton to come to its first receive, and has none from then on.
+    pub async fn start_passive<F: Future<Output = ()> + 'static>(
+        &self,
+        plan: Plan,
+        body: impl FnOnce(User) -> F,
+    ) -> Thread {
+        let thread = self.start_server(plan.priority(50), body).await;
+        self.user.method(thread.handle, thread::SET_BATON, [0; 4]).ok().await;
+        thread
+    }
+
+    /// ns billed to a baton.
+    pub async fn billed(&self, baton: Handle) -> u64 {
+        self.user.method(baton, baton::INFORMATION, [0; 4]).ok().await.words[0]
     }
 
     /// Start a thread at an instruction pointer.

@@ -1,11 +1,13 @@
 //! What must hold of the kernel (DESIGN §2), scenario by scenario, on the simulated processor.
 
+mod billing;
 mod blocking;
 mod copy;
 mod deadlock;
 mod death;
 mod delay;
 mod exhaustion;
+mod fairness;
 mod handles;
 mod hole;
 mod interrupt;
@@ -13,10 +15,13 @@ mod length;
 mod memory;
 mod message;
 mod passing;
+mod policy;
 mod priority;
 mod pulse;
 mod quota;
+mod reserve;
 mod retry;
+mod sporadic;
 mod stress;
 mod thread;
 mod time;

@@ -1,0 +1,245 @@
+//! Reserve batons: a passive server that would be stuck goes on with its gate's (DESIGN §2).
+
+use abi::Handle;
+use abi::object::gate as gate_method;
+use abi::object::process::DESTROY;
+use abi::thread::State;
+use simulator::scenario;
+use simulator::scenario::{Log, Plan};
+
+use crate::Pair;
+
+#[test]
+fn a_passive_server_that_lost_its_caller_goes_on_by_the_reserve_baton() {
+    scenario(|root| async move {
+        let pair = Pair::with_gate(&root, 40, 0).await;
+        let log = Log::new();
+        let gate = pair.receiving;
+        let noted = log.clone();
+        let server = root
+            .start(Plan::new(&pair.server, "passive").priority(50), |user| async move {
+                let message = user.receive(gate).ok().await;
+                noted.note("serving");
+                let _ = user.compute(1_000_000).await;
+                let late = user.reply(message.request).await;
+                noted.note(format!("{:?}", late.error()));
+                let message = user.receive(gate).ok().await;
+                user.reply(message.request).ok().await;
+                // Replied without receiving: the caller's baton is gone.
+                let _ = user.compute(10_000).await;
+                noted.note("goes on");
+            })
+            .await;
+        root.until_state(server, State::Receive).await;
+        root.user.method(server.handle, abi::object::thread::SET_BATON, [0; 4]).ok().await;
+        let connection = pair.sending;
+        let victim = root
+            .start(Plan::new(&pair.client, "victim").priority(10), |user| async move {
+                let _ = user.call(connection).await;
+            })
+            .await;
+        root.until_noted(&log, 1).await;
+        root.destroy(victim.handle).await;
+        root.until_noted(&log, 2).await;
+        let again = root.give_connection(&pair.client, pair.gate, 9).await;
+        let noted = log.clone();
+        root.start(Plan::new(&pair.client, "second").priority(10), |user| async move {
+            user.call(again).ok().await;
+            noted.note("second answered");
+        })
+        .await;
+        root.until_noted(&log, 4).await;
+        log.assert(&["serving", "Some(Gone)", "goes on", "second answered"]);
+    });
+}
+
+#[test]
+fn a_new_reserve_frees_a_server_that_is_stuck() {
+    scenario(|root| async move {
+        let pair = Pair::new(&root).await;
+        let log = Log::new();
+        let gate = pair.receiving;
+        let noted = log.clone();
+        let server = root
+            .start(Plan::new(&pair.server, "passive").priority(20), |user| async move {
+                let message = user.receive(gate).ok().await;
+                user.reply(message.request).ok().await;
+                noted.note("goes on");
+            })
+            .await;
+        root.until_state(server, State::Receive).await;
+        root.user.method(server.handle, abi::object::thread::SET_BATON, [0; 4]).ok().await;
+        let connection = pair.sending;
+        let client = root
+            .start(Plan::new(&pair.client, "client").priority(10), |user| async move {
+                user.call(connection).ok().await;
+            })
+            .await;
+        root.until_state(client, State::Dead).await;
+        root.sleep(50_000).await;
+        log.assert(&[]);
+        assert_eq!(root.state(server).await.state, State::Ready);
+        let reserve = root.baton(&pair.server, 15).await;
+        root.user.method(pair.gate, abi::object::gate::SET_RESERVE, [reserve.0, 0, 0, 0]).ok().await;
+        root.until_noted(&log, 1).await;
+    });
+}
+
+/// Two passive receivers whose callers are gone: the one runs on the gate's reserve, the other is stuck. However the reserve
+/// is given up, the stuck one goes on.
+#[test]
+fn a_reserve_that_is_given_up_frees_a_receiver_that_is_stuck() {
+    scenario(|root| async move {
+        for way in ["parks", "receives elsewhere", "dies", "process dies", "gets a baton", "answers and parks"] {
+            let pair = Pair::with_gate(&root, 5, 0).await;
+            let other = root.gate(&pair.server).await;
+            let one_process = root.process().await;
+            let log = Log::new();
+            let mut one = None;
+            // The one that parks last takes the first message.
+            for (name, process) in [("stuck", &pair.server), ("one", &one_process)] {
+                let (gate, elsewhere) =
+                    (root.give_gate(process, pair.gate).await, root.give_gate(process, other).await);
+                let noted = log.clone();
+                let server = root
+                    .start(Plan::new(process, name).priority(50), |user| async move {
+                        let message = user.receive(gate).ok().await;
+                        noted.note(format!("{name} serves"));
+                        let _ = user.compute(500_000).await;
+                        if name == "stuck" {
+                            noted.note("goes on");
+                            return;
+                        }
+                        match way {
+                            "parks" => {
+                                let _ = user.receive(gate).await;
+                            }
+                            "receives elsewhere" => {
+                                let _ = user.receive(elsewhere).await;
+                            }
+                            "answers and parks" => {
+                                assert!(user.reply_and_receive(message.request, gate).await.error().is_some());
+                                {
+                                    let _ = user.receive(gate).await;
+                                };
+                            }
+                            _ => user.hog().await,
+                        }
+                    })
+                    .await;
+                root.until_state(server, State::Receive).await;
+                root.user.method(server.handle, abi::object::thread::SET_BATON, [0; 4]).ok().await;
+                one = Some(server);
+            }
+            for count in 1..3 {
+                let connection = root.give_connection(&pair.client, pair.gate, 1).await;
+                let victim = Plan::new(&pair.client, "victim").priority(10);
+                let victim = root
+                    .start(victim, |user| async move {
+                        let _ = user.call(connection).await;
+                    })
+                    .await;
+                root.until_noted(&log, count).await;
+                root.destroy(victim.handle).await;
+            }
+            log.assert(&["one serves", "stuck serves"]);
+            root.sleep(100_000).await;
+            let one = one.expect("two servers").handle;
+            match way {
+                "dies" => root.destroy(one).await,
+                "process dies" => root.destroy(one_process.handle).await,
+                "gets a baton" => {
+                    let baton = root.baton(&one_process, 3).await;
+                    root.user.method(one, abi::object::thread::SET_BATON, [baton.0, 0, 0, 0]).ok().await;
+                }
+                _ => {}
+            }
+            root.until_noted(&log, 3).await;
+            log.assert(&["one serves", "stuck serves", "goes on"]);
+            for process in [&pair.server, &pair.client, &one_process] {
+                let _ = root.user.method(Handle::SELF_PROCESS, DESTROY, [process.handle.0, 0, 0, 0]).repeat().await;
+            }
+        }
+    });
+}
+
+/// A reserve that is a thread's own is not free, until that thread dies or gets another; and no gate shares it.
+#[test]
+fn a_reserve_that_somebody_owns_is_free_when_the_owner_gives_it_up() {
+    scenario(|root| async move {
+        for dies in [true, false] {
+            let pair = Pair::new(&root).await;
+            let log = Log::new();
+            let (gate, noted) = (pair.receiving, log.clone());
+            let server = root
+                .start(Plan::new(&pair.server, "passive").priority(20), |user| async move {
+                    let message = user.receive(gate).ok().await;
+                    user.reply(message.request).ok().await;
+                    noted.note("goes on");
+                })
+                .await;
+            root.until_state(server, State::Receive).await;
+            root.user.method(server.handle, abi::object::thread::SET_BATON, [0; 4]).ok().await;
+            let reserve = root.baton(&pair.server, 5).await;
+            let owner = Plan::new(&pair.server, "owner").baton(reserve);
+            let owner = root.start(owner, |user| async move { user.hog().await }).await;
+            root.user.method(pair.gate, gate_method::SET_RESERVE, [reserve.0, 0, 0, 0]).ok().await;
+            let other = root.gate(&pair.server).await;
+            let shared = root.user.method(other, gate_method::SET_RESERVE, [reserve.0, 0, 0, 0]).await;
+            assert_eq!(shared.error(), Some(abi::Error::Busy));
+            let connection = pair.sending;
+            let client = Plan::new(&pair.client, "client").priority(10);
+            let client = root
+                .start(client, |user| async move {
+                    user.call(connection).ok().await;
+                })
+                .await;
+            root.until_state(client, State::Dead).await;
+            root.sleep(50_000).await;
+            log.assert(&[]);
+            if dies {
+                root.destroy(owner.handle).await;
+            } else {
+                let baton = root.baton(&pair.server, 3).await;
+                root.user.method(owner.handle, abi::object::thread::SET_BATON, [baton.0, 0, 0, 0]).ok().await;
+            }
+            root.until_noted(&log, 1).await;
+            if !dies {
+                root.destroy(owner.handle).await;
+            }
+        }
+    });
+}
+
+#[test]
+fn a_stuck_server_is_freed_by_the_next_caller() {
+    scenario(|root| async move {
+        let pair = Pair::new(&root).await;
+        let log = Log::new();
+        let gate = pair.receiving;
+        let noted = log.clone();
+        let server = root
+            .start(Plan::new(&pair.server, "passive").priority(20), |user| async move {
+                let message = user.receive(gate).ok().await;
+                user.reply(message.request).ok().await;
+                noted.note("helped");
+                let message = user.receive(gate).ok().await;
+                user.reply_and_receive(message.request, gate).await;
+            })
+            .await;
+        root.until_state(server, State::Receive).await;
+        root.user.method(server.handle, abi::object::thread::SET_BATON, [0; 4]).ok().await;
+        for name in ["first", "second"] {
+            let connection = root.give_connection(&pair.client, pair.gate, 1).await;
+            let noted = log.clone();
+            let client = root
+                .start(Plan::new(&pair.client, name).priority(10), |user| async move {
+                    user.call(connection).ok().await;
+                    noted.note(name);
+                })
+                .await;
+            root.until_state(client, State::Dead).await;
+        }
+        log.assert(&["first", "helped", "second"]);
+    });
+}
