@@ -7,7 +7,7 @@ use std::rc::Rc;
 use abi::envelope::{Envelope, MESSAGE_MAXIMUM};
 use abi::object::{Kind, access, gate as gate_method, process};
 use abi::{Error, Handle, Operation, PAGE_SIZE, Rights, Segment, USER_END};
-use simulator::scenario::{DATA, Log, Plan, Process, Root};
+use simulator::scenario::{DATA, DATA_PAGES, Log, Plan, Process, Root};
 use simulator::{Answer, Exchange, User, scenario};
 
 use crate::Pair;
@@ -385,5 +385,44 @@ fn segments_that_wrap_or_reach_the_kernel_are_refused_whatever_the_operation_bef
         root.until_noted(&log, 2).await;
         let information = root.user.method(pair.gate, gate_method::INFORMATION, [0; 4]).ok().await;
         assert_eq!(information.words[0], 0, "nobody waits");
+    });
+}
+
+#[test]
+fn an_envelope_may_cross_pages_but_must_be_there_whole() {
+    scenario(|root| async move {
+        let pair = Pair::new(&root).await;
+        let log = Log::new();
+        let (gate, connection) = (pair.receiving, pair.sending);
+        root.start(Plan::new(&pair.server, "server").priority(20), |user| async move {
+            loop {
+                let message = user.receive(gate).room(DATA, 8).ok().await;
+                assert_eq!((message.sent, message.moved), (8, 8));
+                user.reply(message.request).ok().await;
+            }
+        })
+        .await;
+        let noted = log.clone();
+        root.start(Plan::new(&pair.client, "client").priority(10), |user| async move {
+            let mut envelope = Envelope { send_count: 1, ..Envelope::default() };
+            envelope.send[0] = Segment { address: DATA, length: 8 };
+            let bytes = simulator::envelope_bytes(&envelope);
+            let (border, end) = (DATA + 2 * PAGE_SIZE, DATA + DATA_PAGES * PAGE_SIZE);
+            for before in (0..=bytes.len()).step_by(8) {
+                user.store(border - before as u64, &bytes).await.expect("its own memory");
+                user.call(connection).envelope_at(border - before as u64).ok().await;
+                let (at, present) = (end - before as u64, &bytes[..before]);
+                user.store(at, present).await.expect("its own memory");
+                let call = user.call(connection).envelope_at(at);
+                if before == bytes.len() {
+                    call.ok().await
+                } else {
+                    call.fails(Error::BadAddress).await
+                };
+            }
+            noted.note("all");
+        })
+        .await;
+        root.until_noted(&log, 1).await;
     });
 }
