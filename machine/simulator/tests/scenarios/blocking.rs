@@ -122,6 +122,8 @@ struct Case {
     passive: bool,
     /// The caller is stopped while it waits.
     stopped: bool,
+    /// It did not call: it faulted, and waits for its pager.
+    faults: bool,
 }
 
 /// What must come of a case.
@@ -141,7 +143,11 @@ impl Case {
     fn can_be(&self) -> bool {
         let dies = self.server != Server::Absent || !self.server_dies();
         let polls = self.event != Event::Poll || self.caller == Caller::Send && !self.stopped;
-        dies && polls
+        // A fault has no flags and no handle.
+        let faults = !self.faults
+            || self.server_dies() && !self.replaced()
+            || matches!(self.event, E::CallerThreadDies | E::CallerProcessDies | E::GateDies);
+        dies && polls && faults
     }
 
     fn replaced(&self) -> bool {
@@ -179,8 +185,9 @@ impl Case {
             E::GateDies => error(Error::Gone),
             E::ConnectionIsClosed => by_whoever_serves,
         };
+        let caller = if self.faults { self.of_a_fault(caller) } else { caller };
         let replies = taken && !self.server_dies() || deferred && self.server_thread_dies();
-        let lives = caller.as_ref().is_some_and(|said| said.starts_with("answered"));
+        let lives = caller.as_ref().is_some_and(|said| said.starts_with("answered") || said == "resumed");
         let server = replies.then(|| if lives { "ok".to_string() } else { "Gone".to_string() });
         let asks = matches!(self.event, E::DeadlineUnheeded | E::DeadlineHeeded | E::InterruptUnheeded)
             || self.event == E::InterruptHeeded;
@@ -189,8 +196,21 @@ impl Case {
             server: server.into_iter().collect(),
             // Who does not receive meanwhile is not told any more when it does: the notice is void by then.
             unblocks: u64::from(asks && self.server == Server::Parked),
-            closes: u64::from(matches!(self.event, E::ConnectionIsClosed | E::CallerProcessDies)),
+            closes: match self.event {
+                E::ConnectionIsClosed => 1,
+                E::CallerProcessDies => 1 + u64::from(self.faults),
+                E::GateDies | E::ServerProcessDiesWithItsGate => 0,
+                // By its fault connection, if it ends.
+                _ => u64::from(self.faults),
+            },
         }
+    }
+
+    /// A fault that nobody answers is told once more, as refused; with nobody to tell, the thread ends.
+    fn of_a_fault(&self, caller: Option<String>) -> Option<String> {
+        let gate_dies = matches!(self.event, E::GateDies | E::ServerProcessDiesWithItsGate);
+        let refused = caller.as_deref() == Some("Gone");
+        caller.filter(|_| !refused || !gate_dies).map(|_| "resumed".to_string())
     }
 
     fn server_thread_dies(&self) -> bool {
@@ -205,8 +225,8 @@ impl Case {
 }
 
 /// All cases, one after the other, in one system.
-fn every_case(passive: bool, stopped: bool) {
-    let settings = Settings { patience: u64::MAX, ..Settings::default() };
+fn every_case(passive: bool, stopped: bool, faults: bool) {
+    let settings = Settings { patience: 20_000_000, ..Settings::default() };
     simulation::run(u64::from(passive), settings, move |root| async move {
         let ids = Rc::default();
         // The one with most threads comes first: it makes the memories that the others use again.
@@ -214,7 +234,7 @@ fn every_case(passive: bool, stopped: bool) {
         let all = PAIRS.into_iter().flat_map(|pair| EVENTS.map(|event| (pair, event)));
         let mut before = None;
         for ((caller, server), event) in first.into_iter().chain(all) {
-            let case = Case { caller, server, event, passive, stopped };
+            let case = Case { caller, server, event, passive, stopped, faults };
             if !case.can_be() {
                 continue;
             }
@@ -230,16 +250,23 @@ fn every_case(passive: bool, stopped: bool) {
 
 #[test]
 fn whatever_ends_a_wait_each_side_is_told_once_and_nobody_hangs() {
-    every_case(false, false);
+    every_case(false, false, false);
 }
 
 #[test]
 fn whatever_ends_a_wait_for_a_passive_server_each_side_is_told_once_and_nobody_hangs() {
-    every_case(true, false);
+    every_case(true, false, false);
 }
 
 #[test]
 fn whatever_ends_the_wait_of_a_stopped_caller_each_side_is_told_once_and_nobody_hangs() {
-    every_case(false, true);
-    every_case(true, true);
+    every_case(false, true, false);
+    every_case(true, true, false);
+}
+
+#[test]
+fn whatever_ends_a_fault_each_side_is_told_once_and_nobody_hangs() {
+    every_case(false, false, true);
+    every_case(true, false, true);
+    every_case(true, true, true);
 }

@@ -18,7 +18,7 @@ use super::{BY_SERVER, BY_SUCCESSOR, Caller, Case, Event as E, Server, Told};
 pub(super) const GRACE_NS: u64 = 300_000;
 /// When deadlines come, after the call.
 const DEADLINE_NS: u64 = 1_000_000;
-/// Where the server finds no page.
+/// Where the server finds no page, or a caller that faults.
 const MISSING: u64 = 0x50_0000_0000;
 
 /// Badges of the pulses that tell the server what to do: something else than its caller's request; to go on.
@@ -112,6 +112,13 @@ async fn serve(user: User, case: Case, gate: Handle, other: Handle, board: Board
 }
 
 async fn ask(user: User, case: Case, connection: Handle, caller: Log) {
+    if case.faults {
+        user.load(MISSING, 1).await.expect("it is moved nowhere");
+        caller.note("resumed");
+        // Its end is nobody's business.
+        user.method(Handle::CURRENT_THREAD, thread::SET_FAULT_CONNECTION, [0; 4]).ok().await;
+        return;
+    }
     let call = user.call(connection).flags(if case.replaced() { flags::RETRY } else { 0 });
     let call = match case.event {
         E::Deadline | E::DeadlineUnheeded | E::DeadlineHeeded => {
@@ -186,14 +193,22 @@ impl Stage {
             root.until(move || holds.get()).await;
         }
         let shared = board.caller.clone();
-        let plan = Plan::new(&client_process, "client").priority(30);
+        let told_of_faults = if case.faults { root.connect(gate, 78).await } else { Handle::NONE };
+        let plan = Plan::new(&client_process, "client").priority(30).fault(told_of_faults);
         let client = root.start(plan, |user| ask(user, case, connection, shared)).await;
         let waits = match case.caller {
             _ if case.event == E::Poll => State::Dead,
+            _ if case.faults => State::Fault,
             Caller::Send => State::Send,
             Caller::Reply | Caller::Deferred => State::Reply,
         };
         root.until_state(client, waits).await;
+        if case.faults {
+            // The page is there; but who tells it?
+            let mapped = root.map(client_process.handle, client_process.memory, MISSING, 1, 1).await;
+            assert_eq!(mapped.error(), None);
+            root.close(told_of_faults).await;
+        }
         if case.caller == Caller::Deferred && case.server != Server::Parked {
             root.until_state(server, State::Receive).await;
             root.user.raise(occupy, 1).ok().await;
