@@ -195,7 +195,7 @@ impl<M: Machine> Kernel<M> {
         self.offer(current);
         self.offer(own);
         self.raise_deaths(thread.death_pulses.replace(0));
-        self.help_anew(gate);
+        self.serve_anew(gate);
         self.cpu.attend(SCHEDULE);
     }
 
@@ -206,6 +206,10 @@ impl<M: Machine> Kernel<M> {
         match self.tables.gate_of(thread.target.get()) {
             Some((_, gate)) if again => {
                 self.take_baton_back(index);
+                if thread.current.get() == 0 {
+                    // It may have been given one meanwhile.
+                    self.give(index, thread.own.get());
+                }
                 let faulting = thread.state.get() & FAULTING;
                 thread.retried.set(true);
                 thread.request.set((thread.request.get() | 0xffff).wrapping_add(1) | u64::from(index));
@@ -219,16 +223,24 @@ impl<M: Machine> Kernel<M> {
                 // With the place it had when it came.
                 self.tables.enqueue(gate, Waiter::Caller(index), priority, thread.queue.key());
                 self.reorder(index);
-                if gate.parked() != 0 {
-                    let receiver = self.wake_receiver((thread.target.get() & 0xffff) as u32);
-                    self.tables.thread(receiver).enter_state(READY);
-                    self.tables.thread(receiver).work.set(Work::Receive);
-                    self.wake(receiver);
-                } else {
-                    self.help_anew((thread.target.get() & 0xffff) as u32);
-                }
+                self.serve_anew((thread.target.get() & 0xffff) as u32);
             }
             _ => self.release_caller(index, Error::Gone, 0),
+        }
+    }
+
+    /// What waits at a gate came back to it, or lost the receiver that was about to take it: a parked one receives again; else
+    /// whoever is busy there now is pressed by it, and may run on its baton.
+    #[inline(never)]
+    fn serve_anew(&self, gate_index: u32) {
+        let gate = self.tables.gate(gate_index);
+        if gate.parked() == 0 || gate.count.get() == 0 {
+            self.help_anew(gate_index);
+        } else {
+            let receiver = self.wake_receiver(gate_index);
+            self.tables.thread(receiver).enter_state(READY);
+            self.tables.thread(receiver).work.set(Work::Receive);
+            self.wake(receiver);
         }
     }
 

@@ -150,7 +150,9 @@ impl<M: Machine> Kernel<M> {
                 let current = self.tables.baton(thread.current.get());
                 // What it runs on for want of its own: that, or its gate's reserve.
                 let old = match thread.own.get() {
-                    0 if current.reserve_of.get() != 0 && current.root.get() == index => thread.current.get(),
+                    0 if baton != 0 && current.reserve_of.get() != 0 && current.root.get() == index => {
+                        thread.current.get()
+                    }
                     own => own,
                 };
                 self.own_baton(index, baton);
@@ -160,6 +162,11 @@ impl<M: Machine> Kernel<M> {
                 }
                 if thread.code() == READY {
                     self.wake(index);
+                } else if thread.code() == RECEIVE || thread.code() == SEND && thread.current.get() == 0 {
+                    // It waits with that one from now on; a parked one needs no reserve.
+                    self.give(index, baton);
+                    self.make_ready(baton);
+                    self.reorder(index);
                 }
             }
             _ => return Err(Error::Unsupported),

@@ -23,6 +23,7 @@ mod reserve;
 mod retry;
 mod sporadic;
 mod stress;
+mod successor;
 mod thread;
 mod time;
 
