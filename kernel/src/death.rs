@@ -229,19 +229,18 @@ impl<M: Machine> Kernel<M> {
         }
     }
 
-    /// What waits at a gate came back to it, or lost the receiver that was about to take it: a parked one receives again; else
-    /// whoever is busy there now is pressed by it, and may run on its baton.
+    /// What waits at a gate came back to it, or lost the receiver that was about to take it: a parked one receives again, and
+    /// whoever is busy there is pressed by it, and may run on its baton.
     #[inline(never)]
     fn serve_anew(&self, gate_index: u32) {
         let gate = self.tables.gate(gate_index);
-        if gate.parked() == 0 || gate.count.get() == 0 {
-            self.help_anew(gate_index);
-        } else {
+        if gate.parked() != 0 && gate.count.get() != 0 {
             let receiver = self.wake_receiver(gate_index);
             self.tables.thread(receiver).enter_state(READY);
             self.tables.thread(receiver).work.set(Work::Receive);
             self.wake(receiver);
         }
+        self.help_anew(gate_index);
     }
 
     fn teardown_gate(&self, index: u32) -> Result<(), Error> {

@@ -225,6 +225,8 @@ pub struct EntryView {
     pub kind: u8,
     /// The object and its generation when the handle was made.
     pub object: (u32, u32),
+    /// [`abi::Rights`].
+    pub rights: u8,
 }
 
 /// Something in a gate's queue.
@@ -490,6 +492,7 @@ impl<M: Machine + 'static> Kernel<M> {
                     handle: entry.key.get(),
                     kind: entry.kind.get() as u8,
                     object: (entry.object.get(), entry.object_generation.get()),
+                    rights: entry.rights.get(),
                 });
             }
         }

@@ -119,6 +119,8 @@ pub struct World {
     unlucky: Cell<bool>,
     /// Allocations until the one that is refused, if one is to be.
     refused_after: Cell<Option<u64>>,
+    /// Time stands still.
+    held: Cell<bool>,
     piece: Cell<Piece>,
     largest_piece: Cell<Piece>,
     /// The program on the processor, by its base (0: it idles); `None`: the kernel.
@@ -174,6 +176,7 @@ impl World {
             coverage: RefCell::default(),
             unlucky: Cell::new(false),
             refused_after: Cell::new(None),
+            held: Cell::new(false),
             piece: Cell::default(),
             largest_piece: Cell::default(),
             running: Cell::new(None),
@@ -412,12 +415,20 @@ impl World {
         self.lines.borrow().get(&line).is_some_and(|line| line.edge)
     }
 
+    /// Let time stand still, or go on: for what takes several calls and is to be one step to all others.
+    pub fn hold_time(&self, held: bool) {
+        self.held.set(held);
+    }
+
     fn next_event(&self) -> Option<u64> {
         self.events.borrow().first_key_value().map(|((time, _), _)| *time)
     }
 
     /// Let time pass, and devices do what they do meanwhile.
     fn advance(self: &Rc<Self>, ns: u64) {
+        if self.held.get() {
+            return;
+        }
         let until = self.now.get() + ns;
         while let Some(time) = self.next_event()
             && time <= until

@@ -1,6 +1,6 @@
 //! A kernel on a simulated processor, run until its scenario has shown what it was to show.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::rc::Rc;
 use std::sync::Once;
@@ -158,6 +158,20 @@ thread_local! {
     static PRESENT: RefCell<Option<(Rc<Simulation>, u64, Settings)>> = const { RefCell::new(None) };
 }
 
+thread_local! {
+    /// Panics are expected, and not to be explained.
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Do something that may panic many times, without a word.
+pub fn quietly<R>(action: impl FnOnce() -> R) -> R {
+    explain_panics();
+    QUIET.set(true);
+    let result = action();
+    QUIET.set(false);
+    result
+}
+
 /// While it lives, a panic is explained by what the simulation was doing.
 struct Present;
 
@@ -180,6 +194,9 @@ fn explain_panics() {
     ONCE.call_once(|| {
         let earlier = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
+            if QUIET.get() {
+                return;
+            }
             earlier(panic);
             PRESENT.with_borrow(|present| {
                 if let Some((simulation, seed, settings)) = present {

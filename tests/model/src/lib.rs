@@ -1,19 +1,26 @@
-//! What the call must do, written down once more: shortly, without any thought of speed, and executable.
+//! What the kernel must do, written down once more: shortly, without any thought of speed, and executable.
 //!
-//! * [`specification`] is the model: gates, connections, pulses, threads and what each exchange does to them;
+//! * [`specification`] is the model: what there is, and what each action does to it, a file for each concept;
+//! * [`action`] is what threads and the supervisor can do, and how it ends;
 //! * [`program`] makes random programs of several processes and threads from a seed;
 //! * [`lockstep`] runs one on the simulated kernel and in the model at the same time, and compares every answer, and after
-//!   each step the state of every thread and gate;
+//!   each step (`compare.rs`) the state of every thread, gate, pulse, baton, handle table and quota;
 //! * [`shrink`] makes a program with which they differ as short as it can be.
 //!
-//! The model says nothing about scheduling: which thread acts next, it is told. Everything else follows from that.
+//! Of those that could run with equal priority, which one acts next the model is told, and when time passes. Everything
+//! else follows from what was done.
 
+pub mod action;
+mod compare;
 pub mod lockstep;
 pub mod program;
 pub mod shrink;
 pub mod specification;
+mod supervisor;
 
-pub use lockstep::{Difference, run};
+use simulator::simulation;
+
+pub use lockstep::{Difference, run, run_closely};
 pub use program::Program;
 
 /// Run random programs from a seed on, until so many steps were made in all; gives how many programs that took.
@@ -26,7 +33,10 @@ pub fn explore(seed: u64, steps: u64) -> Result<u64, Difference> {
         let program = Program::random(seed.wrapping_add(programs));
         match run(&program) {
             Ok(more) => made += more,
-            Err(_) => return Err(shrink::shortest(program, |shorter| run(shorter).err())),
+            Err(_) => {
+                // With all checks after every step it differs as soon as it can.
+                return Err(simulation::quietly(|| shrink::shortest(program, |shorter| run_closely(shorter).err())));
+            }
         }
         programs += 1;
     }

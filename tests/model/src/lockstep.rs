@@ -1,31 +1,42 @@
 //! The kernel and the model, step by step. A thread tells the model what it does just before it does it, and asks it
 //! what came of it when the kernel has answered; after every step of the kernel all states are compared.
+//!
+//! The supervisor (`supervisor.rs`) is stronger than all threads, and time stands still while it does what takes several
+//! calls: to the threads that is one step.
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 
-use abi::call::{NEVER, POLL, flags};
-use abi::object::{Kind, process, thread as thread_method};
-use abi::{Handle, thread as abi_thread};
+use abi::call::{POLL, flags};
+use abi::object::{Kind, baton, gate, process, pulse, thread};
+use abi::thread::Policy;
+use abi::{Handle, Quota, notice};
 use kernel::Kernel;
-use simulator::scenario::{DATA, Plan, Root};
+use kernel::machine::Machine;
+use simulator::scenario::{DATA, QUOTA, quota_bytes};
 use simulator::{Answer, Exchange, Processor, Settings, User, simulation};
 
-use crate::program::Program;
-use crate::specification::{
-    Action, GATES, Outcome, PROCESSES, PULSES, Specification, State, THREADS, ThreadId, badge_of, owner_of, process_of,
-    pulse_badge,
-};
+use crate::action::{Action, Choice, Gift, Load, Outcome, Patience, Wishes};
+use crate::compare::Names;
+use crate::program::{Program, ROLES, THREADS};
+use crate::specification::object::{Object, ProcessId, ThreadId};
+use crate::specification::{PAGES, Specification};
+use crate::supervisor;
 
-/// Priority of all threads; pulses are below or above.
-const PRIORITY: u8 = 10;
-/// How often it is looked whether anything still happens, simulated ns.
-const LOOK_NS: u64 = 100_000;
+/// Slice of all batons, ns.
+pub(crate) const SLICE_NS: u64 = 3_000;
 /// Where bytes are sent from, and where they arrive.
 const SENT: u64 = DATA;
 const ROOM: u64 = DATA + 4096;
+/// Where a thread puts the quota of a process that it makes, by thread.
+const SHARES: u64 = DATA + 2 * 4096;
+/// Stacks of threads that were started by others, by thread.
+const STACKS: u64 = DATA + 4 * 4096;
+const STACK: u64 = 512;
 /// A request id that nobody ever has.
 const NO_REQUEST: u64 = 0x7fff_ffff_0001;
 
@@ -42,35 +53,39 @@ impl fmt::Display for Difference {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(formatter, "{}", self.what)?;
         writeln!(formatter, "the shortest program that shows it, seed {}:", self.program.seed)?;
-        for (thread, actions) in self.program.actions.iter().enumerate() {
+        for (script, actions) in self.program.actions.iter().enumerate() {
             for action in actions {
-                writeln!(formatter, "    thread {thread} of process {}: {action:?}", process_of(thread))?;
+                if script < ROLES * THREADS {
+                    writeln!(formatter, "    role {} thread {}: {action:?}", script / THREADS, script % THREADS)?;
+                } else {
+                    writeln!(formatter, "    started thread {}: {action:?}", script - ROLES * THREADS)?;
+                }
             }
+        }
+        for order in &self.program.orders {
+            writeln!(formatter, "    supervisor: {order:?}")?;
         }
         Ok(())
     }
 }
 
 /// What the threads of a run share.
-struct Run {
-    model: RefCell<Specification>,
-    /// The kernel's ids of open requests, by caller.
-    requests: RefCell<BTreeMap<ThreadId, u64>>,
-    steps: Cell<u64>,
-    /// All threads and gates exist.
-    ready: Cell<bool>,
-    /// Slots of the first thread and the first gate.
-    first_thread: Cell<u32>,
-    first_gate: Cell<u32>,
-    difference: RefCell<Option<String>>,
-}
-
-/// A process's handles.
-#[derive(Clone)]
-struct Handles {
-    gates: Vec<Handle>,
-    connections: Vec<Handle>,
-    pulses: Vec<Handle>,
+pub(crate) struct Run {
+    pub(crate) model: RefCell<Specification>,
+    names: RefCell<Names>,
+    /// What is left to be done, by role and thread, then for threads that are started.
+    scripts: Vec<RefCell<VecDeque<Action>>>,
+    /// The next script for a thread that is started.
+    spare: Cell<usize>,
+    /// How many actions were made.
+    pub(crate) steps: Cell<u64>,
+    /// Everything is set up, and no step of several calls goes on.
+    pub(crate) comparable: Cell<bool>,
+    pub(crate) difference: RefCell<Option<String>>,
+    /// There is no more to be compared.
+    pub(crate) over: Cell<bool>,
+    /// Processes that the supervisor made, and its handles to them, which were not seen yet.
+    pub(crate) made: RefCell<Vec<(ProcessId, Handle)>>,
 }
 
 /// Run a program; gives the steps that were made.
@@ -78,223 +93,342 @@ struct Handles {
 /// # Errors
 /// What differs first.
 pub fn run(program: &Program) -> Result<u64, Difference> {
-    let shared = Rc::new(Run {
+    run_checked(program, 64)
+}
+
+/// The same, with the kernel's invariants checked after every step.
+///
+/// # Errors
+/// What differs first.
+pub fn run_closely(program: &Program) -> Result<u64, Difference> {
+    run_checked(program, 1)
+}
+
+fn run_checked(program: &Program, check_every: u64) -> Result<u64, Difference> {
+    let run = Rc::new(Run {
         model: RefCell::new(Specification::new(program.wrong)),
-        requests: RefCell::default(),
+        names: RefCell::default(),
+        scripts: program.actions.iter().map(|actions| RefCell::new(actions.iter().copied().collect())).collect(),
+        spare: Cell::new(ROLES * THREADS),
         steps: Cell::new(0),
-        ready: Cell::new(false),
-        first_thread: Cell::new(0),
-        first_gate: Cell::new(0),
+        comparable: Cell::new(false),
         difference: RefCell::new(None),
+        over: Cell::new(false),
+        made: RefCell::default(),
     });
-    let settings = Settings { check_every: 64, ..Settings::default() };
-    let (body, watched, actions) = (Rc::clone(&shared), Rc::clone(&shared), program.actions.clone());
-    let _ = simulation::run_watched(
-        program.seed,
-        settings,
-        move |root| conduct(root, body, actions),
-        move |kernel| {
-            if watched.ready.get() && watched.difference.borrow().is_none() {
-                *watched.difference.borrow_mut() = watched.compare(kernel);
-            }
-        },
-    );
-    let difference = shared.difference.take();
-    difference.map_or(Ok(shared.steps.get()), |what| Err(Difference { program: program.clone(), what }))
+    let settings = Settings { check_every, ..Settings::default() };
+    let (body, watched, orders) = (Rc::clone(&run), Rc::clone(&run), program.orders.clone());
+    // Where panics unwind, what the kernel or an invariant says is a difference, too.
+    let ran = std::panic::catch_unwind(AssertUnwindSafe(|| {
+        simulation::run_watched(
+            program.seed,
+            settings,
+            move |root| supervisor::conduct(root, body, orders),
+            move |kernel| watched.watch(kernel),
+        )
+    }));
+    let said = |panic: &Box<dyn Any + Send>| panic.downcast_ref::<String>().cloned().unwrap_or_default();
+    let difference = run.difference.take().or_else(|| ran.as_ref().err().map(said));
+    difference.map_or(Ok(run.steps.get()), |what| Err(Difference { program: program.clone(), what }))
 }
 
-/// Set everything up, let it run until nothing happens any more.
-async fn conduct(root: Root, run: Rc<Run>, actions: Vec<Vec<Action>>) {
-    let mut processes = Vec::new();
-    for _ in 0..PROCESSES {
-        processes.push(root.process().await);
-    }
-    let mut gates = Vec::new();
-    for gate in 0..GATES {
-        gates.push(root.gate(&processes[owner_of(gate)]).await);
-    }
-    let mut pulses = Vec::new();
-    for pulse in 0..PULSES {
-        let gate = pulse % GATES;
-        let priority = if pulse < GATES { PRIORITY - 1 } else { PRIORITY + 1 };
-        let owner = &processes[owner_of(gate)];
-        pulses.push(root.pulse(owner, gates[gate], pulse_badge(pulse), priority, false, Handle::NONE).await);
-    }
-    let mut starts = Vec::new();
-    for (number, process) in processes.iter().enumerate() {
-        let mut handles = Handles { gates: Vec::new(), connections: Vec::new(), pulses: Vec::new() };
-        for (gate, handle) in gates.iter().enumerate() {
-            let own = owner_of(gate) == number;
-            handles.gates.push(if own { root.give_gate(process, *handle).await } else { Handle::NONE });
-            handles.connections.push(root.give_connection(process, *handle, badge_of(number, gate)).await);
+/// The program of a thread: of a role, or (`None`) whatever is left for those that are started.
+pub(crate) async fn act_all(user: User, run: Rc<Run>, id: ThreadId, script: Option<usize>) {
+    let script = script.unwrap_or_else(|| {
+        run.spare.set(run.spare.get() + 1);
+        run.spare.get() - 1
+    });
+    let process = run.model.borrow().threads[id].process;
+    // A process that a program made has no memory, so its threads cannot do much.
+    let able = run.model.borrow().processes[process].parent.is_none();
+    let script = run.scripts.get(script).filter(|_| able);
+    let next = || script.and_then(|script| script.borrow_mut().pop_front());
+    while !run.over.get() {
+        let action = next().unwrap_or(Action::Fault);
+        let share = SHARES + id as u64 % 64 * size_of::<Quota>() as u64;
+        if let Action::CreateProcess { process, share: number } = action {
+            let bytes = quota_bytes(&run.quota(id, process, number));
+            let _ = user.store(share, &bytes).await;
         }
-        for pulse in &pulses {
-            handles.pulses.push(root.give(process, *pulse, abi::Rights::SEND).await);
-        }
-        for thread in 0..THREADS {
-            let id = number * THREADS + thread;
-            let (run, handles, actions) = (Rc::clone(&run), handles.clone(), actions[id].clone());
-            let plan = Plan::new(process, "thread").round_robin(PRIORITY, 3_000);
-            let base = root.user.world().program("thread", move |user| act_all(user, run, id, handles, actions));
-            starts.push((root.create_thread(&plan, base).await, plan));
-        }
-    }
-    // Slots are given out in order: root's come first.
-    run.first_thread.set(2);
-    run.first_gate.set(2);
-    for (thread, plan) in starts {
-        root.begin(&plan, thread).await;
-    }
-    run.ready.set(true);
-    let (mut last, mut woken) = (u64::MAX, u64::MAX);
-    while run.difference.borrow().is_none() {
-        root.sleep(LOOK_NS).await;
-        if run.steps.get() != last {
-            last = run.steps.get();
-            continue;
-        }
-        if woken == last {
-            break;
-        }
-        // Nothing happens any more: wake all that are parked, once.
-        woken = last;
-        for gate in 0..GATES {
-            let pulse = GATES + gate;
-            while !run.model.borrow().gates[gate].parked.is_empty() {
-                run.model.borrow_mut().raise(pulse, 1);
-                root.user.raise(pulses[pulse], 1).ok().await;
-            }
-        }
-    }
-}
-
-/// A thread's program.
-async fn act_all(user: User, run: Rc<Run>, id: ThreadId, handles: Handles, actions: Vec<Action>) {
-    // Nobody acts before all can.
-    while !run.ready.get() {
-        let _ = user.compute(1_000).await;
-    }
-    for action in actions {
-        if run.difference.borrow().is_some() {
-            break;
-        }
-        let exchange = run.exchange(&user, id, &handles, action);
-        run.model.borrow_mut().act(id, action);
-        run.steps.set(run.steps.get() + 1);
+        let exchange = run.begin(&user, id, action);
+        let Some(exchange) = exchange else { return };
         let answer = exchange.await;
         let expected = run.model.borrow_mut().take_outcome(id);
-        if let Some(what) = run.check(id, action, &answer, expected) {
-            run.difference.borrow_mut().get_or_insert(what);
+        let outcome = Some(run.understand(id, action, &answer));
+        if outcome != expected {
+            run.differs(format!(
+                "thread {id}: {action:?}: the kernel says {outcome:?}, the model {expected:?}; {answer:x?}"
+            ));
         }
     }
-    let _ = user.method(Handle::CURRENT_THREAD, thread_method::STOP, [0; 4]).await;
+    let _ = user.method(Handle::CURRENT_THREAD, thread::STOP, [0; 4]).await;
 }
 
 impl Run {
+    /// Something differs.
+    fn differs(&self, what: String) {
+        if !self.over.replace(true) {
+            *self.difference.borrow_mut() = Some(what);
+        }
+    }
+
+    /// After a step of the kernel.
+    fn watch(&self, kernel: &Kernel<Processor>) {
+        if !self.comparable.get() || self.over.get() {
+            return;
+        }
+        let (mut model, mut names) = (self.model.borrow_mut(), self.names.borrow_mut());
+        let now = kernel.machine().now();
+        let made = self.made.take();
+        if !made.is_empty() {
+            names.learn(&made, kernel);
+        }
+        for thread in 0..model.threads.len() {
+            if model.threads[thread].looks && !names.works(kernel, thread) {
+                model.look_again(thread, now);
+            }
+        }
+        names.learn_requests(&model, kernel);
+        // What is due comes before anything else happens.
+        if kernel.next_due() <= now {
+            return;
+        }
+        model.pass_time(now);
+        names.learn_requests(&model, kernel);
+        let difference = names.compare(&mut model, kernel);
+        if model.cycle.get() {
+            self.over.set(true);
+        } else if let Some(what) = difference {
+            self.differs(what);
+        }
+    }
+
+    /// Tell the model what a thread does, and have it ready for the kernel. `None`: it ends.
+    fn begin(self: &Rc<Self>, user: &User, id: ThreadId, action: Action) -> Option<Exchange> {
+        if !self.model.borrow().may_run(id) {
+            self.differs(format!("thread {id} does {action:?}, but in the model a stronger one can run"));
+        }
+        let exchange = self.exchange(user, id, action);
+        self.model.borrow_mut().act(id, &action, user.now());
+        self.steps.set(self.steps.get() + 1);
+        exchange
+    }
+
     /// An action as registers and an envelope.
-    fn exchange(&self, user: &User, id: ThreadId, handles: &Handles, action: Action) -> Exchange {
-        let deadline = |poll| if poll { POLL } else { NEVER };
-        match action {
-            Action::Call { gate, poll, bytes, word } => {
-                let call =
-                    user.call(handles.connections[gate]).word(word).deadline(deadline(poll), flags::DEADLINE_SEND);
-                with_room(with_bytes(call, bytes.0), bytes.1)
+    fn exchange(self: &Rc<Self>, user: &User, id: ThreadId, action: Action) -> Option<Exchange> {
+        let model = self.model.borrow();
+        let process = model.threads[id].process;
+        let choose = |kind, choice| model.choose(process, kind, choice);
+        let load = |exchange, load| self.load(exchange, process, load);
+        let own = Handle::SELF_PROCESS;
+        Some(match action {
+            Action::Call { connection, patience, load: with, wishes } => {
+                let call = load(user.call(choose(Kind::Connection, connection)), with).flags(wish_flags(wishes));
+                let covered = flags::DEADLINE_SEND | if wishes.for_answer { flags::DEADLINE_REPLY } else { 0 };
+                patient(user, call, patience, covered)
             }
-            Action::Receive { gate, poll, room } => {
-                let receive = user.receive(handles.gates[gate]).deadline(deadline(poll), flags::DEADLINE_RECEIVE);
-                with_room(receive, room)
+            Action::Receive { gate, patience, load: with, interruptible } => {
+                let receive = load(user.receive(choose(Kind::Gate, gate)), with);
+                let receive = receive.flags(if interruptible { flags::INTERRUPTIBLE } else { 0 });
+                patient(user, receive, patience, flags::DEADLINE_RECEIVE)
             }
-            Action::Reply { request, sent, word, receive } => {
-                let caller = self.model.borrow().request(id, request);
-                // If kernel and model differ there may be none.
-                let known = caller.and_then(|caller| self.requests.borrow().get(&caller).copied());
-                let request = known.unwrap_or(NO_REQUEST);
+            Action::Reply { request, load: with, receive } => {
+                let request = self.names.borrow().request(model.open_request(process, request)).unwrap_or(NO_REQUEST);
                 match receive {
-                    None => with_bytes(user.reply(request).word(word), sent),
-                    Some((gate, poll)) => {
-                        let both = user.reply_and_receive(request, handles.gates[gate]).word(word);
-                        let both = both.deadline(deadline(poll), flags::DEADLINE_RECEIVE);
-                        with_room(with_bytes(both, sent), sent)
+                    None => load(user.reply(request), with),
+                    Some((gate, patience)) => {
+                        let both = user.reply_and_receive(request, choose(Kind::Gate, gate));
+                        patient(user, load(both, with), patience, flags::DEADLINE_RECEIVE)
                     }
                 }
             }
-            Action::Raise { pulse, bits } => user.raise(handles.pulses[pulse], bits),
-            Action::Close { gate } => {
-                user.method(Handle::SELF_PROCESS, process::CLOSE, [handles.connections[gate].0, 0, 0, 0])
+            Action::Raise { pulse, bits } => user.raise(choose(Kind::Pulse, pulse), bits),
+            Action::Reserve => user.method(own, process::RESERVE, [0; 4]),
+            Action::Close { handle } => user.method(own, process::CLOSE, [choose(Kind::Connection, handle).0, 0, 0, 0]),
+            Action::Duplicate { handle, rights } => {
+                let handle = choose(Kind::Connection, handle);
+                user.method(own, process::DUPLICATE, [handle.0, u64::from(rights.0), 0, 0])
             }
-        }
-    }
-
-    /// What is wrong with an answer.
-    fn check(&self, id: ThreadId, action: Action, answer: &Answer, expected: Option<Outcome>) -> Option<String> {
-        let outcome = Some(self.understand(action, answer));
-        (outcome != expected).then(|| {
-            format!("thread {id}: {action:?}: the kernel says {outcome:?}, the model {expected:?}; {answer:x?}")
+            Action::Destroy { handle } => {
+                let handle = choose(Kind::Connection, handle);
+                let method = if model.destroys(process, handle) { process::DESTROY } else { process::CLOSE };
+                user.method(own, method, [handle.0, 0, 0, 0])
+            }
+            Action::Interrupt { thread } => user.method(choose(Kind::Thread, thread), thread::INTERRUPT, [0; 4]),
+            Action::Stop { thread } => user.method(choose(Kind::Thread, thread), thread::STOP, [0; 4]),
+            Action::Continue { thread } => user.method(choose(Kind::Thread, thread), thread::CONTINUE, [0; 4]),
+            Action::SetAlarm { pulse, after, period } => {
+                user.method(choose(Kind::Pulse, pulse), pulse::SET_ALARM, [user.now() + after, period, 0, 0])
+            }
+            Action::BindDeath { pulse, of } => {
+                let words = [choose(Kind::Thread, of).0, 0, 0, 0];
+                user.method(choose(Kind::Pulse, pulse), pulse::BIND_DEATH, words)
+            }
+            Action::SetPriority { baton, priority } => {
+                user.method(choose(Kind::Baton, baton), baton::SET, baton_words(priority))
+            }
+            Action::Connect { gate, caller_pays } => {
+                let request = if caller_pays { model.open_request(process, 0) } else { 0 };
+                let request = self.names.borrow().request(request).unwrap_or(0);
+                let badge = model.connections.len() as u64;
+                user.method(choose(Kind::Gate, gate), gate::CONNECT, [badge, request, 0, 0])
+            }
+            Action::CreateGate { process, grace } => {
+                user.method(choose(Kind::Process, process), process::CREATE_GATE, [0, grace, 0, 0])
+            }
+            Action::CreateThread { process } => {
+                user.method(choose(Kind::Process, process), process::CREATE_THREAD, [0; 4])
+            }
+            Action::CreatePulse { process, gate, counts, priority } => {
+                let options = u64::from(counts) | u64::from(priority) << 8;
+                let words = [choose(Kind::Gate, gate).0, model.pulses.len() as u64, options, 0];
+                user.method(choose(Kind::Process, process), process::CREATE_PULSE, words)
+            }
+            Action::CreateBaton { process, priority } => {
+                user.method(choose(Kind::Process, process), process::CREATE_BATON, baton_words(priority))
+            }
+            Action::CreateProcess { process, .. } => {
+                let share = SHARES + id as u64 % 64 * size_of::<Quota>() as u64;
+                let create = user.method(choose(Kind::Process, process), process::CREATE_PROCESS, [0; 4]);
+                create.send(share, size_of::<Quota>() as u64)
+            }
+            Action::Start { thread, baton } => {
+                let (handle, baton) = (choose(Kind::Thread, thread), choose(Kind::Baton, baton));
+                let started = match model.entry(process, handle).map(|entry| entry.object) {
+                    Some(Object::Thread(started)) => started,
+                    _ => id,
+                };
+                let run = Rc::clone(self);
+                let base = user.world().program("started", move |user| act_all(user, run, started, None));
+                let stack = STACKS + (started as u64 % 32 + 1) * STACK;
+                user.method(handle, thread::START, [base, stack, 0, baton.0])
+            }
+            Action::Fault => return None,
         })
     }
 
-    /// An answer in the model's words.
-    fn understand(&self, action: Action, answer: &Answer) -> Outcome {
-        let (moved, word) = (answer.moved, answer.words[0]);
-        match (answer.error(), action) {
-            (Some(error), _) => Outcome::Failed(error),
-            (None, Action::Call { .. }) => Outcome::Answer { word, moved },
-            (None, Action::Raise { .. } | Action::Close { .. } | Action::Reply { receive: None, .. }) => {
-                Outcome::Done { moved }
-            }
-            _ if answer.status().is_notice() => Outcome::Closed { badge: answer.badge },
-            _ if answer.status().is_pulse() => Outcome::Pulse { badge: answer.badge, bits: word },
-            _ => {
-                let caller = (answer.request as u32 & 0xffff).wrapping_sub(self.first_thread.get()) as ThreadId;
-                Outcome::Request { caller, badge: answer.badge, word, moved, bytes: (answer.sent, answer.room) }
-            }
-        }
-    }
-
-    /// What is wrong with the kernel's state.
-    fn compare(&self, kernel: &Kernel<Processor>) -> Option<String> {
+    /// What goes with an exchange.
+    fn load(&self, exchange: Exchange, process: ProcessId, load: Load) -> Exchange {
         let model = self.model.borrow();
-        for (id, thread) in model.threads.iter().enumerate() {
-            let view = kernel.view_thread(self.first_thread.get() + id as u32);
-            let expected = match thread.state {
-                State::Ready => abi_thread::State::Ready,
-                State::Send(_) => abi_thread::State::Send,
-                State::Reply(..) => abi_thread::State::Reply,
-                State::Receive(_) => abi_thread::State::Receive,
-            };
-            let gate = match thread.state {
-                State::Send(gate) | State::Reply(gate, _) => Some((gate, view.target as u32 & 0xffff)),
-                State::Receive(gate) => Some((gate, view.gate)),
-                State::Ready => None,
-            };
-            let elsewhere = gate.is_some_and(|(gate, slot)| gate as u32 + self.first_gate.get() != slot);
-            let server = match thread.state {
-                State::Reply(_, server) => server as u32 + self.first_thread.get() != view.server,
-                _ => false,
-            };
-            if view.state != expected || elsewhere || server {
-                return Some(format!("thread {id}: the model has it {:?}, the kernel {view:x?}", thread.state));
-            }
-            if let State::Reply(..) = thread.state {
-                // Any thread of the process may answer it, also one that has not seen it.
-                self.requests.borrow_mut().insert(id, view.request);
-            }
+        let mut exchange = exchange.word(load.word);
+        if load.bytes.0 != 0 {
+            exchange = exchange.send(SENT, load.bytes.0);
         }
-        for (id, gate) in model.gates.iter().enumerate() {
-            let view = kernel.view_gate(self.first_gate.get() + id as u32);
-            let parked = gate.parked.last().map_or(0, |thread| *thread as u32 + self.first_thread.get());
-            if (view.count as usize, view.parked) != (gate.waiting.len(), parked) {
-                return Some(format!("gate {id}: the model has {gate:?}, the kernel {view:x?}"));
-            }
+        if load.bytes.1 != 0 {
+            exchange = exchange.room(ROOM, load.bytes.1);
         }
-        (kernel.objects(Kind::Thread) as usize != 1 + PROCESSES * THREADS).then(|| "a thread is gone".to_string())
+        for Gift { handle, rights, moves } in load.gifts.into_iter().flatten() {
+            let handle = model.choose(process, Kind::Connection, handle);
+            exchange = if moves { exchange.hand_over(handle, rights) } else { exchange.give(handle, rights) };
+        }
+        model.reserved(process, load.slots).into_iter().fold(exchange, Exchange::take)
+    }
+
+    /// The quota of a process that a thread makes.
+    fn quota(&self, id: ThreadId, parent: Choice, share: u32) -> Quota {
+        let model = self.model.borrow();
+        let process = model.threads[id].process;
+        let parent = model.entry(process, model.choose(process, Kind::Process, parent)).map(|entry| entry.object);
+        let (cap, pages) = match parent {
+            Some(Object::Process(parent)) => (model.processes[parent].cap, model.pages(parent) / 8),
+            _ => (0, 0),
+        };
+        Quota {
+            processes: share,
+            threads: share,
+            batons: share,
+            gates: share,
+            connections: share,
+            pulses: share,
+            memories: 0,
+            mappings: 0,
+            pages,
+            priority: u32::from(cap),
+        }
+    }
+
+    /// An answer in the model's words.
+    fn understand(&self, id: ThreadId, action: Action, answer: &Answer) -> Outcome {
+        let (moved, word, handles) = (answer.moved, answer.words[0], answer.status().handles());
+        if let Some(error) = answer.error() {
+            return Outcome::Failed(error);
+        }
+        match action {
+            Action::Call { .. } => Outcome::Answer { word, moved, handles },
+            Action::Receive { .. } | Action::Reply { receive: Some(_), .. } => self.understand_message(answer),
+            Action::Reserve
+            | Action::Duplicate { .. }
+            | Action::Connect { .. }
+            | Action::CreateGate { .. }
+            | Action::CreatePulse { .. }
+            | Action::CreateBaton { .. }
+            | Action::CreateThread { .. }
+            | Action::CreateProcess { .. } => {
+                let process = self.model.borrow().threads[id].process;
+                // By now the kernel's table was seen.
+                let named = self.model.borrow().processes[process].names.contains(&answer.handle());
+                if named { Outcome::Made } else { Outcome::Done { moved } }
+            }
+            _ => Outcome::Done { moved },
+        }
+    }
+
+    fn understand_message(&self, answer: &Answer) -> Outcome {
+        let (status, names) = (answer.status(), self.names.borrow());
+        let badge = answer.badge;
+        if status.is_notice() && answer.label == notice::UNBLOCK {
+            return Outcome::Unblock { badge, request: names.request_number(answer.words[0]) };
+        }
+        if status.is_notice() {
+            return Outcome::Closed { badge };
+        }
+        if status.is_pulse() {
+            return Outcome::Pulse { badge, value: answer.words[0], priority: status.priority() };
+        }
+        Outcome::Request {
+            request: names.request_number(answer.request),
+            identity: answer.identity,
+            badge,
+            word: answer.words[0],
+            moved: answer.moved,
+            bytes: (answer.sent, answer.room),
+            handles: status.handles(),
+            priority: status.priority(),
+            retried: answer.status & abi::call::Status::RETRIED != 0,
+        }
     }
 }
 
-fn with_bytes(exchange: Exchange, sent: u64) -> Exchange {
-    if sent == 0 { exchange } else { exchange.send(SENT, sent) }
+/// What a baton of this priority is made with.
+pub(crate) fn baton_words(priority: u8) -> [u64; 4] {
+    [u64::from(priority), Policy::RoundRobin as u64, SLICE_NS, 0]
 }
 
-fn with_room(exchange: Exchange, room: u64) -> Exchange {
-    if room == 0 { exchange } else { exchange.room(ROOM, room) }
+fn wish_flags(wishes: Wishes) -> u64 {
+    let flag = |wished, flag| if wished { flag } else { 0 };
+    flag(wishes.interruptible, flags::INTERRUPTIBLE)
+        | flag(wishes.no_grace, flags::NO_GRACE)
+        | flag(wishes.retry, flags::RETRY)
+        | flag(wishes.charge_me, flags::CHARGE_ME)
 }
+
+fn patient(user: &User, exchange: Exchange, patience: Patience, covered: u64) -> Exchange {
+    match patience {
+        Patience::Endless => exchange,
+        Patience::Poll => exchange.deadline(POLL, covered),
+        Patience::Until(after) => exchange.deadline(user.now() + after, covered),
+    }
+}
+
+/// What a process in a role may have.
+pub(crate) const LIMIT: Quota = Quota {
+    processes: 4,
+    threads: 5,
+    batons: 6,
+    gates: 4,
+    connections: 12,
+    pulses: 6,
+    pages: PAGES,
+    priority: 40,
+    ..QUOTA
+};

@@ -1,19 +1,32 @@
-//! Random programs: what each thread does, in order.
+//! Random programs: what each thread does, in order, and what the supervisor does meanwhile.
 
+use abi::Rights;
 use simulator::random::Random;
 
-use crate::specification::{Action, GATES, PROCESSES, PULSES, THREADS, ThreadId, process_of};
+use crate::action::{ANY, Action, Choice, Gift, Load, Order, Patience, Wishes};
 
-/// Actions of each thread. Few programs get to their end: sooner or later all threads wait for one another.
-const LENGTH: usize = 400;
+/// Roles that processes play: when one is killed, another takes its place.
+pub const ROLES: usize = 3;
+/// Threads of a process in a role.
+pub const THREADS: usize = 2;
+/// Threads that are started later, by others.
+pub const SPARES: usize = 4;
+/// Gates: one of each role's process, and one of the supervisor's.
+pub const GATES: usize = ROLES + 1;
+/// Actions of each thread, of spare ones, and orders of the supervisor.
+const LENGTH: usize = 300;
+const SPARE_LENGTH: usize = 50;
+const ORDERS: usize = 120;
 
 /// A program, and the seed that decides how its threads interleave.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
     /// Of the simulator.
     pub seed: u64,
-    /// What each thread does.
+    /// What each thread does: those of the roles, then those that are started later.
     pub actions: Vec<Vec<Action>>,
+    /// What the supervisor does.
+    pub orders: Vec<Order>,
     /// Compare with a model that is wrong on purpose.
     pub wrong: bool,
 }
@@ -23,37 +36,150 @@ impl Program {
     #[must_use]
     pub fn random(seed: u64) -> Self {
         let random = Random::new(seed);
-        let actions =
-            (0..PROCESSES * THREADS).map(|thread| (0..LENGTH).map(|_| action(&random, thread)).collect()).collect();
-        Self { seed, actions, wrong: false }
+        let script = |length| (0..length).map(|_| Draw(&random).action()).collect();
+        let roles = (0..ROLES * THREADS).map(|_| script(LENGTH));
+        let actions = roles.chain((0..SPARES).map(|_| script(SPARE_LENGTH))).collect();
+        let orders = (0..ORDERS).map(|_| Draw(&random).order()).collect();
+        Self { seed, actions, orders, wrong: false }
     }
 
     /// How many actions it has.
     #[must_use]
     pub fn length(&self) -> usize {
-        self.actions.iter().map(Vec::len).sum()
+        self.actions.iter().map(Vec::len).sum::<usize>() + self.orders.len()
     }
 }
 
-fn action(random: &Random, thread: ThreadId) -> Action {
-    let any = |bound: usize| random.below(bound as u64) as usize;
-    // A gate of its own, mostly.
-    let own =
-        || if random.chance(950) && process_of(thread) == 0 && random.chance(500) { 3 } else { process_of(thread) };
-    let gate = if random.chance(30) { any(GATES) } else { own() };
-    let bytes = || if random.chance(500) { 0 } else { random.below(64) };
-    match random.below(100) {
-        0..=24 => {
-            Action::Call { gate: any(GATES), poll: random.chance(600), bytes: (bytes(), bytes()), word: random.next() }
+/// Draws parts of programs.
+struct Draw<'a>(&'a Random);
+
+impl Draw<'_> {
+    fn below(&self, bound: u64) -> u64 {
+        self.0.below(bound)
+    }
+
+    fn choice(&self) -> Choice {
+        if self.0.chance(10) { ANY + self.below(6) as Choice } else { self.below(24) as Choice }
+    }
+
+    /// One of the first few, which its process has from the start.
+    fn early(&self, bound: u64) -> Choice {
+        if self.0.chance(900) { self.below(bound) as Choice } else { self.choice() }
+    }
+
+    fn rights(&self) -> Rights {
+        if self.0.chance(700) { Rights::ALL } else { Rights(self.below(256) as u32) }
+    }
+
+    fn patience(&self) -> Patience {
+        match self.below(10) {
+            0..=3 => Patience::Poll,
+            4..=6 => Patience::Until(self.below(60_000)),
+            _ => Patience::Endless,
         }
-        25..=49 => Action::Receive { gate, poll: random.chance(500), room: bytes() },
-        50..=84 => {
-            let receive = random.chance(300).then(|| (gate, random.chance(500)));
-            let request = if random.chance(800) { 0 } else { any(4) };
-            Action::Reply { request, sent: bytes(), word: random.next(), receive }
+    }
+
+    fn load(&self) -> Load {
+        let bytes = || if self.0.chance(500) { 0 } else { self.below(64) };
+        let gift = |per_mille| {
+            self.0.chance(per_mille).then(|| Gift {
+                handle: self.choice(),
+                rights: self.rights(),
+                moves: self.0.chance(300),
+            })
+        };
+        let first = gift(120);
+        let second = if first.is_some() { gift(200) } else { None };
+        Load { bytes: (bytes(), bytes()), word: self.0.next(), gifts: [first, second], slots: self.below(3) as u8 }
+    }
+
+    fn call(&self) -> Action {
+        let wishes = Wishes {
+            interruptible: self.0.chance(500),
+            no_grace: self.0.chance(200),
+            retry: self.0.chance(300),
+            charge_me: self.0.chance(500),
+            for_answer: self.0.chance(400),
+        };
+        let connection = if self.0.chance(850) { self.below(4) as Choice } else { self.choice() };
+        Action::Call { connection, patience: self.patience(), load: self.load(), wishes }
+    }
+
+    fn action(&self) -> Action {
+        match self.below(100) {
+            0..=24 => self.call(),
+            25..=49 => Action::Receive {
+                gate: self.early(2),
+                patience: self.patience(),
+                load: self.load(),
+                interruptible: self.0.chance(400),
+            },
+            50..=75 => {
+                let receive = self.0.chance(400).then(|| (self.early(2), self.patience()));
+                let request = if self.0.chance(800) { 0 } else { self.below(4) as u8 };
+                Action::Reply { request, load: self.load(), receive }
+            }
+            76..=83 => Action::Raise { pulse: self.choice(), bits: 1 << self.below(64) },
+            84..=89 => Action::Reserve,
+            90..=91 => Action::Close { handle: self.choice() },
+            92..=94 => self.control(),
+            _ => self.creation(),
         }
-        85..=98 => Action::Raise { pulse: any(PULSES), bits: 1 << random.below(64) },
-        _ if random.chance(100) => Action::Close { gate: any(GATES) },
-        _ => Action::Receive { gate, poll: true, room: 0 },
+    }
+
+    /// What is done to threads, pulses and handles.
+    fn control(&self) -> Action {
+        match self.below(12) {
+            0..=2 => Action::Interrupt { thread: self.choice() },
+            3 => Action::Stop { thread: self.choice() },
+            4..=5 => Action::Continue { thread: self.choice() },
+            6..=7 => Action::SetAlarm {
+                pulse: self.choice(),
+                after: self.below(50_000),
+                period: if self.0.chance(700) { 0 } else { 5_000 + self.below(40_000) },
+            },
+            8 => Action::BindDeath { pulse: self.choice(), of: self.choice() },
+            9..=10 => Action::SetPriority { baton: self.choice(), priority: 5 + self.below(40) as u8 },
+            _ if self.0.chance(200) => Action::Fault,
+            _ => Action::Destroy {
+                handle: if self.0.chance(700) { ANY + self.below(6) as Choice } else { self.choice() },
+            },
+        }
+    }
+
+    /// What is made.
+    fn creation(&self) -> Action {
+        let process = self.early(1);
+        match self.below(14) {
+            0 => Action::CreateGate { process, grace: if self.0.chance(500) { 0 } else { self.below(30_000) } },
+            1..=3 => Action::Connect { gate: self.choice(), caller_pays: self.0.chance(500) },
+            4..=5 => Action::CreatePulse {
+                process,
+                gate: self.choice(),
+                counts: self.0.chance(500),
+                priority: self.below(40) as u8,
+            },
+            6 => Action::CreateBaton { process, priority: self.below(45) as u8 },
+            7..=8 => Action::CreateThread { process },
+            9..=10 => Action::Start { thread: self.choice(), baton: self.choice() },
+            11 => Action::CreateProcess { process, share: self.below(3) as u32 },
+            _ => Action::Duplicate { handle: self.choice(), rights: self.rights() },
+        }
+    }
+
+    fn order(&self) -> Order {
+        let (role, thread) = (self.below(ROLES as u64) as usize, self.below(THREADS as u64) as usize);
+        match self.below(100) {
+            0..=44 => Order::Sleep(self.below(30_000)),
+            45..=49 => Order::Kill(role),
+            50..=59 => Order::Replace(role),
+            60 => Order::DestroyGate(self.below(GATES as u64) as usize),
+            61..=72 => Order::Interrupt(role, thread),
+            73..=76 => Order::Stop(role, thread, true),
+            77..=86 => Order::Stop(role, thread, false),
+            87..=91 => Order::SetPriority(role, thread, 5 + self.below(40) as u8),
+            // One only: with two passive threads at a gate, who has its reserve depends on the order within a step.
+            _ => Order::SetBaton(1, 1, self.0.chance(500)),
+        }
     }
 }

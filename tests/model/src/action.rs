@@ -1,0 +1,198 @@
+//! What threads do, what the supervisor does, and how exchanges end.
+
+use abi::{Error, Rights};
+
+/// Which of its process's handles an action uses: of those of the right kind so many'th, counted around. From
+/// [`ANY`] on, of whatever kind. A process that has none uses one that names nothing.
+pub type Choice = u8;
+
+/// Choices from here on do not mind the kind.
+pub const ANY: Choice = 250;
+
+/// How long an exchange may wait.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Patience {
+    /// For ever.
+    #[default]
+    Endless,
+    /// Not at all: only if somebody is there.
+    Poll,
+    /// So many ns from now.
+    Until(u64),
+}
+
+/// A handle that goes with a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gift {
+    /// Which one.
+    pub handle: Choice,
+    /// Rights of the copy.
+    pub rights: Rights,
+    /// The giver loses it.
+    pub moves: bool,
+}
+
+/// What goes with an exchange.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Bytes sent, and room for bytes that arrive.
+    pub bytes: (u64, u64),
+    /// The first word.
+    pub word: u64,
+    /// Handles given.
+    pub gifts: [Option<Gift>; 2],
+    /// Reserved slots for handles that arrive: the first so many of the process's.
+    pub slots: u8,
+}
+
+/// What a call asks for besides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wishes {
+    /// It may be interrupted.
+    pub interruptible: bool,
+    /// When it is interrupted, it does not wait for its server.
+    pub no_grace: bool,
+    /// It is queued again if its server dies.
+    pub retry: bool,
+    /// The server may have it pay for a connection.
+    pub charge_me: bool,
+    /// Its patience is for the answer, too, not only for a receiver.
+    pub for_answer: bool,
+}
+
+/// What a thread does.
+#[expect(missing_docs, reason = "fields are named after what they choose, and each variant says the rest")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Call through a connection.
+    Call { connection: Choice, patience: Patience, load: Load, wishes: Wishes },
+    /// Receive at a gate.
+    Receive { gate: Choice, patience: Patience, load: Load, interruptible: bool },
+    /// Answer a request that its process received and did not answer, the oldest being 0 (its caller may have left), and
+    /// perhaps receive, with patience.
+    Reply { request: u8, load: Load, receive: Option<(Choice, Patience)> },
+    /// Raise a pulse.
+    Raise { pulse: Choice, bits: u64 },
+    /// Reserve a slot for a handle.
+    Reserve,
+    /// Close a handle.
+    Close { handle: Choice },
+    /// Make a copy of a handle.
+    Duplicate { handle: Choice, rights: Rights },
+    /// Destroy what a handle names: a thread, a connection or a pulse; others are only closed.
+    Destroy { handle: Choice },
+    /// Interrupt a thread.
+    Interrupt { thread: Choice },
+    /// Stop a thread.
+    Stop { thread: Choice },
+    /// Let a stopped thread go on.
+    Continue { thread: Choice },
+    /// Have a pulse raised after so many ns, and then every so many ns (0: once).
+    SetAlarm { pulse: Choice, after: u64, period: u64 },
+    /// Have a pulse raised when a process or thread dies.
+    BindDeath { pulse: Choice, of: Choice },
+    /// Change a baton's priority.
+    SetPriority { baton: Choice, priority: u8 },
+    /// New gate with a grace time.
+    CreateGate { process: Choice, grace: u64 },
+    /// New connection to a gate; the caller of the process's oldest open request pays, or itself.
+    Connect { gate: Choice, caller_pays: bool },
+    /// New pulse to a gate: one that counts, or one that ORs.
+    CreatePulse { process: Choice, gate: Choice, counts: bool, priority: u8 },
+    /// New baton.
+    CreateBaton { process: Choice, priority: u8 },
+    /// New thread, not started.
+    CreateThread { process: Choice },
+    /// Start a thread on a baton; it does what is left to be done by those that are started.
+    Start { thread: Choice, baton: Choice },
+    /// New process with nothing in it, with so much of everything.
+    CreateProcess { process: Choice, share: u32 },
+    /// End by a fault that nobody deals with.
+    Fault,
+}
+
+/// What the supervisor does, which is stronger than all threads and may do everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Nothing for so many ns.
+    Sleep(u64),
+    /// Destroy the process in this role, with all it has.
+    Kill(usize),
+    /// Put a new process into this role if it is empty, whose threads go on with the old ones' actions.
+    Replace(usize),
+    /// Destroy a gate of its own or of a process, if it is alive.
+    DestroyGate(usize),
+    /// Interrupt a thread of this role.
+    Interrupt(usize, usize),
+    /// Stop or continue a thread of this role.
+    Stop(usize, usize, bool),
+    /// Change the priority of a thread's own baton.
+    SetPriority(usize, usize, u8),
+    /// Take a thread's own baton from it, or give it back.
+    SetBaton(usize, usize, bool),
+}
+
+/// How an exchange ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// With an error.
+    Failed(Error),
+    /// It was done; so many bytes were moved.
+    Done {
+        /// Bytes.
+        moved: u64,
+    },
+    /// There is a new handle.
+    Made,
+    /// The call was answered.
+    Answer {
+        /// The first word.
+        word: u64,
+        /// Bytes that arrived.
+        moved: u64,
+        /// Handles that arrived.
+        handles: usize,
+    },
+    /// A request arrived.
+    Request {
+        /// Number of the request.
+        request: u64,
+        /// Identity of the caller's process.
+        identity: u64,
+        /// Through which connection.
+        badge: u64,
+        /// The first word.
+        word: u64,
+        /// Bytes that arrived.
+        moved: u64,
+        /// Bytes that were sent, and room for those that go back.
+        bytes: (u64, u64),
+        /// Handles that arrived.
+        handles: usize,
+        /// Priority of the caller's baton.
+        priority: u8,
+        /// An earlier receiver died with it.
+        retried: bool,
+    },
+    /// A pulse arrived.
+    Pulse {
+        /// Its badge.
+        badge: u64,
+        /// All that was raised.
+        value: u64,
+        /// Its priority.
+        priority: u8,
+    },
+    /// The last handle to a connection is gone.
+    Closed {
+        /// Its badge.
+        badge: u64,
+    },
+    /// A caller wants to leave.
+    Unblock {
+        /// Badge of the connection it came through.
+        badge: u64,
+        /// Number of its request.
+        request: u64,
+    },
+}
