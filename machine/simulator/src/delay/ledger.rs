@@ -89,6 +89,8 @@ pub(super) struct Ledger {
     /// Strength of what is done for a pulse; those that carry a baton; those that are raised.
     pulses: Vec<u8>,
     carries: Vec<bool>,
+    /// Their gate has several receivers.
+    several: Vec<bool>,
     raised: Vec<bool>,
     /// Raised again before it was taken, or before its receiver came to say so. An interrupt that comes meanwhile is not lost; of
     /// others that cannot be told.
@@ -126,6 +128,7 @@ impl Ledger {
             priorities: plan.clients.iter().map(|client| client.priority).collect(),
             pulses: plan.pulses.iter().map(|pulse| pulse.priority).collect(),
             carries: plan.pulses.iter().map(|pulse| pulse.carries).collect(),
+            several: plan.pulses.iter().map(|pulse| plan.gates[pulse.gate].receivers.len() > 1).collect(),
             raised: vec![false; plan.pulses.len()],
             lines: plan.pulses.iter().map(|pulse| matches!(pulse.source, Source::Line(_))).collect(),
             again: vec![false; plan.pulses.len()],
@@ -161,6 +164,7 @@ impl Ledger {
         if let Job::Pulse(pulse) = job
             && self.raised[pulse]
             && self.lines[pulse]
+            && !self.several[pulse]
         {
             self.begin(job);
         }
@@ -232,7 +236,9 @@ impl Ledger {
             self.again[pulse] = true;
             return;
         }
-        if self.carries[pulse] {
+        // If another receiver still uses its baton, this one may have to do without.
+        let in_use = self.several[pulse] && self.threads.iter().any(|thread| thread.works_for == For::Pulse(pulse));
+        if self.carries[pulse] && !in_use {
             self.begin(Job::Pulse(pulse));
         }
         self.raised[pulse] = false;
@@ -297,7 +303,7 @@ impl Ledger {
             For::Itself => (thread.own, false),
             For::Pulse(pulse) if Job::Pulse(pulse) == except => (0, false),
             // Its baton's, or that of who handles it: and in the queue it was as strong as it says.
-            For::Pulse(pulse) if self.carries[pulse] => (self.pulses[pulse], false),
+            For::Pulse(pulse) if self.carries[pulse] && !self.several[pulse] => (self.pulses[pulse], false),
             For::Pulse(pulse) => (self.pulses[pulse].max(thread.own), thread.passive),
             For::Call { caller, number } if self.open(caller, number) => match self.base(caller, except, now) {
                 // It may go on by itself by now.

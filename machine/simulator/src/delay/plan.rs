@@ -150,9 +150,7 @@ impl Plan {
                     _ => Source::Clients,
                 };
                 let service = random.below(shape.services.len() as u64) as usize;
-                // One that several receivers take turns at would need several batons.
-                let carries = random.chance(600) && shape.receivers.len() == 1;
-                let priority = 1 + random.below(60) as u8;
+                let (priority, carries) = (1 + random.below(60) as u8, random.chance(600));
                 self.pulses.push(Pulse { gate, service, priority, carries, source });
             }
         }

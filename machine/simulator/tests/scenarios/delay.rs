@@ -4,7 +4,7 @@
 use simulator::delay::{Sabotage, check};
 
 /// Tried in every run of the tests.
-const SEEDS: u64 = 400;
+const SEEDS: u64 = 2000;
 
 #[test]
 fn no_job_is_delayed_by_weaker_ones_for_longer_than_declared_work_explains() {
