@@ -5,7 +5,9 @@ use crate::baton::Place;
 use crate::gate::{SEVERAL, WAITING, Waiter};
 use crate::kernel::Kernel;
 use crate::machine::{Context, Machine};
+use crate::tables::Ordered;
 use crate::thread::{CODE, FAULTING, LEAVING, STOPPED, TIMED, Work};
+use crate::tree::{self, Forest};
 use abi::object::Kind;
 use abi::{Quota, thread::State};
 
@@ -106,6 +108,8 @@ pub struct BatonView {
     pub previous: u32,
     /// A thread's own.
     pub owned: bool,
+    /// The gate whose reserve it is, 0: none.
+    pub reserve_of: u32,
 }
 
 /// A gate.
@@ -320,6 +324,7 @@ impl<M: Machine + 'static> Kernel<M> {
             next: baton.next.get(),
             previous: baton.previous.get(),
             owned: baton.owned.get(),
+            reserve_of: baton.reserve_of.get(),
         }
     }
 
@@ -468,6 +473,16 @@ impl<M: Machine + 'static> Kernel<M> {
     #[must_use]
     pub fn next_due(&self) -> u64 {
         self.next_alarm()
+    }
+
+    /// When alarms are due, in their order.
+    pub fn alarms(&self, mut each: impl FnMut(u64)) {
+        let forest = self.tables.members(Ordered::Alarms);
+        let mut at = tree::first(forest, &self.cpu.alarms);
+        while at != 0 {
+            each(forest.node(at).key());
+            at = tree::next(forest, at);
+        }
     }
 
     /// Takers of an interrupt line, and how many of them have not re-armed: by its counter, and counted.

@@ -695,6 +695,8 @@ impl Spare {
 /// The body of a random run: builds, pages, kills and rebuilds until so many steps of user code were made, then takes
 /// everything down and insists that nothing is left.
 pub async fn run(root: Root, steps: u64) {
+    // Threads of all processes write where they like, also while the kernel reads it.
+    root.user.world().share(DATA, PAGE);
     let user = root.user.clone();
     let world = Rc::clone(user.world());
     let random = &world.random;

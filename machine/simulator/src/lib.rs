@@ -8,6 +8,16 @@
 //! * [`delay`] checks by how much priorities are inverted;
 //! * [`trace`] keeps what happened, with a hash that is equal for equal seeds.
 //!
+//! One processor runs; a second one that could act in between is imitated where it matters. By seed,
+//!
+//! * at each kernel exit, and between the pieces of what takes the kernel long, an alarm or interrupt that is due comes first (in which order,
+//!   is chosen), or a spurious trap; every step of user code takes a chosen time, so that slices and deadlines end anywhere;
+//! * between any two steps of user code, those of other threads come, by what batons are ready;
+//! * while the kernel reads an envelope (before each word), reads or writes a structure, and between parts of each copy, memory that
+//!   programs [share](World::share) changes, as threads of theirs on another processor would change it.
+//!
+//! What no simulated second processor does is run in the kernel at the same time: the kernel has one processor so far.
+//!
 //! What must hold: no wall clock, no host randomness, no order that depends on addresses.
 
 pub mod arena;
@@ -57,6 +67,12 @@ pub fn simulate(seed: u64, steps: u64) -> simulation::Report {
 #[must_use]
 pub fn simulate_verbosely(seed: u64, steps: u64) -> simulation::Report {
     simulate_with(seed, steps, Settings { verbose: true, ..fuzz_settings(seed) })
+}
+
+/// The same, with all invariants checked after every step of the kernel, and with memory that changes while the kernel uses it.
+#[must_use]
+pub fn simulate_closely(seed: u64, steps: u64) -> simulation::Report {
+    simulate_with(seed, steps, Settings { objects_every: 1, meddling_per_mille: 50, ..fuzz_settings(seed) })
 }
 
 fn simulate_with(seed: u64, steps: u64, settings: Settings) -> simulation::Report {

@@ -42,8 +42,13 @@ pub struct Settings {
     pub step_ns: u64,
     /// In how many of 1000 exchanges of [`World::unlucky_program`]s the kernel has nothing left to allocate.
     pub unlucky_per_mille: u64,
+    /// At so many of 1000 points where another processor could do it, memory that programs share with it changes: see
+    /// [`World::share`].
+    pub meddling_per_mille: u64,
     /// The invariants are checked after every so many steps of the kernel.
     pub check_every: u64,
+    /// The dearer ones, of objects, only every so many'th time.
+    pub objects_every: u64,
     /// After how many steps of the kernel a run is called endless.
     pub patience: u64,
     /// Print what happens.
@@ -57,7 +62,9 @@ impl Settings {
         large_pages: false,
         step_ns: 200,
         unlucky_per_mille: 0,
+        meddling_per_mille: 0,
         check_every: 1,
+        objects_every: 61,
         patience: 2_000_000,
         verbose: false,
     };
@@ -68,6 +75,9 @@ impl Default for Settings {
         Self::ORDINARY
     }
 }
+
+/// What another processor writes into memory that programs share with it.
+pub const MEDDLED: u64 = 0x4d4d_0000_0000_4d4d;
 
 /// The name of a simulated space.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -119,6 +129,9 @@ pub struct World {
     unlucky: Cell<bool>,
     /// Allocations until the one that is refused, if one is to be.
     refused_after: Cell<Option<u64>>,
+    /// What another processor changes, and how often it did.
+    shared: RefCell<Vec<(u64, u64)>>,
+    meddled: Cell<u64>,
     /// Time stands still.
     held: Cell<bool>,
     piece: Cell<Piece>,
@@ -176,6 +189,8 @@ impl World {
             coverage: RefCell::default(),
             unlucky: Cell::new(false),
             refused_after: Cell::new(None),
+            shared: RefCell::default(),
+            meddled: Cell::new(0),
             held: Cell::new(false),
             piece: Cell::default(),
             largest_piece: Cell::default(),
@@ -413,6 +428,43 @@ impl World {
     #[must_use]
     pub fn is_latched(&self, line: u32) -> bool {
         self.lines.borrow().get(&line).is_some_and(|line| line.edge)
+    }
+
+    /// Let words of this run of addresses, in whatever space the kernel reads from or writes to, be changed by another
+    /// processor: before each word of an envelope, before each structure, and between parts of a copy, by
+    /// [`Settings::meddling_per_mille`]. Those of even addresses become [`MEDDLED`] or something small; nothing else does.
+    pub fn share(&self, address: u64, length: u64) {
+        assert!(address.is_multiple_of(8) && length >= 8);
+        self.shared.borrow_mut().push((address, length));
+    }
+
+    /// How often another processor changed a word.
+    #[must_use]
+    pub fn meddled(&self) -> u64 {
+        self.meddled.get()
+    }
+
+    /// The kernel is about to use memory of a space: another processor may be quicker.
+    fn meddle(&self, space: SpaceName) {
+        if !self.random.chance(self.settings.meddling_per_mille) || self.shared.borrow().is_empty() {
+            return;
+        }
+        let (start, length) = *self.random.choose(&self.shared.borrow());
+        let address = start + self.random.below(length / 8) * 8;
+        if let Ok(physical) = self.translate(space, address, access::WRITE) {
+            let word = if self.random.chance(500) { MEDDLED } else { self.random.below(5) };
+            self.memory.write(physical, &word.to_le_bytes());
+            self.meddled.set(self.meddled.get() + 1);
+        }
+    }
+
+    /// How much of a copy is done before another processor may change memory: all, if none does.
+    fn part(&self, length: u64) -> u64 {
+        if self.settings.meddling_per_mille == 0 || length <= 8 {
+            length
+        } else {
+            (1 + self.random.below(length / 8)) * 8
+        }
     }
 
     /// Let time stand still, or go on: for what takes several calls and is to be one step to all others.
@@ -712,6 +764,12 @@ impl Processor {
         Self { world }
     }
 
+    /// What is outside the kernel.
+    #[must_use]
+    pub const fn world(&self) -> &Rc<World> {
+        &self.world
+    }
+
     fn with_tables<R>(
         &self,
         space: SpaceName,
@@ -899,7 +957,9 @@ impl Machine for Processor {
                     Some(if source.checked_add(moved).is_none() { CopyFault::Source } else { CopyFault::Destination }),
                 );
             };
-            let piece = (PAGE - read % PAGE).min(PAGE - write % PAGE).min(length - moved);
+            world.meddle(from);
+            world.meddle(to);
+            let piece = world.part((PAGE - read % PAGE).min(PAGE - write % PAGE).min(length - moved));
             let Ok(read) = world.translate(from, read, access::READ) else { return (moved, Some(CopyFault::Source)) };
             let Ok(write) = world.translate(to, write, access::WRITE) else {
                 return (moved, Some(CopyFault::Destination));
@@ -915,10 +975,12 @@ impl Machine for Processor {
     }
 
     fn read(&self, space: SpaceName, address: u64, bytes: &mut [u8]) -> bool {
+        self.world.meddle(space);
         self.world.user_read(space, address, bytes).is_ok()
     }
 
     fn write(&self, space: SpaceName, address: u64, bytes: &[u8]) -> bool {
+        self.world.meddle(space);
         self.world.user_write(space, address, bytes).is_ok()
     }
 

@@ -8,7 +8,7 @@ use std::sync::Once;
 use kernel::{Boot, Capacities, Kernel, Range};
 
 use crate::arena::Arena;
-use crate::invariant;
+use crate::invariant::{self, Requests, State};
 use crate::processor::{Processor, Settings, World};
 use crate::scenario::Root;
 
@@ -21,8 +21,6 @@ const RAM: u64 = 0x800_0000;
 const RAM_LENGTH: u64 = 1 << 30;
 /// Physical addresses of devices.
 const DEVICES: Range = Range { base: 0xc000_0000, length: 0x1000_0000 };
-/// The dearer invariants are checked every so many steps.
-const OBJECT_CHECKS: u64 = 61;
 
 /// Most that the kernel may do between two looks at pending interrupts: bytes copied, pages mapped and unmapped, page
 /// tables taken back.
@@ -101,15 +99,16 @@ impl Simulation {
     }
 
     fn run(&self, settings: &Settings, watch: impl Fn(&Kernel<Processor>)) {
-        let mut steps = 0_u64;
+        let (mut steps, mut requests) = (0_u64, Requests::default());
         while !self.world.is_finished() {
             self.kernel.step();
             watch(&self.kernel);
             if steps.is_multiple_of(settings.check_every) {
-                invariant::check_schedule(&self.kernel, &self.world);
+                invariant::check_schedule(&State::new(&self.kernel), &self.world);
+                requests.check(&State::new(&self.kernel));
             }
-            if steps.is_multiple_of(settings.check_every * OBJECT_CHECKS) {
-                invariant::check_objects(&self.kernel, &self.world);
+            if steps.is_multiple_of(settings.check_every * settings.objects_every) {
+                invariant::check_objects(&State::new(&self.kernel), &self.world);
             }
             let piece = self.world.largest_piece();
             assert!(

@@ -1,6 +1,6 @@
 //! Random programs under many seeds: nothing they do may break an invariant, hang the system or leak.
 
-use simulator::simulate;
+use simulator::{simulate, simulate_closely};
 
 #[test]
 fn equal_seeds_give_equal_runs() {
@@ -13,6 +13,13 @@ fn equal_seeds_give_equal_runs() {
 fn random_programs_break_nothing() {
     for seed in 0..20 {
         let _ = simulate(seed, 10_000);
+    }
+}
+
+#[test]
+fn all_that_must_hold_does_after_every_trap() {
+    for seed in 0..6 {
+        let _ = simulate_closely(seed, 1_500);
     }
 }
 

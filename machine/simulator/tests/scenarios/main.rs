@@ -21,6 +21,7 @@ mod pulse;
 mod quota;
 mod reserve;
 mod retry;
+mod second_processor;
 mod sporadic;
 mod stress;
 mod successor;
