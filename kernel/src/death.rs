@@ -5,6 +5,7 @@
 //! answer, handles, mappings, page tables. Then its quota returns to its parent.
 
 use crate::gate::Waiter;
+use crate::handle_table::PAGE_ENTRIES;
 use crate::header::tag;
 use crate::kernel::Kernel;
 use crate::machine::Machine;
@@ -19,11 +20,19 @@ use abi::object::Kind;
 use abi::{Error, PAGE_SIZE};
 
 /// Things dealt with in one piece.
-const PIECE: u32 = 8;
+const PIECE: u32 = 4;
+/// Mapping records dealt with in one piece: they are sooner done with.
+const RECORDS: u32 = 6;
+/// Connections of which one piece closes a handle: it may be the last, of which the server is told.
+const CLOSED: u32 = 8;
 /// Threads looked at in one piece, in search of callers or of a process's own.
-pub(crate) const SCAN: u32 = 512;
+pub(crate) const SCAN: u32 = 256;
+/// Objects looked at in one piece, of whatever kind, in search of remains.
+const LOOKED_AT: u32 = 64;
 /// Pages unmapped in one piece: what one large page covers, so that none is ever split.
 pub(crate) const LARGE_PAGES: u64 = 512;
+/// After so many pages a piece begins no further part.
+pub(crate) const ENOUGH_PAGES: u64 = LARGE_PAGES / 2;
 
 impl<M: Machine> Kernel<M> {
     /// Destroy an object, or go on destroying it.
@@ -117,9 +126,9 @@ impl<M: Machine> Kernel<M> {
         if self.remains.get() == 0 {
             return false;
         }
-        // Bound: SCAN slots; the next time goes on behind them, or with the same object. At the end of the tables the CPU
+        // Bound: LOOKED_AT slots; the next time goes on behind them, or with the same object. At the end of the tables the CPU
         // idles before the next search.
-        for _ in 0..SCAN {
+        for _ in 0..LOOKED_AT {
             let cursor = self.remains_cursor.get();
             let (kind, index) = (KINDS[cursor as usize % KINDS.len()], cursor / KINDS.len() as u32);
             if KINDS.iter().all(|kind| index >= self.pool(*kind).high_water()) {
@@ -277,7 +286,7 @@ impl<M: Machine> Kernel<M> {
 
     fn teardown_memory(&self, root: u32) -> Result<(), Error> {
         let mut pages = 0;
-        // Bound: PIECE parts or mappings, or a large page's worth of pages. Parts go before what they are part of.
+        // Bound: PIECE parts or mappings; ENOUGH_PAGES and a large page's worth of pages. Parts go before what they are part of.
         for _ in 0..PIECE {
             let mut index = root;
             // Bound: DEPTH.
@@ -292,7 +301,7 @@ impl<M: Machine> Kernel<M> {
             let mapping = memory.mappings.get();
             if mapping != 0 {
                 pages += self.unmap_piece(mapping);
-                if pages >= LARGE_PAGES {
+                if pages >= ENOUGH_PAGES {
                     break;
                 }
                 continue;
@@ -399,36 +408,42 @@ impl<M: Machine> Kernel<M> {
                 }
             }
             Teardown::Handles => {
-                // Bound: a page of 64 entries, the last.
+                // Bound: a page of 64 entries, the last, and CLOSED connections in it.
                 let pages = process.handle_pages.get();
                 if pages == 0 {
                     process.teardown.set(Teardown::Mappings);
                 } else {
-                    let base = (pages - 1) * crate::handle_table::PAGE_ENTRIES;
-                    for position in 0..crate::handle_table::PAGE_ENTRIES {
-                        let entry = self.tables.slot(process, u64::from(base + position));
-                        if entry.key.get() != 0 {
+                    let base = (pages - 1) * PAGE_ENTRIES;
+                    let (mut at, mut closed) = (process.cursor.get(), 0);
+                    while at < PAGE_ENTRIES && closed < CLOSED {
+                        let entry = self.tables.slot(process, u64::from(base + at));
+                        if entry.key.replace(0) != 0 {
                             let reference = entry.reference();
-                            entry.key.set(0);
+                            closed += u32::from(reference.kind == Kind::Connection);
                             self.uncount_handle(&reference);
                         }
+                        at += 1;
                     }
-                    self.tables.shrink(&self.handle_pool, process);
-                    process.account.release(Resource::Pages, 1);
+                    process.cursor.set(at);
+                    if at == PAGE_ENTRIES {
+                        process.cursor.set(0);
+                        self.tables.shrink(&self.handle_pool, process);
+                        process.account.release(Resource::Pages, 1);
+                    }
                 }
             }
             Teardown::Mappings => {
                 let mut pages = 0;
-                // Bound: PIECE records, or a large page's worth of pages.
-                for _ in 0..PIECE {
+                // Bound: RECORDS; ENOUGH_PAGES and a large page's worth of pages.
+                for _ in 0..RECORDS {
                     // The lowest: it goes without turning the tree around.
-                    let first = self.tables.mapping_from(process, 0);
+                    let first = self.tables.first_mapping(process);
                     if first == 0 {
                         process.teardown.set(Teardown::PageTables);
                         break;
                     }
                     pages += self.unmap_piece(first);
-                    if pages >= LARGE_PAGES {
+                    if pages >= ENOUGH_PAGES {
                         break;
                     }
                 }

@@ -72,12 +72,17 @@ impl<M: Machine> Tables<M> {
         }
     }
 
+    /// The record with the lowest address, 0 if there is none.
+    pub(crate) fn first_mapping(&self, process: &Process<M>) -> u32 {
+        tree::first(self.members(Ordered::Mappings), &process.mappings)
+    }
+
     /// The first record of a space that ends after `address`, 0 if there is none.
     pub(crate) fn mapping_from(&self, process: &Process<M>, address: u64) -> u32 {
         let forest = self.members(Ordered::Mappings);
         let at = tree::last_up_to(forest, &process.mappings, address);
         if at == 0 {
-            tree::first(forest, &process.mappings)
+            self.first_mapping(process)
         } else if self.mapping(at).end() > address {
             at
         } else {

@@ -1,7 +1,7 @@
 //! Methods of a Memory, and the mappings of a process.
 
 use super::{Answer, DONE, Request};
-use crate::death::LARGE_PAGES;
+use crate::death::{ENOUGH_PAGES, LARGE_PAGES};
 use crate::header::DEPTH;
 use crate::kernel::Kernel;
 use crate::machine::{Context, Machine, PageAccess};
@@ -11,7 +11,7 @@ use abi::{Error, PAGE_SIZE, Rights, USER_END};
 
 const ACCESS: u64 = access::READ | access::WRITE | access::EXECUTE;
 /// Records dealt with in one piece.
-const RECORDS: u32 = 16;
+const RECORDS: u32 = 12;
 /// The same where each is made once more, and protected.
 const SHARED: u32 = 4;
 /// The same where each may be cut twice and joined.
@@ -269,14 +269,14 @@ impl<M: Machine> Kernel<M> {
         let (start, end) = user_range(request.words()[0], request.words()[1])?;
         let process = self.tables.process(request.object);
         let mut pages = 0;
-        // Bound: RECORDS, or a large page's worth of pages.
+        // Bound: RECORDS; ENOUGH_PAGES and a large page's worth of pages.
         for _ in 0..RECORDS {
             let id = self.isolate(process, start, end)?;
             if id == 0 {
                 return DONE;
             }
             pages += self.unmap_split(id)?;
-            if pages >= LARGE_PAGES {
+            if pages >= ENOUGH_PAGES {
                 break;
             }
         }

@@ -93,6 +93,10 @@ type Supply<'a> = &'a mut dyn FnMut() -> Option<Frame>;
 /// The root table that the processor has loaded; the entry code of trap.rs changes it too. One per CPU, when there are more.
 pub(crate) static LOADED: AtomicU64 = AtomicU64::new(0);
 
+/// More translations than these are forgotten by loading the root table anew: in the kernel, that is one instruction. Its own are global
+/// and stay.
+const FORGOTTEN_SINGLY: usize = 32;
+
 /// All address spaces of one processor.
 pub(crate) struct Spaces {
     /// The root that maps the kernel only.
@@ -258,7 +262,7 @@ impl Spaces {
     }
 
     pub(crate) fn unmap(&self, space: Space, address: u64, pages: u64, supply: Supply<'_>) -> bool {
-        self.change(space, address, pages, supply, |_| Entry(0))
+        self.change(space, address, pages, supply, |_| Entry::default())
     }
 
     pub(crate) fn protect(
@@ -269,7 +273,8 @@ impl Spaces {
         access: PageAccess,
         supply: Supply<'_>,
     ) -> bool {
-        self.change(space, address, pages, supply, |entry| entry.with_access(access.bits))
+        let change = |entry: Entry| if entry.is_present() { entry.with_access(access.bits) } else { entry };
+        self.change(space, address, pages, supply, change)
     }
 
     /// Change every leaf in a range. Large pages at its ends are split first, so that running out of frames changes nothing.
@@ -291,7 +296,6 @@ impl Spaces {
             return false;
         }
         self.forget_walks();
-        let loaded = LOADED.load(Ordering::Relaxed) == space.0;
         let mut at = address;
         while at < end {
             let (directory, level) = deepest(space, at, 2);
@@ -311,14 +315,19 @@ impl Spaces {
             let first = page::index(at, 1);
             let stop = ENTRIES.min(first.saturating_add(((end - at) / PAGE) as usize));
             for index in first..stop {
-                let entry = table.read(index);
-                if entry.is_present() {
-                    table.write(index, change(entry));
-                    if loaded {
-                        processor::forget(at);
-                    }
+                table.write(index, change(table.read(index)));
+            }
+            let next = at + (stop - first) as u64 * PAGE;
+            if LOADED.load(Ordering::Relaxed) != space.0 {
+                at = next;
+            } else if stop - first > FORGOTTEN_SINGLY {
+                self.load_root(space.0);
+                at = next;
+            } else {
+                while at < next {
+                    processor::forget(at);
+                    at += PAGE;
                 }
-                at += PAGE;
             }
         }
         true
