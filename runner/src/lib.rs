@@ -14,6 +14,7 @@ pub mod events;
 pub mod exec;
 pub mod guest;
 pub mod image;
+pub mod longest;
 pub mod module;
 pub mod options;
 pub mod process;
@@ -38,6 +39,8 @@ pub struct Ready {
     pub busybox: busybox::Busybox,
     /// The kernel and its programs.
     pub guest: guest::Guest,
+    /// What compiled them.
+    pub rust: rust::Rust,
 }
 
 /// Set up what is missing and build the system.
@@ -50,7 +53,7 @@ pub fn prepare(own_busybox: Option<&Path>) -> Result<Ready> {
     // Cargo has its own locks; others need not wait for the build.
     drop(cache);
     match tools {
-        (Ok(qemu), Ok(busybox), Ok(rust)) => Ok(Ready { qemu, busybox, guest: guest::build(&rust)? }),
+        (Ok(qemu), Ok(busybox), Ok(rust)) => Ok(Ready { qemu, busybox, guest: guest::build(&rust)?, rust }),
         (qemu, busybox, rust) => {
             let missing = [qemu.err(), busybox.err(), rust.err()];
             let mut messages: Vec<String> = missing.into_iter().flatten().map(|error| error.message).collect();

@@ -31,8 +31,9 @@ fn run() -> Result<u8> {
     let ready = runner::prepare(options.busybox.as_deref())?;
     match action {
         Action::Exec(exec) => runner::exec::run(&ready, &options, &exec),
-        Action::Bench { json } => runner::bench::run(&ready, &options, json),
+        Action::Bench { form } => runner::bench::run(&ready, &options, form),
         Action::List { row } => runner::bench::list(&ready, &options, &row),
+        Action::Longest { filter } => runner::longest::run(&ready, &filter),
         Action::Attack(attack) => runner::attack::run(&ready, &options, &attack),
         Action::Build => {
             for file in [&ready.guest.kernel].into_iter().chain(&ready.guest.programs).chain(&ready.guest.personality) {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use lexopt::Arg::{Long, Short, Value};
 
+use crate::bench::Form;
 use crate::error::{Context, Error, Result};
 use crate::qemu::Machine;
 
@@ -23,6 +24,7 @@ commands:
                      has a '/', a program of Baton's, such as sh, if not; with our standard
                      input, output and error, and its status
   bench [--json]     measure what Baton promises to be fast, in guest instructions
+  bench --figures    print them as tests/scenarios/figures.txt has them, to be committed
   bench --listing ROW
                      say where the instructions of one of its native rows go, one by one
   simulate [--seed N] [--steps N] [--runs N]
@@ -32,6 +34,8 @@ commands:
   attack [--seed N] [--exchanges N]
                      boot, and fire so many random exchanges at the kernel (1000000) while
                      ordinary programs check whether they notice anything
+  longest [FILTER]   run the whole-system scenarios (those with FILTER in their name), and say
+                     for how many instructions the kernel kept interrupts waiting at most
   build              make everything ready to boot, and say where it is
 
 options, before or after the command:
@@ -61,8 +65,8 @@ pub enum Action {
     Exec(Exec),
     /// Measure.
     Bench {
-        /// Print it for programs.
-        json: bool,
+        /// How to print it.
+        form: Form,
     },
     /// Say where the instructions of a row go.
     List {
@@ -73,6 +77,11 @@ pub enum Action {
     Simulate(Simulate),
     /// Attack the kernel.
     Attack(Attack),
+    /// Find the longest stretch without interrupts in the scenarios.
+    Longest {
+        /// What is in the names of those to run.
+        filter: String,
+    },
     /// Make everything ready.
     Build,
     /// Print [`HELP`].
@@ -191,7 +200,10 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<(Options, 
                     exec.environment.push(variable);
                 }
             }
-            Long("json") if matches!(action, Action::Bench { .. }) => action = Action::Bench { json: true },
+            Long("json") if matches!(action, Action::Bench { .. }) => action = Action::Bench { form: Form::Json },
+            Long("figures") if matches!(action, Action::Bench { .. }) => {
+                action = Action::Bench { form: Form::Committed };
+            }
             Long("listing") if matches!(action, Action::Bench { .. }) => {
                 action = Action::List { row: parser.value().map_err(usage)?.to_string_lossy().into_owned() };
             }
@@ -223,6 +235,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<(Options, 
                     exec.arguments = parser.raw_args().map_err(usage)?.collect();
                     return Ok((options, action));
                 }
+                Action::Longest { filter } if filter.is_empty() => *filter = word.to_string_lossy().into_owned(),
                 _ => return Err(usage(Value(word).unexpected())),
             },
             other => return Err(usage(other.unexpected())),
@@ -237,9 +250,10 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<(Options, 
 fn command(word: &OsStr) -> Result<Action> {
     match word.to_str() {
         Some("exec") => Ok(Action::Exec(Exec::default())),
-        Some("bench") => Ok(Action::Bench { json: false }),
+        Some("bench") => Ok(Action::Bench { form: Form::Table }),
         Some("simulate") => Ok(Action::Simulate(Simulate::default())),
         Some("attack") => Ok(Action::Attack(Attack::default())),
+        Some("longest") => Ok(Action::Longest { filter: String::new() }),
         Some("build") => Ok(Action::Build),
         _ => Err(Error::new(format!("there is no command '{}' (cargo run -- --help lists them)", word.display()))),
     }
@@ -376,6 +390,13 @@ mod tests {
     fn a_listing_has_a_row() {
         assert_eq!(read("bench --listing null_call").expect("valid").1, Action::List { row: "null_call".into() });
         assert!(refused("bench --listing").contains("--listing"));
+    }
+
+    #[test]
+    fn the_longest_stretch_is_looked_for_in_all_scenarios_or_some() {
+        assert_eq!(read("longest").expect("valid").1, Action::Longest { filter: String::new() });
+        assert_eq!(read("longest point_05").expect("valid").1, Action::Longest { filter: "point_05".into() });
+        assert!(refused("longest one two").contains("two"));
     }
 
     #[test]

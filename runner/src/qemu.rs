@@ -17,6 +17,7 @@ use abi::host::{
 };
 
 use crate::error::{Context, Error, Result, say};
+use crate::longest;
 use crate::setup::qemu::Qemu;
 
 /// What the machine is like.
@@ -43,8 +44,26 @@ pub struct Counter {
     pub library: PathBuf,
     /// The file that it writes.
     pub out: PathBuf,
-    /// A section of which it says besides how often each address was executed.
-    pub profile: Option<u64>,
+    /// Of what it says besides how often each address was executed.
+    pub profile: Option<Profile>,
+}
+
+/// What the counter profiles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// A section.
+    Section(u64),
+    /// The longest stretch of all.
+    Longest,
+}
+
+impl std::fmt::Display for Profile {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Section(number) => write!(formatter, "{number}"),
+            Self::Longest => formatter.write_str("longest"),
+        }
+    }
 }
 
 impl Machine {
@@ -135,7 +154,7 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 /// # Errors
 /// QEMU does not start; what it said is in the message.
 pub fn start(qemu: &Qemu, machine: &Machine, kernel: &Path, module: &Path, scratch: &Path) -> Result<Running> {
-    let mut command = qemu.command();
+    let (machine, mut command) = (&longest::machine(machine), qemu.command());
     let accelerator = if machine.kvm { "kvm" } else { "tcg" };
     command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-M", "q35"]);
     // Counting instructions, the time of day is counted, too: else when it interrupts would depend on the host.
@@ -149,7 +168,7 @@ pub fn start(qemu: &Qemu, machine: &Machine, kernel: &Path, module: &Path, scrat
         command.args(["-debugcon", &format!("file:{}", option(log))]);
     }
     if let Some(Counter { library, out, profile }) = &machine.counter {
-        let profile = profile.map_or(String::new(), |section| format!(",profile={section}"));
+        let profile = profile.map_or(String::new(), |profile| format!(",profile={profile}"));
         command.args(["-plugin", &format!("{},out={}{profile}", option(library), option(out))]);
     }
     command.arg("-kernel").arg(kernel).arg("-initrd").arg(module);

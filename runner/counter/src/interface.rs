@@ -66,6 +66,8 @@ impl Functions {
 /// What the callbacks share.
 struct State {
     functions: Functions,
+    /// Only stretches matter: programs are told of once a block.
+    sparse: bool,
     work: Mutex<(Counter, File)>,
 }
 
@@ -106,8 +108,8 @@ pub(crate) unsafe extern "C" fn qemu_plugin_install(
         return 1;
     };
     let (on_translation, on_exit) = (functions.on_translation, functions.on_exit);
-    let work = Mutex::new((Counter::new(profiled), out));
-    if STATE.set(State { functions, work }).is_err() {
+    let (sparse, work) = (profiled == Profiled::Longest, Mutex::new((Counter::new(profiled), out)));
+    if STATE.set(State { functions, sparse, work }).is_err() {
         return 1;
     }
     on_translation(id, translated);
@@ -127,14 +129,18 @@ fn unpack(word: *mut c_void) -> (u64, Kind) {
 
 /// QEMU has translated a block: ask to be told of each of its instructions.
 extern "C" fn translated(_: Id, block: *const Block) {
-    let Some(State { functions, .. }) = STATE.get() else { return };
+    let Some(State { functions, sparse, .. }) = STATE.get() else { return };
     for index in 0..(functions.length)(block) {
         let instruction = (functions.instruction)(block, index);
         let (data, size) = ((functions.data)(instruction), (functions.size)(instruction));
         // SAFETY: QEMU has `size` bytes there, as long as this callback runs.
         let bytes = unsafe { core::slice::from_raw_parts(data, size) };
         let address = (functions.address)(instruction);
-        let word = pack(address, Kind::of(address, bytes));
+        let kind = Kind::of(address, bytes);
+        if *sparse && kind == Kind::User && index > 0 {
+            continue;
+        }
+        let word = pack(address, kind);
         // 0: the callback looks at no registers.
         (functions.on_execution)(instruction, executed, 0, word);
     }

@@ -91,11 +91,11 @@ impl Counter {
         Self { profiled, ..Self::default() }
     }
 
-    /// An instruction is executed. Gives the line to write, if a section ends with it.
+    /// An instruction is executed. Gives what is to be written: the line of the section that ends with it, or, if that is what is
+    /// profiled, all about the stretch that ends here and is longer than all before (the machine may be ended at any moment).
     pub(crate) fn executed(&mut self, kind: Kind, address: u64) -> Option<String> {
-        if kind == Kind::Window || !kind.is_kernel() {
-            self.end_stretch();
-        }
+        let longer = (kind == Kind::Window || !kind.is_kernel()) && self.end_stretch();
+        let told = (longer && self.profiled == Profiled::Longest).then(|| self.end());
         self.started |= kind == Kind::SystemCall;
         if kind.is_kernel() {
             self.stretch += 1;
@@ -111,7 +111,7 @@ impl Counter {
                 let line = format!("{{\"section\":{},{}}}\n", self.number, self.section);
                 self.number += 1;
                 self.section = Section::default();
-                return Some(line);
+                return Some(line + &told.unwrap_or_default());
             }
             _ if self.counting => {
                 self.section.count(kind);
@@ -121,12 +121,15 @@ impl Counter {
             }
             _ => {}
         }
-        None
+        told
     }
 
-    fn end_stretch(&mut self) {
+    /// Says whether it was the longest of all.
+    fn end_stretch(&mut self) -> bool {
+        let mut longer = false;
         if self.started {
-            if self.whole.stretch(self.stretch, self.last) {
+            longer = self.whole.stretch(self.stretch, self.last);
+            if longer {
                 self.longest_in = self.number;
                 if self.profiled == Profiled::Longest {
                     self.profile.clear();
@@ -141,9 +144,10 @@ impl Counter {
         }
         self.stretch = 0;
         self.addresses.clear();
+        longer
     }
 
-    /// The last lines.
+    /// The last lines, as things are.
     pub(crate) fn end(&mut self) -> String {
         let mut text = format!("{{\"whole\":true,\"longest_in\":{},{}}}\n", self.longest_in, self.whole);
         for (address, times) in &self.profile {

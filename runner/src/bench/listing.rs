@@ -12,15 +12,15 @@ use serde_json::Value;
 
 use super::native;
 use crate::error::{Error, Result};
-use crate::qemu::Machine;
+use crate::qemu::{Machine, Profile};
 use crate::{Ready, image, process};
 
 /// A function and those of its instructions that the row executes.
 #[derive(Debug, Default, PartialEq)]
-struct Function {
-    name: String,
+pub(crate) struct Function {
+    pub(crate) name: String,
     /// Instructions a round.
-    total: f64,
+    pub(crate) total: f64,
     lines: Vec<String>,
 }
 
@@ -31,16 +31,21 @@ struct Function {
 pub(super) fn of(ready: &Ready, machine: &Machine, counter: &Path, limit: Duration, row: &str) -> Result<String> {
     let (told, _) = native::boot(ready, machine, counter, None, limit)?;
     let (section, rounds) = section(&told, row)?;
-    let (told, counted) = native::boot(ready, machine, counter, Some(section), limit)?;
+    let (told, counted) = native::boot(ready, machine, counter, Some(Profile::Section(section)), limit)?;
     let times = times(&counted)?;
     let mut functions = Vec::new();
     for program in [&ready.guest.kernel, image::bench(&ready.guest)?] {
-        let mut objdump = process::command("objdump");
-        objdump.args(["--disassemble", "--line-numbers", "--demangle", "--no-show-raw-insn", "-M", "intel"]);
-        functions.extend(parts(&process::output(objdump.arg(program))?, &times, rounds));
+        functions.extend(parts(&disassembly(program)?, &times, rounds));
     }
     functions.sort_by(|one, other| other.total.total_cmp(&one.total));
     Ok(text(row, figure(&told, row), &machine.processor, &functions))
+}
+
+/// A program's instructions, as `objdump` has them.
+pub(crate) fn disassembly(program: &Path) -> Result<String> {
+    let mut objdump = process::command("objdump");
+    objdump.args(["--disassemble", "--line-numbers", "--demangle", "--no-show-raw-insn", "-M", "intel"]);
+    process::output(objdump.arg(program))
 }
 
 /// In which section a row is counted, and how many rounds that is.
@@ -61,14 +66,14 @@ fn figure(told: &str, row: &str) -> f64 {
 }
 
 /// How often each address was executed.
-fn times(counted: &str) -> Result<BTreeMap<u64, f64>> {
+pub(crate) fn times(counted: &str) -> Result<BTreeMap<u64, f64>> {
     let address = |line: &Value| u64::from_str_radix(line["address"].as_str()?.strip_prefix("0x")?, 16).ok();
     let lines = native::lines(counted)?;
     Ok(lines.iter().filter_map(|line| Some((address(line)?, line["times"].as_f64()?))).collect())
 }
 
 /// The functions of a disassembly of which the row executes something in most rounds.
-fn parts(disassembly: &str, times: &BTreeMap<u64, f64>, rounds: f64) -> Vec<Function> {
+pub(crate) fn parts(disassembly: &str, times: &BTreeMap<u64, f64>, rounds: f64) -> Vec<Function> {
     let mut functions: Vec<Function> = Vec::new();
     let mut place = "";
     for line in disassembly.lines() {

@@ -3,8 +3,8 @@
 //! Four boots under `-icount`: native rows and the time to the shell on the default processor; rows of 4 KiB and more, and
 //! all that is compared with Linux, on `qemu64`, whose copies cost what they cost on processors without fast string operations.
 
-mod listing;
-mod native;
+pub(crate) mod listing;
+pub(crate) mod native;
 mod size;
 
 use std::fmt::Write as _;
@@ -86,13 +86,27 @@ impl Counts {
     }
 }
 
-/// Measure everything and print it: as a table, or for programs.
+/// How figures are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+    /// As the committed table has them that later figures are held to.
+    Committed,
+}
+
+/// Measure everything and print it.
 ///
 /// # Errors
 /// The system does not boot, or a program in it fails.
-pub fn run(ready: &Ready, options: &Options, json: bool) -> Result<u8> {
+pub fn run(ready: &Ready, options: &Options, form: Form) -> Result<u8> {
     let (figures, size) = measure(ready, options)?;
-    if json {
+    let (compiler, emulator) = (ready.rust.version()?, ready.qemu.version()?);
+    if form == Form::Committed {
+        tell(&committed(&figures, &compiler, &emulator))?;
+    } else if form == Form::Json {
         let rows: Vec<Value> = figures
             .iter()
             .map(|Figure { name, value, unit, how, .. }| json!({"name": name, "value": number(*value), "unit": unit, "how": how}))
@@ -101,7 +115,7 @@ pub fn run(ready: &Ready, options: &Options, json: bool) -> Result<u8> {
             figures.iter().filter_map(|figure| Some((figure.name.clone(), figure.counts?.json()))).collect();
         tell(&format!(
             "{}\n",
-            json!({ "figures": rows, "counted": counted, "kernel_files": size.files, "boot_stub_bytes": size.boot_stub })
+            json!({ "compiler": compiler, "emulator": emulator, "figures": rows, "counted": counted, "kernel_files": size.files, "boot_stub_bytes": size.boot_stub })
         ))?;
     } else {
         tell(&format!("{}\n{}", table(&figures), size_table(&size)))?;
@@ -291,6 +305,20 @@ pub fn table(figures: &[Figure]) -> String {
     text
 }
 
+/// For a test: what it was measured with, and each row; with its bar, if it misses that.
+fn committed(figures: &[Figure], compiler: &str, emulator: &str) -> String {
+    let mut text = format!("{compiler}\n{emulator}\n");
+    for Figure { name, value, .. } in figures {
+        // Nothing fails that is written to a string.
+        let _ = write!(text, "{name} {}", number(*value));
+        match baseline::find(name).and_then(|baseline| baseline.bar).filter(|bar| !bar.holds(*value)) {
+            Some(bar) => text += &format!(" misses {bar}\n"),
+            None => text.push('\n'),
+        }
+    }
+    text
+}
+
 /// For people: which file makes how much of the kernel, largest first.
 fn size_table(size: &Size) -> String {
     let mut files: Vec<(&String, &u64)> = size.files.iter().collect();
@@ -313,6 +341,19 @@ mod tests {
         assert_eq!((figure.name.as_str(), figure.value, figure.how.as_str()), ("a", 7.0, "b (-cpu max)"));
         assert!(row("noise", "max").is_err());
         assert!(row(r#"{"name":"a","value":-7}"#, "max").is_err());
+    }
+
+    #[test]
+    fn the_committed_table_names_what_misses_its_bar() {
+        let figure = |name: &str, value| Figure {
+            name: name.into(),
+            value,
+            unit: "instructions".into(),
+            how: "".into(),
+            counts: None,
+        };
+        let text = committed(&[figure("ipc_round_trip_0", 301.0), figure("fair_share_pair", 0.5)], "rustc 1", "QEMU 2");
+        assert_eq!(text, "rustc 1\nQEMU 2\nipc_round_trip_0 301 misses 300\nfair_share_pair 0.5\n");
     }
 
     #[test]

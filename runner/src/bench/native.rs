@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{Counts, Figure};
 use crate::archive::Tree;
 use crate::error::{Context, Error, Result};
-use crate::qemu::{self, Counter, End, Machine, Scratch};
+use crate::qemu::{self, Counter, End, Machine, Profile, Scratch};
 use crate::{Ready, image, module};
 
 /// The row of the longest stretch of all.
@@ -30,7 +30,7 @@ pub(super) fn boot(
     ready: &Ready,
     machine: &Machine,
     counter: &Path,
-    profile: Option<u64>,
+    profile: Option<Profile>,
     limit: Duration,
 ) -> Result<(String, String)> {
     let scratch = Scratch::new()?;
@@ -49,8 +49,8 @@ pub(super) fn boot(
 }
 
 /// The longest stretch of a boot without a point where the kernel would take an interrupt.
-pub(super) fn longest(counted: &str) -> Result<u64> {
-    let line = lines(counted)?.into_iter().find(|line| line["whole"] == true);
+pub(crate) fn longest(counted: &str) -> Result<u64> {
+    let line = lines(counted)?.into_iter().rfind(|line| line["whole"] == true);
     line.and_then(|line| line["longest"].as_u64()).ok_or_else(|| Error::new("the counter did not finish"))
 }
 

@@ -59,6 +59,15 @@ impl Qemu {
         process::output(self.command().arg("--version")).is_ok()
     }
 
+    /// What it calls itself.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn version(&self) -> Result<String> {
+        let text = process::output(self.command().arg("--version"))?;
+        Ok(text.lines().next().unwrap_or_default().trim().into())
+    }
+
     /// A command that runs it, with no arguments yet but where its firmware is.
     #[must_use]
     pub fn command(&self) -> Command {

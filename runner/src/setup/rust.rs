@@ -234,6 +234,15 @@ pub(crate) fn cargo() -> Command {
 }
 
 impl Rust {
+    /// What the compiler calls itself.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn version(&self) -> Result<String> {
+        let mut compiler = self.compiler.as_ref().map_or_else(users_compiler, process::command);
+        Ok(process::output(compiler.arg("--version"))?.trim().into())
+    }
+
     /// A cargo that compiles for [`TARGET`] with these flags.
     #[must_use]
     pub fn cargo(&self, flags: &[String]) -> Command {
