@@ -97,6 +97,8 @@ pub struct BootRecord {
     pub arena_length: u64,
     /// Instructions between the kernel's entry and init's start are counted from this time-stamp (the entry's).
     pub entry_tsc: u64,
+    /// Memory: the ring of the [`trace`](crate::trace) (to read, and to switch).
+    pub trace: Handle,
 }
 
 const _: () = assert!(size_of::<BootRecord>() <= crate::PAGE_SIZE as usize);

@@ -2,7 +2,7 @@
 //!
 //! One module per concept: the [`call`] and its registers, [`handle`]s and [`rights`], the [`error`]s, the
 //! [`envelope`] that names buffers, the kernel [`object`]s and their methods, the [`notice`]s a gate delivers,
-//! [`upcall`]s into a personality library, and the layouts that cross a boundary at boot ([`boot`], [`archive`]),
+//! [`upcall`]s into a personality library, the [`trace`], and the layouts that cross a boundary at boot ([`boot`], [`archive`]),
 //! at run time ([`system_page`]) and towards the host ([`host`]).
 //!
 //! Everything here is plain data: no dependency, no `unsafe`, layouts asserted at compile time.
@@ -22,6 +22,7 @@ pub mod quota;
 pub mod rights;
 pub mod system_page;
 pub mod thread;
+pub mod trace;
 pub mod upcall;
 
 pub use call::{Operation, Status};

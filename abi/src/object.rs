@@ -186,6 +186,9 @@ methods! {
         SET_FAULT_CONNECTION = 13;
         /// Give it another own baton. Word 0: baton in the caller's table, or 0.
         SET_BATON = 14;
+        /// Give the baton that it runs on a trace id: word 0, 0: none. (Bit 63 is set in it: see [`trace`](crate::trace).) And note
+        /// [`MARKED`](crate::trace::MARKED) with word 1 (bits 0–31) as label and word 2 as word.
+        TRACE = 15;
     }
     /// Methods of a baton.
     baton = 3 {
@@ -236,5 +239,8 @@ methods! {
         PORT_WRITE = 4;
         /// Write up to 16 bytes to one port, one after the other. Word 0: offset. Word 1: how many. Words 2 and 3: the bytes, lowest first.
         PORT_WRITE_BYTES = 5;
+        /// Of the trace's ring: from now on note the events of the classes in word 0 ([`CLASSES`](crate::trace::CLASSES)). Needs
+        /// [`MANAGE`](crate::Rights::MANAGE). Out: word 0 the classes noted before.
+        TRACE = 6;
     }
 }

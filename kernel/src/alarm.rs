@@ -64,6 +64,7 @@ impl<M: Machine> Kernel<M> {
     /// The time has come for something: find out for what.
     pub(crate) fn alarm(&self) {
         let now = self.machine.now();
+        self.note(abi::trace::ALARM, self.cpu.thread.get(), 0, 0);
         self.cpu.programmed.set(u64::MAX);
         self.cpu.attend(ALARM);
         self.expire_slice(now);

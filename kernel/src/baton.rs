@@ -51,6 +51,9 @@ pub(crate) struct Baton {
     pub(crate) level: Cell<u8>,
     /// A thread's own (then it cannot be another's).
     pub(crate) owned: Cell<bool>,
+    /// Sporadic: how many replenishments are to come, and how many may be.
+    pub(crate) refill_count: Cell<u8>,
+    pub(crate) refill_limit: Cell<u8>,
     /// Slice, or budget a period, ns.
     pub(crate) slice: Cell<u64>,
     /// What is left of it, ns.
@@ -62,12 +65,12 @@ pub(crate) struct Baton {
     /// Sporadic: when the use of the budget began that goes on, and how much it used; [`NO_USE`]: none goes on.
     pub(crate) use_start: Cell<u64>,
     pub(crate) used: Cell<u64>,
-    /// Sporadic: replenishments to come, times and amounts, earliest first; how many, and how many may be.
+    /// Sporadic: replenishments to come, times and amounts, earliest first.
     pub(crate) refills: [Cell<(u64, u64)>; REFILLS],
-    pub(crate) refill_count: Cell<u8>,
-    pub(crate) refill_limit: Cell<u8>,
     /// CPU time billed, ns.
     pub(crate) billed: Cell<u64>,
+    /// The id of what is done on it, for the trace.
+    pub(crate) trace: Cell<u64>,
 }
 
 impl Baton {

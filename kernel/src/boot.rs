@@ -74,6 +74,8 @@ pub struct Boot {
     pub arena_length: u64,
     /// See [`BootRecord`].
     pub entry_tsc: u64,
+    /// The ring of the trace.
+    pub trace: Range,
 }
 
 /// Slice of round robin batons unless they say otherwise, ns.
@@ -147,6 +149,7 @@ impl<M: Machine> Kernel<M> {
             self.memory_at_boot(first, MemoryType::Device, boot.devices, all)?;
         record[offset_of!(BootRecord, firmware) / 8] =
             self.memory_at_boot(first, MemoryType::Ram, boot.firmware, look)?;
+        record[offset_of!(BootRecord, trace) / 8] = self.memory_at_boot(first, MemoryType::Ram, boot.trace, look)?;
         let mut count = 0;
         // Bound: RAM_RANGES.
         for range in &ram {
@@ -253,4 +256,4 @@ fn take_from_end(ranges: &mut [Range], length: u64) -> Option<Range> {
     Some(Range { base: range.base + range.length, length })
 }
 
-const _: () = assert!(RAM_RANGES.is_power_of_two() && size_of::<BootRecord>() == 8 * (15 + RAM_RANGES));
+const _: () = assert!(RAM_RANGES.is_power_of_two() && size_of::<BootRecord>() == 8 * (16 + RAM_RANGES));

@@ -9,7 +9,7 @@ use crate::machine::{Context, Machine, Outcome};
 use crate::schedule::{CHAIN, SCHEDULE};
 use crate::thread::{FAULTING, READY, REPLY, SEND, TIMED, Thread, Work};
 use abi::call::{NEVER, flags};
-use abi::{Error, Handle, Status};
+use abi::{Error, Handle, Status, trace};
 
 /// A new request id for a thread: ids of one slot never repeat.
 fn next_request(id: u64, index: u32) -> u64 {
@@ -17,11 +17,16 @@ fn next_request(id: u64, index: u32) -> u64 {
 }
 
 impl<M: Machine> Kernel<M> {
-    /// A plain call to a gate whose one receiver is parked: the receiver runs at once on the caller's baton. False:
+    /// A plain call to a gate whose one receiver is parked: the receiver runs at once on the caller's baton; who it is. `None`:
     /// nothing was changed, go the general way. `CARRY`: label and words go from context to context.
     #[inline(always)]
-    pub(crate) fn fast_call<const CARRY: bool>(&self, thread: &Thread<M>, entry: &Entry, handle: u64) -> bool {
-        let tables = self.tables;
+    pub(crate) fn fast_call<const CARRY: bool>(
+        &self,
+        thread: &Thread<M>,
+        entry: &Entry,
+        handle: u64,
+    ) -> Option<&Thread<M>> {
+        let tables = &self.tables;
         let connection = tables.connection(entry.object.get());
         let target = connection.gate.get();
         let gate = tables.gate(target as u32 & 0xffff);
@@ -35,7 +40,7 @@ impl<M: Machine> Kernel<M> {
             || parked == 0
             || baton == 0
         {
-            return false;
+            return None;
         }
         let receiver = tables.thread(parked);
         let request = thread.request.get() + 0x10000;
@@ -60,7 +65,10 @@ impl<M: Machine> Kernel<M> {
             receiver.context.set_receipt(status, request, identity, badge);
         }
         self.cpu.thread.set(parked);
-        true
+        if self.traces(trace::RECEIVED) {
+            self.machine.trace(trace::RECEIVED, parked, thread.context.label(), request, baton.trace.get());
+        }
+        Some(receiver)
     }
 
     /// A call that is plain but for its envelope, or a flag that matters only while it waits, to a gate whose one receiver
@@ -116,6 +124,7 @@ impl<M: Machine> Kernel<M> {
             moved,
             lengths: thread.total(envelope::SEND) | thread.total(envelope::RECEIVE) << 32,
         });
+        self.note_message(trace::RECEIVED, thread, receiver_index, request);
         true
     }
 
@@ -164,6 +173,7 @@ impl<M: Machine> Kernel<M> {
         self.tables.unstick(index);
         if parked == 0 {
             thread.enter_state(SEND | faulting);
+            self.note_message(trace::SENT, thread, index, target);
             if bounded {
                 self.start_timer(index);
             }
@@ -234,6 +244,7 @@ impl<M: Machine> Kernel<M> {
     /// goes on with the caller's baton.
     pub(crate) fn accept(&self, receiver_index: u32, index: u32) {
         let (receiver, thread) = (self.tables.thread(receiver_index), self.tables.thread(index));
+        self.note_message(trace::RECEIVED, thread, receiver_index, thread.request.get());
         let flags_kept = thread.state.get() & FAULTING;
         thread.state.set(receiver.reply_key.get() | flags_kept | thread.state.get() & crate::thread::LASTING);
         if thread.alarm.linked() {

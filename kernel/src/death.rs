@@ -172,6 +172,7 @@ impl<M: Machine> Kernel<M> {
         if thread.code() == DEAD {
             return;
         }
+        self.note_life(abi::trace::ENDED, thread);
         if matches!(thread.state.get() & CODE, SEND | REPLY | RECEIVE) {
             self.detach(index);
         }

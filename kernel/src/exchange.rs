@@ -57,9 +57,9 @@ impl<M: Machine> Kernel<M> {
             let done = if operation == 0 {
                 let target = context.target();
                 let entry = self.tables.slot(self.tables.process(thread.process.get()), target);
-                self.fast_call::<true>(thread, entry, target)
+                self.fast_call::<true>(thread, entry, target).is_some()
             } else {
-                self.fast_reply::<true>(index, thread, context.target(), context.gate())
+                self.fast_reply::<true>(index, thread, context.target(), context.gate()).is_some()
             };
             if done {
                 return;
@@ -85,8 +85,10 @@ impl<M: Machine> Kernel<M> {
         let tables = &self.tables;
         let thread = tables.thread(self.cpu.thread.get());
         let entry = tables.slot(tables.process(thread.process.get()), target);
-        if self.cpu.attention.get() == 0 && self.fast_call::<false>(thread, entry, target) {
-            return Ok(self.current());
+        if self.cpu.attention.get() == 0
+            && let Some(receiver) = self.fast_call::<false>(thread, entry, target)
+        {
+            return Ok(&receiver.context);
         }
         Err(Missed { thread, entry })
     }
@@ -97,8 +99,10 @@ impl<M: Machine> Kernel<M> {
     pub fn pass_reply(&self, request: u64, gate: u64) -> Option<&M::Context> {
         let index = self.cpu.thread.get();
         let thread = self.tables.thread(index);
-        if self.cpu.attention.get() == 0 && self.fast_reply::<false>(index, thread, request, gate) {
-            return Some(self.current());
+        if self.cpu.attention.get() == 0
+            && let Some(caller) = self.fast_reply::<false>(index, thread, request, gate)
+        {
+            return Some(&caller.context);
         }
         thread.context.complete_plain_reply(request, gate);
         None

@@ -8,7 +8,7 @@ use crate::schedule::SCHEDULE;
 use crate::thread::{CODE, FAULTING, FaultMessage, LASTING, READY, RECEIVE, REPLY, SEND, Thread, Work};
 use abi::call::flags;
 use abi::upcall::{SavedPlace, UpcallBlock};
-use abi::{Error, notice};
+use abi::{Error, notice, trace};
 use core::mem::offset_of;
 
 /// The processor's vectors that the kernel itself reports.
@@ -38,6 +38,8 @@ impl<M: Machine> Kernel<M> {
     fn send_fault(&self, index: u32) {
         let thread = self.tables.thread(index);
         let connection = self.tables.connection(thread.fault_connection.get());
+        let message = thread.fault.get();
+        self.note(trace::FAULTED, index, message.label as u32, message.words[0]);
         thread.operation.set(0);
         thread.state.set(thread.state.get() & LASTING | READY | FAULTING);
         let sent = if connection.header.alive() && connection.header.generation.get() == thread.fault_generation.get() {

@@ -6,7 +6,7 @@ use crate::alarm::AlarmOf;
 use crate::kernel::Kernel;
 use crate::machine::Machine;
 use crate::tree::Node;
-use abi::Error;
+use abi::{Error, trace};
 use core::cell::Cell;
 
 /// Lines that the kernel can manage.
@@ -42,6 +42,7 @@ impl<M: Machine> Kernel<M> {
 
     /// A device asks for attention; the machine has masked the line.
     pub(crate) fn interrupt(&self, number: u32) {
+        self.note(trace::LINE, self.cpu.thread.get(), number, 0);
         let line = self.tables.line(number);
         let (mut at, mut limited) = (line.takers.get(), 0);
         // Bound: TAKERS.

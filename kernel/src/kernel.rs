@@ -32,6 +32,8 @@ pub struct Kernel<M: Machine> {
     pub(crate) kept_ports: [PortRange; KEPT_PORTS],
     pub(crate) ram_total: u64,
     pub(crate) arena_total: u64,
+    /// Where the ring of the trace is.
+    pub(crate) trace_base: u64,
     pub(crate) machine: M,
 }
 
@@ -76,6 +78,7 @@ impl<M: Machine> Kernel<M> {
             kept_ports: boot.kept_ports,
             ram_total: boot.ram_total,
             arena_total: boot.arena_length,
+            trace_base: boot.trace.base,
         }
     }
 

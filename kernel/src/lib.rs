@@ -39,6 +39,7 @@ mod reply;
 mod schedule;
 mod tables;
 mod thread;
+mod trace;
 mod transfer;
 mod tree;
 mod waiting;

@@ -261,6 +261,10 @@ pub trait Machine: Sized + 'static {
     fn port_read(&self, port: u16, bytes: u8) -> u32;
     /// Write an I/O port of 1, 2 or 4 bytes.
     fn port_write(&self, port: u16, bytes: u8, value: u32);
+    /// Write an event ([`abi::trace`]) into this CPU's ring, with the time. A machine without a ring writes none.
+    fn trace(&self, event: u16, thread: u32, label: u64, word: u64, id: u64) {
+        let _ = (event, thread, label, word, id);
+    }
     /// Whether the slot or frame that is about to be taken is to be refused, as if none were left. Only a machine that looks
     /// for what comes of it does that.
     fn refuses_memory(&self) -> bool {

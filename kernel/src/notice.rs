@@ -14,7 +14,7 @@ use crate::pulse::Pulse;
 use crate::thread::{LEAVING, Thread};
 use abi::call::flags;
 use abi::object::Kind;
-use abi::{Error, Handle, Rights, Status, notice};
+use abi::{Error, Handle, Rights, Status, notice, trace};
 
 /// Pulses that tell one object's death: all are raised at once.
 const DEATH_PULSES: u32 = 8;
@@ -63,6 +63,7 @@ impl<M: Machine> Kernel<M> {
         if pulse.pending.replace(true) {
             return;
         }
+        self.note(trace::RAISED, self.cpu.thread.get(), index, pulse.badge.get());
         if gate.parked() == 0 && pulse.baton.get() == 0 {
             self.tables.enqueue(gate, Waiter::Pulse(index), pulse.priority.get(), self.arrival());
         } else if gate.parked() == 0 {
@@ -156,6 +157,7 @@ impl<M: Machine> Kernel<M> {
                 (notice::UNBLOCK, caller.request.get(), caller.badge.get(), Status::PULSE | Status::NOTICE)
             }
         };
+        self.note(trace::TAKEN, index, waiter.id(), badge);
         let priority = self.tables.baton(thread.current.get()).priority.get();
         thread.context.set_message(label, [word, 0, 0, 0]);
         thread.context.set_outcome(Outcome { status: status | u64::from(priority) << 32, badge, ..Outcome::default() });
@@ -165,6 +167,7 @@ impl<M: Machine> Kernel<M> {
     fn deliver_pulse(&self, index: u32, pulse_index: u32) {
         let (thread, pulse) = (self.tables.thread(index), self.tables.pulse(pulse_index));
         pulse.pending.set(false);
+        self.note(trace::TAKEN, index, Waiter::Pulse(pulse_index).id(), pulse.badge.get());
         if pulse.line.get() | pulse.death_of.get() != 0 {
             let held = pulse.line.get() != 0 && self.flagged(thread, flags::HOLD);
             if !held || pulse.death_of.get() != 0 {

@@ -7,14 +7,14 @@ use crate::schedule::SCHEDULE;
 use crate::thread::{FAULTING, READY, RECEIVE as STATE_RECEIVE, REPLY, Thread, Work};
 use abi::call::flags;
 use abi::object::Kind;
-use abi::{Error, Handle, Operation, Rights};
+use abi::{Error, Handle, Operation, Rights, trace};
 
 /// Messages that fail on delivery before a receive pauses.
 const BATCH: u32 = 4;
 
 impl<M: Machine> Kernel<M> {
     /// A plain reply to a plain caller on the same baton, and parking at a gate where nothing waits: the caller runs at
-    /// once. False: nothing was changed, go the general way.
+    /// once; who it is. `None`: nothing was changed, go the general way.
     #[inline(always)]
     pub(crate) fn fast_reply<const CARRY: bool>(
         &self,
@@ -22,8 +22,8 @@ impl<M: Machine> Kernel<M> {
         thread: &Thread<M>,
         request: u64,
         handle: u64,
-    ) -> bool {
-        let tables = self.tables;
+    ) -> Option<&Thread<M>> {
+        let tables = &self.tables;
         let caller_index = request as u32 & 0xffff;
         let caller = tables.thread(caller_index);
         let entry = tables.slot(tables.process(thread.process.get()), handle);
@@ -42,7 +42,7 @@ impl<M: Machine> Kernel<M> {
             || baton == 0
             || thread.serving.get() != request
         {
-            return false;
+            return None;
         }
         gate.word.set(word | u64::from(index));
         caller.state.set(READY);
@@ -56,7 +56,11 @@ impl<M: Machine> Kernel<M> {
         thread.current.set(thread.own.get());
         thread.serving.set(0);
         self.cpu.thread.set(caller_index);
-        true
+        if self.traces(trace::REPLIED) {
+            let id = tables.baton(baton).trace.get();
+            self.machine.trace(trace::REPLIED, index, thread.context.label(), request, id);
+        }
+        Some(caller)
     }
 
     /// A reply-and-receive that is plain but for its envelope, or a flag that matters only while it waits: like
@@ -99,6 +103,7 @@ impl<M: Machine> Kernel<M> {
         thread.current.set(thread.own.get());
         thread.serving.set(0);
         self.cpu.thread.set(caller_index);
+        self.note_answer(thread, caller);
         true
     }
 
@@ -130,6 +135,7 @@ impl<M: Machine> Kernel<M> {
             Ok(count) => count,
             Err(error) => return self.fail(index, error, moved),
         };
+        self.note_answer(thread, caller);
         thread.work.set(Work::None);
         self.stop_unblock(caller_index);
         self.stop_timer(caller_index);

@@ -15,6 +15,7 @@ use crate::kernel::Kernel;
 use crate::machine::Machine;
 use crate::thread::{READY, REPLY, SEND, STOPPED, Work};
 use abi::thread::Policy;
+use abi::trace;
 use core::cell::Cell;
 
 /// Attention: another thread may have to run.
@@ -38,6 +39,8 @@ pub(crate) struct Cpu {
     pub(crate) baton: Cell<u32>,
     /// Anything to do before user code runs; 0 on the message path.
     pub(crate) attention: Cell<u32>,
+    /// The classes of events that are noted.
+    pub(crate) classes: Cell<u32>,
     /// Up to when all time was billed, and until when the slice of the running baton lasts.
     since: Cell<u64>,
     slice_end: Cell<u64>,
@@ -65,6 +68,7 @@ impl Cpu {
             thread: Cell::new(0),
             baton: Cell::new(0),
             attention: Cell::new(SCHEDULE),
+            classes: Cell::new(0),
             since: Cell::new(now),
             slice_end: Cell::new(u64::MAX),
             heads: [const { Cell::new(0) }; 256],
@@ -303,7 +307,7 @@ impl<M: Machine> Kernel<M> {
         self.stop(running, now);
         self.push(running, true);
         self.dispatch(current, now);
-        self.cpu.thread.set(index);
+        self.switch_to(index);
     }
 
     /// Whether anybody may wait for a thread, for an answer or at its gate.
@@ -619,7 +623,7 @@ impl<M: Machine> Kernel<M> {
             self.stop(index, now);
             self.dispatch(first, now);
             baton.place.set(Place::Queued);
-            self.cpu.thread.set(holder);
+            self.switch_to(holder);
         } else if index != 0 {
             self.undispatch();
             self.push(index, false);
@@ -690,12 +694,18 @@ impl<M: Machine> Kernel<M> {
             }
             self.end_use(strongest);
         }
-        self.cpu.thread.set(0);
+        self.run_thread(0);
         self.cpu.attend(IDLE);
     }
 
+    fn switch_to(&self, thread: u32) {
+        if self.cpu.thread.replace(thread) != thread {
+            self.note(trace::RUNS, thread, self.cpu.baton.get(), 0);
+        }
+    }
+
     fn run_thread(&self, thread: u32) {
-        self.cpu.thread.set(thread);
+        self.switch_to(thread);
         if self.tables.thread(thread).work.get() != Work::None {
             self.cpu.attend(WORK);
         }

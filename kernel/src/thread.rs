@@ -127,7 +127,6 @@ pub(crate) struct Thread<M: Machine> {
     pub(crate) fault_connection: Cell<u32>,
     pub(crate) fault_generation: Cell<u32>,
     pub(crate) upcalls: Cell<Upcalls>,
-    pub(crate) trace: Cell<u64>,
     pub(crate) name: Cell<[u64; 2]>,
     /// First pulse to raise when it dies.
     pub(crate) death_pulses: Cell<u32>,
@@ -172,7 +171,6 @@ impl<M: Machine> Default for Thread<M> {
             fault_connection: Cell::default(),
             fault_generation: Cell::default(),
             upcalls: Cell::default(),
-            trace: Cell::default(),
             name: Cell::default(),
             death_pulses: Cell::default(),
         }

@@ -261,6 +261,7 @@ impl<M: Machine> Kernel<M> {
     /// The caller of a request that cannot be delivered or goes on without an answer: it gets the error, and its baton.
     pub(crate) fn release_caller(&self, index: u32, error: Error, moved: u64) {
         let thread = self.tables.thread(index);
+        self.note_leaving(index, error);
         if thread.code() == REPLY {
             self.take_baton_back(index);
         }

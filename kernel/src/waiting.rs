@@ -50,6 +50,7 @@ impl<M: Machine> Kernel<M> {
     /// End a thread's wait now, with an error.
     pub(crate) fn leave(&self, index: u32, reason: Error) {
         let faulting = self.tables.thread(index).is(FAULTING);
+        self.note_leaving(index, reason);
         self.detach(index);
         if !faulting {
             self.fail(index, reason, 0);

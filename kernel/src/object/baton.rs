@@ -17,6 +17,7 @@ impl<M: Machine> Kernel<M> {
         baton.reserve_of.set(0);
         baton.waits.set(0);
         baton.billed.set(0);
+        baton.trace.set(0);
         baton.place.set(crate::baton::Place::Resting);
         self.shape(baton, priority, policy, slice, period, sporadic);
         baton.fill();

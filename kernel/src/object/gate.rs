@@ -92,8 +92,9 @@ impl<M: Machine> Kernel<M> {
                 if caller.target.get() as u32 & 0xffff != request.object {
                     return Err(Error::NotFound);
                 }
-                let priority = self.tables.baton(caller.current.get()).priority.get();
-                request.answer(caller.identity.get(), u64::from(priority), caller.trace.get(), 0)
+                let baton = caller.current.get();
+                let priority = self.tables.baton(baton).priority.get();
+                request.answer(caller.identity.get(), u64::from(priority), self.trace_id(baton), 0)
             }
             _ => Err(Error::Unsupported),
         }

@@ -72,6 +72,13 @@ impl<M: Machine> Kernel<M> {
                 }
                 DONE
             }
+            method::TRACE => {
+                request.need(Rights::MANAGE)?;
+                if memory.base.get() != self.trace_base {
+                    return Err(Error::WrongKind);
+                }
+                request.word(self.cpu.classes.replace(request.words()[0] as u32).into())
+            }
             _ => Err(Error::Unsupported),
         }
     }

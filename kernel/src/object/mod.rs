@@ -97,6 +97,7 @@ impl<M: Machine> Kernel<M> {
             let exists = matches!(Kind::from_number((request.method >> 8) as u8), Some(kind) if kind != Kind::Free);
             return Err(if exists { Error::WrongKind } else { Error::Unsupported });
         }
+        self.note(abi::trace::CALLED, thread.index(), thread.context.label() as u32, thread.context.words()[0]);
         match kind {
             Kind::Process => self.process_method(&request)?,
             Kind::Thread => self.thread_method(&request)?,

@@ -8,7 +8,7 @@ use crate::machine::{Context, Machine};
 use crate::thread::{CODE, DEAD, FAULTING, FaultMessage, READY, RECEIVE, REPLY, SEND, STOPPED, Upcalls, Work};
 use abi::object::{Kind, thread as method};
 use abi::thread::{Configuration, Registers, State};
-use abi::{Error, Rights};
+use abi::{Error, Rights, trace};
 
 impl<M: Machine> Kernel<M> {
     /// A new thread of a process, not started.
@@ -40,7 +40,6 @@ impl<M: Machine> Kernel<M> {
         thread.envelope.clear();
         thread.fault.set(FaultMessage::default());
         thread.upcalls.set(Upcalls::default());
-        thread.trace.set(0);
         thread.name.set([0; 2]);
         thread.death_pulses.set(0);
         self.set_fault_connection(index, connection, generation);
@@ -95,6 +94,7 @@ impl<M: Machine> Kernel<M> {
                 let baton = self.free_baton(request, fourth)?;
                 thread.context.start(first, second, third);
                 self.own_baton(index, baton);
+                self.note_life(trace::STARTED, thread);
                 self.wake(index);
             }
             method::CONFIGURE => self.configure(request)?,
@@ -134,7 +134,11 @@ impl<M: Machine> Kernel<M> {
                 thread.context.set_bases(first, second);
             }
             method::YIELD => self.yield_baton(),
-            method::SET_NAME => thread.name.set([first, second]),
+            method::SET_NAME => {
+                thread.name.set([first, second]);
+                self.note_name(thread);
+            }
+            method::TRACE => self.set_trace(thread, first, second, third),
             method::NAME => {
                 let [low, high] = thread.name.get();
                 return request.answer(low, high, 0, 0);

@@ -12,12 +12,14 @@ use std::rc::Rc;
 use abi::call::flags;
 use abi::notice::access as fault;
 use abi::object::access;
+use abi::trace::{self, EVENTS};
 use kernel::machine::{Context, CopyFault, Frame, Machine, PageAccess, Trap};
 
 use crate::context::SimulatedContext;
 use crate::memory::Memory;
 use crate::program::{Action, Answer, CALL_LENGTH, Completion, ENVELOPE_BELOW_STACK, Program, Shared, User};
 use crate::random::Random;
+use crate::simulation::RING;
 use crate::space::{Tables, Translation};
 use crate::trace::{Event, Trace};
 
@@ -1006,6 +1008,20 @@ impl Machine for Processor {
     fn port_write(&self, port: u16, _bytes: u8, _value: u32) {
         if let Some(line) = port.checked_sub(LINE_PORTS) {
             self.world.set_line(u32::from(line), false);
+        }
+    }
+
+    fn trace(&self, event: u16, thread: u32, label: u64, word: u64, id: u64) {
+        let memory = &self.world.memory;
+        let mut head = [0; 8];
+        memory.read(RING, &mut head);
+        let written = u64::from_le_bytes(head);
+        let length = size_of::<trace::Event>() as u64;
+        memory.write(RING, &(written + length).to_le_bytes());
+        let place = RING + PAGE + written % (EVENTS as u64 * length);
+        let kind = (label & 0xffff_ffff) | u64::from(thread as u16) << 32 | u64::from(event) << 48;
+        for (at, word) in [self.now(), id, word, kind].into_iter().enumerate() {
+            memory.write(place + 8 * at as u64, &word.to_le_bytes());
         }
     }
 

@@ -352,6 +352,7 @@ impl Root {
             ram_total: word(after + 7),
             arena_length: word(after + 8),
             entry_tsc: word(after + 9),
+            trace: Handle(word(after + 10)),
         };
         assert_eq!(record.magic, MODULE_MAGIC);
         let root = Self {

@@ -14,6 +14,8 @@ use crate::scenario::Root;
 
 /// Physical address of the arena's frames.
 const FRAMES: u64 = 0x10_0000;
+/// Physical address of the ring of the trace.
+pub(crate) const RING: u64 = 0x200_0000;
 /// Physical address of the boot archive.
 const ARCHIVE: u64 = 0x400_0000;
 /// Physical address of RAM for programs.
@@ -84,6 +86,7 @@ impl Simulation {
             tsc_hz: 1_000_000_000,
             ram_total: RAM_LENGTH,
             arena_length: u64::from(capacities.frames) * abi::PAGE_SIZE,
+            trace: Range { base: RING, length: abi::trace::RING_LENGTH },
             ..Boot::default()
         };
         boot.ram[0] = Range { base: RAM, length: RAM_LENGTH };

@@ -16,7 +16,7 @@ use crate::pvh::KERNEL_STACK;
 use crate::range::{Range, Ranges};
 use crate::serial::Part;
 use crate::space::{self, Table};
-use crate::{apic, processor, vector};
+use crate::{apic, processor, ring, vector};
 
 /// What the rest of the machine is told.
 #[derive(Clone, Debug)]
@@ -46,6 +46,8 @@ pub(crate) struct Handoff {
     pub(crate) acpi_root: u64,
     /// Time-stamp of the first instruction.
     pub(crate) entry_time_stamp: u64,
+    /// Where the ring of the trace is.
+    pub(crate) ring: u64,
 }
 
 /// `hvm_start_info` (Xen, public/arch-x86/hvm/start_info.h), version 1.
@@ -190,6 +192,7 @@ pub(crate) fn boot(start_information: u64, entry_time_stamp: u64) -> ! {
         firmware,
         acpi_root: acpi_root(start.acpi_root),
         entry_time_stamp,
+        ring: ring::start() - IMAGE,
     })
 }
 

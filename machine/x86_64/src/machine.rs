@@ -8,6 +8,7 @@ use crate::clock::Clock;
 use crate::context::X86Context;
 use crate::pic::{self, Pic};
 use crate::processor;
+use crate::ring;
 use crate::segments;
 use crate::serial;
 use crate::space::{self, Space, Spaces};
@@ -230,6 +231,11 @@ impl Machine for X86 {
             2 => processor::out16(port, value as u16),
             _ => processor::out32(port, value),
         }
+    }
+
+    #[inline(always)]
+    fn trace(&self, event: u16, thread: u32, label: u64, word: u64, id: u64) {
+        ring::write(event, thread, label, word, id);
     }
 
     fn print(&self, text: &str) {

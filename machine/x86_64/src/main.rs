@@ -11,12 +11,13 @@
 //! | [`trap`], [`message`], [`context`], [`vector`], [`bases`], [`segments`] | into user code and out again |
 //! | [`space`], [`page`] | page tables, copies between spaces |
 //! | [`clock`], [`ticks`], [`apic`], [`pic`] | time and interrupts |
+//! | [`ring`] | the trace |
 //! | [`processor`], [`serial`], [`range`] | instructions, last words, sets of addresses |
 //!
 //! What must hold: interrupts are off in all kernel code but the wait of [`trap::idle`]; the kernel has no floating point
 //! and no vector code (its target has none), so those registers are always some program's; user memory is reached through
 //! the direct map only, never by a user address (SMAP would fault). One CPU for now: statics that become per-CPU are in
-//! `trap`, `vector` and `segments` only.
+//! `trap`, `vector`, `segments` and `ring` only.
 //!
 //! On the host (tests, clippy) only the arithmetic is compiled; clippy sees everything.
 #![cfg_attr(target_os = "none", no_std, no_main)]
@@ -34,7 +35,7 @@ macro_rules! processor_modules {
     )*};
 }
 
-processor_modules! { apic bases boot clock context layout machine message pic processor pvh segments serial space start trap vector }
+processor_modules! { apic bases boot clock context layout machine message pic processor pvh ring segments serial space start trap vector }
 
 #[cfg(any(target_os = "none", all(clippy, target_arch = "x86_64")))]
 use start::start;

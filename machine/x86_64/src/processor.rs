@@ -62,6 +62,18 @@ pub(crate) fn time_stamp() -> u64 {
     u64::from(high) << 32 | u64::from(low)
 }
 
+/// Low and high half of the time-stamp counter. `rax` is kept, for the sake of callers that have their result there on the way
+/// that does not come here.
+#[inline(always)]
+pub(crate) fn time_stamp_halves() -> [u32; 2] {
+    let (low, high): (u64, u32);
+    // SAFETY: reads a counter, and `rax` is as it was.
+    unsafe {
+        asm!("mov {low}, rax", "rdtsc", "xchg {low}, rax", low = out(reg) low, out("edx") high, options(nomem, nostack, preserves_flags));
+    }
+    [low as u32, high]
+}
+
 /// `eax`, `ebx`, `ecx`, `edx` of a processor information leaf; zeros for leaves that it does not have.
 pub(crate) fn cpuid(leaf: u32, subleaf: u32) -> [u32; 4] {
     let last = core::arch::x86_64::__cpuid(leaf & 0x8000_0000).eax;

@@ -1,6 +1,7 @@
 //! From the boot stub into the kernel, and out of it if it breaks.
 
 use abi::boot::RAM_RANGES;
+use abi::trace::RING_LENGTH;
 use kernel::{Boot, KEPT_PORTS, PortRange};
 
 use crate::boot::Handoff;
@@ -48,6 +49,7 @@ fn boot_record(handoff: &Handoff, machine: &X86) -> Boot {
         ram_total: handoff.ram_total,
         arena_length: handoff.arena_length,
         entry_tsc: handoff.entry_time_stamp,
+        trace: kernel::Range { base: handoff.ring, length: RING_LENGTH },
     }
 }
 

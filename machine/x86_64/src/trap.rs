@@ -132,8 +132,7 @@ global_asm!(
         mov rsp, [rip + {kernel_stack}]
     .endm
 
-    .macro STORE_WORDS label
-        mov [rbp + 8 * 10], \label
+    .macro STORE_WORDS
         mov [rbp + 8 * 12], r12
         mov [rbp + 8 * 13], r13
         mov [rbp + 8 * 14], r14
@@ -198,7 +197,8 @@ global_asm!(
         je 3f
 
         STORE_PLAIN
-        STORE_WORDS r10
+        mov [rbp + 8 * 10], r10
+        STORE_WORDS
         call {pass_call}
         test rax, rax
         jns 9f
@@ -219,12 +219,12 @@ global_asm!(
         sysretq
 
     3:  STORE_PLAIN
-        mov rbx, r10
+        mov [rbp + 8 * 10], r10
         call {pass_reply}
         test rax, rax
         jz 7f
         SWITCH SWITCH_REGISTERS
-        mov r10, rbx
+        mov r10, [rbp + 8 * 10]
         jne replied_to_whole
         mov rbx, [rdi + 8 * 1]
         mov rbp, [rdi + 8 * 6]
@@ -239,7 +239,7 @@ global_asm!(
         xor r9d, r9d
         sysretq
 
-    7:  STORE_WORDS rbx            // the rest was left to `pass_reply`
+    7:  STORE_WORDS                // the rest was left to `pass_reply`
         jmp 8f
 
     4:  STORE_ALL
@@ -282,7 +282,8 @@ global_asm!(
         mov [rdi + 8 * 8], rax
         mov [rdi + 8 * 9], rax
         mov rbp, rdi
-        STORE_WORDS r10
+        mov [rbp + 8 * 10], r10
+        STORE_WORDS
 
     .balign 16
     enter_whole:

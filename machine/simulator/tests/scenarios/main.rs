@@ -27,6 +27,7 @@ mod stress;
 mod successor;
 mod thread;
 mod time;
+mod trace;
 
 use abi::Handle;
 use simulator::scenario::{Process, Root};
