@@ -54,6 +54,9 @@ pub const COMMAND_MAGIC: u64 = u64::from_le_bytes(*b"BatonCmd");
 /// exchanges it is to fire.
 pub const HOSTILE_ORDER: &str = "boot/hostile";
 
+/// The file that asks for a trace: a little-endian u64, the [classes](crate::trace::CLASSES) of events that are wanted.
+pub const TRACE_ORDER: &str = "boot/trace";
+
 fn read_u64(bytes: &[u8], offset: usize) -> Option<u64> {
     Some(u64::from_le_bytes(bytes.get(offset..offset.checked_add(8)?)?.try_into().ok()?))
 }

@@ -33,6 +33,8 @@ pub const STDIN_PORT: &str = "baton.stdin";
 pub const STDOUT_PORT: &str = "baton.stdout";
 /// Name of the port that is an executed program's standard error.
 pub const STDERR_PORT: &str = "baton.stderr";
+/// Name of the port to which the trace is passed on, if one is asked for.
+pub const TRACE_PORT: &str = "baton.trace";
 
 /// The report line, a 16550: first I/O port and interrupt line. To each byte that the host sends there, the answer is text that says what
 /// every thread is doing, then [`REPORT_END`].

@@ -11,12 +11,49 @@
 //! [`thread::TRACE`](crate::object::thread::TRACE). Without, what is done for a call of a thread that works for nobody else has that
 //! call's request id. (The kernel's shortest paths note 0 then: the reader knows for whom a thread works, from the events before.)
 
+use crate::system_page::SystemPage;
+
 /// Events in a ring.
 pub const EVENTS: usize = 1 << 15;
 /// Bytes of a ring.
 pub const RING_LENGTH: u64 = crate::PAGE_SIZE + (EVENTS * size_of::<Event>()) as u64;
 /// Set in the trace ids that programs chose.
 pub const CHOSEN: u64 = 1 << 63;
+
+/// The trace id of the program that passes the trace on.
+pub const READER: u64 = CHOSEN | 1;
+
+/// What the stream begins with, in which that program passes events on to the host: the clock, see
+/// [`system_page`](crate::system_page).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct TraceHead {
+    /// Ticks of the processor's counter a second.
+    pub tsc_hz: u64,
+    /// The counter when the monotonic clock was 0.
+    pub tsc_base: u64,
+}
+
+impl TraceHead {
+    /// Nanoseconds since boot at a reading of the counter.
+    #[must_use]
+    pub fn nanoseconds(&self, ticks: u64) -> u64 {
+        let page = SystemPage { tsc_hz: self.tsc_hz, tsc_base: self.tsc_base, ..SystemPage::default() };
+        page.monotonic_ns(ticks)
+    }
+}
+
+/// Before each piece of the stream in which that program passes events on to the host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct TracePiece {
+    /// Number of its first event, counted from the system's start: a gap means that events were lost.
+    pub first: u64,
+    /// How many events follow; 0: the trace ends, and `first` events were noted in all.
+    pub count: u64,
+}
+
+const _: () = assert!(size_of::<TracePiece>() == 16);
 
 /// The first page of a ring.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

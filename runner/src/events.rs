@@ -37,6 +37,8 @@ pub enum Stream {
     Output,
     /// Standard error.
     Error,
+    /// The trace.
+    Trace,
 }
 
 /// Bytes that are moved at a time.

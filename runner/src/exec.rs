@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use abi::archive::TRACE_ORDER;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGPIPE, SIGTERM};
 
 use crate::archive::Tree;
@@ -14,7 +15,7 @@ use crate::control::Message;
 use crate::error::{Context, Error, FAILED, Result, TIMED_OUT, plain, say};
 use crate::events::{self, Event, Stream, Tail};
 use crate::options::{Exec, Options};
-use crate::qemu::{self, Running, Scratch};
+use crate::qemu::{self, Machine, Running, Scratch};
 use crate::{Ready, image, module};
 
 /// How long a program may take if `--timeout` does not say.
@@ -38,12 +39,29 @@ pub fn check(options: &Options, exec: &Exec) -> Result<()> {
 /// # Errors
 /// Baton cannot run it, or its time is over.
 pub fn run(ready: &Ready, options: &Options, exec: &Exec) -> Result<u8> {
+    run_traced(ready, options, exec, 0, io::sink())
+}
+
+/// The same, with these classes of events traced into `trace`, as the guest passes them on.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_traced(
+    ready: &Ready,
+    options: &Options,
+    exec: &Exec,
+    classes: u64,
+    trace: impl Write + Send + 'static,
+) -> Result<u8> {
     let mut tree = image::tree(&ready.guest, &ready.busybox)?;
     for (host, guest) in &exec.copies {
         image::copy(&mut tree, host, guest)?;
     }
     let start = image::place_program(&mut tree, &exec.program, &exec.arguments, &exec.environment)?;
     image::add_command(&mut tree, &start)?;
+    if classes != 0 {
+        tree.bytes(TRACE_ORDER, 0o644, classes.to_le_bytes());
+    }
     image::check_size(&tree, options.memory_mib)?;
     let scratch = Scratch::new()?;
     let module = scratch.path().join("module");
@@ -52,13 +70,16 @@ pub fn run(ready: &Ready, options: &Options, exec: &Exec) -> Result<u8> {
     let (sender, events) = channel();
     // Before QEMU starts, so that no signal finds it without an owner.
     events::signals(&[SIGINT, SIGTERM, SIGHUP], &sender)?;
-    let machine = options.machine();
+    let machine = Machine { trace: classes != 0, ..options.machine() };
     let running = qemu::start(&ready.qemu, &machine, &ready.guest.kernel, &module, scratch.path())?;
     let console = Tail::default();
     events::messages(&running.control, &sender)?;
     events::pass_on(&running.serial, Stream::Serial, console.clone(), &sender)?;
     events::pass_on(&running.stdout, Stream::Output, unbuffered_output()?, &sender)?;
     events::pass_on(&running.stderr, Stream::Error, io::stderr(), &sender)?;
+    if let Some(port) = &running.trace {
+        events::pass_on(port, Stream::Trace, trace, &sender)?;
+    }
     let ready_to_read = pass_input(&running.stdin)?;
     let deadline = options.limit(Some(DEFAULT_LIMIT)).map(|limit| Instant::now() + limit);
     Session { scratch: Some(scratch), running, events, console, deadline, texts: Vec::new(), ready_to_read }.conduct()
@@ -119,6 +140,7 @@ impl Session {
     fn conduct(mut self) -> Result<u8> {
         let mut outcome = None;
         let mut open = vec![Stream::Output, Stream::Error];
+        open.extend(self.running.trace.is_some().then_some(Stream::Trace));
         while outcome.is_none() || !open.is_empty() {
             match self.next() {
                 // QEMU has read all its files: if we are killed, none of them stays behind.
@@ -132,7 +154,7 @@ impl Session {
                 Ok(Event::Message(Message::Exit { status, failed })) => {
                     outcome.get_or_insert(Outcome::Exit { status, failed });
                     // All that was written is in the sockets: read it to the end.
-                    for port in [&self.running.stdout, &self.running.stderr] {
+                    for port in [&self.running.stdout, &self.running.stderr].into_iter().chain(&self.running.trace) {
                         // If QEMU is gone, that end has come anyway.
                         let _ = port.shutdown(Shutdown::Read);
                     }

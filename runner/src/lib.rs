@@ -24,6 +24,7 @@ pub mod setup;
 pub mod shell;
 pub mod simulate;
 pub mod terminal;
+pub mod trace;
 
 use std::path::Path;
 

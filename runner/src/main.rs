@@ -28,9 +28,13 @@ fn run() -> Result<u8> {
     if let Action::Exec(exec) = &action {
         runner::exec::check(&options, exec)?;
     }
+    if let Action::Trace(trace) = &action {
+        runner::exec::check(&options, &trace.exec)?;
+    }
     let ready = runner::prepare(options.busybox.as_deref())?;
     match action {
         Action::Exec(exec) => runner::exec::run(&ready, &options, &exec),
+        Action::Trace(trace) => runner::trace::run(&ready, &options, &trace),
         Action::Bench { form } => runner::bench::run(&ready, &options, form),
         Action::List { row } => runner::bench::list(&ready, &options, &row),
         Action::Longest { filter } => runner::longest::run(&ready, &filter),

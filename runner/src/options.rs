@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use abi::trace::{CALLED, CLASSES, class_of};
 use lexopt::Arg::{Long, Short, Value};
 
 use crate::bench::Form;
@@ -23,6 +24,11 @@ commands:
                      run a static x86_64 Linux program: a file of this host if PROGRAM
                      has a '/', a program of Baton's, such as sh, if not; with our standard
                      input, output and error, and its status
+  trace [--classes NAME,...] [--format text|json] [--output FILE] PROGRAM [ARG...]
+                     run a program as exec does (with its options), and write down what the
+                     kernel saw meanwhile: to FILE or standard error; as text, or for a viewer
+                     of Chrome's trace format. Classes: message, pulse, schedule, interrupt,
+                     fault, object, life, mark (all but object)
   bench [--json]     measure what Baton promises to be fast, in guest instructions
   bench --figures    print them as tests/scenarios/figures.txt has them, to be committed
   bench --listing ROW
@@ -63,6 +69,8 @@ pub enum Action {
     Shell,
     /// Run one program.
     Exec(Exec),
+    /// Run one program, traced.
+    Trace(Trace),
     /// Measure.
     Bench {
         /// How to print it.
@@ -99,6 +107,19 @@ pub struct Exec {
     pub copies: Vec<(PathBuf, OsString)>,
     /// Variables, `K=V`.
     pub environment: Vec<OsString>,
+}
+
+/// A program to run, and what to trace meanwhile.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Trace {
+    /// The program.
+    pub exec: Exec,
+    /// [Classes](abi::trace::CLASSES) of events.
+    pub classes: u64,
+    /// For a viewer, not as text.
+    pub json: bool,
+    /// Where it is written; `None`: standard error.
+    pub output: Option<PathBuf>,
 }
 
 /// What to simulate.
@@ -188,16 +209,27 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<(Options, 
             Long("cpu") => options.processor = Some(parser.value().map_err(usage)?.to_string_lossy().into_owned()),
             Long("log") => options.log = Some(parser.value().map_err(usage)?.into()),
             Long("busybox") => options.busybox = Some(parser.value().map_err(usage)?.into()),
-            Long("copy") if matches!(action, Action::Exec(_)) => {
+            Long("copy") if matches!(action, Action::Exec(_) | Action::Trace(_)) => {
                 let copy = copy(&parser.value().map_err(usage)?)?;
-                if let Action::Exec(exec) = &mut action {
+                if let Action::Exec(exec) | Action::Trace(Trace { exec, .. }) = &mut action {
                     exec.copies.push(copy);
                 }
             }
-            Long("env") if matches!(action, Action::Exec(_)) => {
+            Long("env") if matches!(action, Action::Exec(_) | Action::Trace(_)) => {
                 let variable = variable(parser.value().map_err(usage)?)?;
-                if let Action::Exec(exec) = &mut action {
+                if let Action::Exec(exec) | Action::Trace(Trace { exec, .. }) = &mut action {
                     exec.environment.push(variable);
+                }
+            }
+            Long(option @ ("classes" | "format" | "output")) if matches!(action, Action::Trace(_)) => {
+                let option = option.to_owned();
+                let value = parser.value().map_err(usage)?;
+                if let Action::Trace(trace) = &mut action {
+                    match option.as_str() {
+                        "classes" => trace.classes = classes(&value)?,
+                        "format" => trace.json = format(&value)?,
+                        _ => trace.output = Some(value.into()),
+                    }
                 }
             }
             Long("json") if matches!(action, Action::Bench { .. }) => action = Action::Bench { form: Form::Json },
@@ -230,7 +262,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<(Options, 
             }
             Value(word) => match &mut action {
                 Action::Shell => action = command(&word)?,
-                Action::Exec(exec) => {
+                Action::Exec(exec) | Action::Trace(Trace { exec, .. }) => {
                     exec.program = word;
                     exec.arguments = parser.raw_args().map_err(usage)?.collect();
                     return Ok((options, action));
@@ -242,6 +274,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<(Options, 
         }
     }
     match action {
+        Action::Trace(_) => Err(Error::new("trace: which PROGRAM? (cargo run -- --help tells more)")),
         Action::Exec(_) => Err(Error::new("exec: which PROGRAM? (cargo run -- --help tells more)")),
         action => Ok((options, action)),
     }
@@ -250,12 +283,37 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<(Options, 
 fn command(word: &OsStr) -> Result<Action> {
     match word.to_str() {
         Some("exec") => Ok(Action::Exec(Exec::default())),
+        Some("trace") => {
+            let all = CLASSES.iter().fold(0, |all, (_, bit)| all | bit);
+            let classes = all & !class_of(CALLED);
+            Ok(Action::Trace(Trace { exec: Exec::default(), classes, json: false, output: None }))
+        }
         Some("bench") => Ok(Action::Bench { form: Form::Table }),
         Some("simulate") => Ok(Action::Simulate(Simulate::default())),
         Some("attack") => Ok(Action::Attack(Attack::default())),
         Some("longest") => Ok(Action::Longest { filter: String::new() }),
         Some("build") => Ok(Action::Build),
         _ => Err(Error::new(format!("there is no command '{}' (cargo run -- --help lists them)", word.display()))),
+    }
+}
+
+fn classes(text: &OsStr) -> Result<u64> {
+    let names = text.to_string_lossy();
+    names.split(',').try_fold(0, |classes, name| match CLASSES.iter().find(|(known, _)| *known == name) {
+        Some((_, bit)) => Ok(classes | bit),
+        None => {
+            let known: Vec<&str> = CLASSES.iter().map(|(known, _)| *known).collect();
+            Err(Error::new(format!("--classes {names}: '{name}' is none of {}", known.join(", "))))
+        }
+    })
+}
+
+/// Whether it is for a viewer.
+fn format(text: &OsStr) -> Result<bool> {
+    match text.to_str() {
+        Some("text") => Ok(false),
+        Some("json") => Ok(true),
+        _ => Err(Error::new(format!("--format {}: text or json", text.display()))),
     }
 }
 

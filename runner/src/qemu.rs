@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use abi::host::{
     CONTROL_PORT, DEBUG_EXIT_PANIC, DEBUG_EXIT_PORT, DEBUG_EXIT_POWER_OFF, REPORT_END, STDERR_PORT, STDIN_PORT,
-    STDOUT_PORT,
+    STDOUT_PORT, TRACE_PORT,
 };
 
 use crate::error::{Context, Error, Result, say};
@@ -35,6 +35,8 @@ pub struct Machine {
     pub log: Option<PathBuf>,
     /// Count instructions by kind.
     pub counter: Option<Counter>,
+    /// A port for the trace.
+    pub trace: bool,
 }
 
 /// The plugin that counts (`runner/counter`).
@@ -70,7 +72,15 @@ impl Machine {
     /// The default machine with this much memory.
     #[must_use]
     pub fn new(memory_mib: u64) -> Self {
-        Self { memory_mib, kvm: false, count_instructions: false, processor: "max".into(), log: None, counter: None }
+        Self {
+            memory_mib,
+            kvm: false,
+            count_instructions: false,
+            processor: "max".into(),
+            log: None,
+            counter: None,
+            trace: false,
+        }
     }
 }
 
@@ -130,6 +140,8 @@ pub struct Running {
     pub stdout: UnixStream,
     /// The port of standard error.
     pub stderr: UnixStream,
+    /// The port of the trace, if the machine has one.
+    pub trace: Option<UnixStream>,
 }
 
 /// How a machine ended.
@@ -174,7 +186,8 @@ pub fn start(qemu: &Qemu, machine: &Machine, kernel: &Path, module: &Path, scrat
     command.arg("-kernel").arg(kernel).arg("-initrd").arg(module);
     command.args(["-device", "virtio-serial-pci"]);
     let mut listeners = Vec::new();
-    for name in ["serial", "report", CONTROL_PORT, STDIN_PORT, STDOUT_PORT, STDERR_PORT] {
+    let names = ["serial", "report", CONTROL_PORT, STDIN_PORT, STDOUT_PORT, STDERR_PORT];
+    for name in names.into_iter().chain(machine.trace.then_some(TRACE_PORT)) {
         let socket = scratch.join(name);
         let listener = UnixListener::bind(&socket).context(|| format!("cannot listen at {}", socket.display()))?;
         listener.set_nonblocking(true).context(|| format!("cannot listen at {}", socket.display()))?;
@@ -211,9 +224,10 @@ pub fn start(qemu: &Qemu, machine: &Machine, kernel: &Path, module: &Path, scrat
     for stream in &streams {
         stream.set_nonblocking(false).context(|| "cannot connect to QEMU".into())?;
     }
+    let trace = if machine.trace { streams.pop() } else { None };
     match <[UnixStream; 6]>::try_from(streams) {
         Ok([serial, report, control, stdin, stdout, stderr]) => {
-            Ok(Running { child, messages, serial, report, control, stdin, stdout, stderr })
+            Ok(Running { child, messages, serial, report, control, stdin, stdout, stderr, trace })
         }
         Err(_) => unreachable!("one stream was accepted from each of six listeners"),
     }

@@ -45,3 +45,10 @@ pub fn monotonic_ns() -> u64 {
 pub fn realtime_ns() -> u64 {
     0
 }
+
+/// There is no system page on a host: all 0.
+#[cfg(not(all(target_arch = "x86_64", target_os = "none")))]
+#[must_use]
+pub fn page() -> abi::system_page::SystemPage {
+    abi::system_page::SystemPage::default()
+}

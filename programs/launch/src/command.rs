@@ -69,13 +69,14 @@ impl Command {
     }
 }
 
-/// The command in the archive that is mapped there.
+/// The command in the archive that is mapped there, and the classes of events to be traced.
 #[allow(unsafe_code)]
-pub(crate) fn in_archive(address: u64, length: u64) -> Option<Command> {
+pub(crate) fn in_archive(address: u64, length: u64) -> Option<(Command, u64)> {
     // SAFETY: the only caller has just mapped the archive, which nobody ever writes, there and of that length, and unmaps it
     // after this; what is returned is a copy.
     let bytes = unsafe { core::slice::from_raw_parts(address as *const u8, length as usize) };
-    Command::parse(Archive::new(bytes)?.find(b"boot/command")?.data)
+    let archive = Archive::new(bytes)?;
+    Some((Command::parse(archive.find(b"boot/command")?.data)?, crate::trace::wanted(&archive)))
 }
 
 #[cfg(test)]

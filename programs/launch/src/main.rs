@@ -4,7 +4,7 @@
 //! waits for its end, until the host took all that is left in the streams, and says the status ([`EXIT`]). A second thread meanwhile
 //! does what the host asks for on the control port ([`control`]).
 //!
-//! It needs from init: handles `process` (allowed to spawn), `path`, `init`, `archive`; numbers `archive-length`, `priority`, `entry-tsc`.
+//! It needs from init: handles `process` (allowed to spawn), `path`, `init`, `archive`, `gate`, `trace`; numbers `archive-length`, `priority`, `entry-tsc`.
 //!
 //! [`READY`]: abi::host::READY
 //! [`EXIT`]: abi::host::EXIT
@@ -16,6 +16,7 @@ mod command;
 mod control;
 mod files;
 mod program;
+mod trace;
 
 use abi::{Handle, PAGE_SIZE};
 use alloc::format;
@@ -29,6 +30,7 @@ use runtime::{Buffers, Options, start};
 use crate::command::{Command, Mode};
 use crate::control::Control;
 use crate::files::File;
+use crate::trace::Trace;
 
 runtime::main!(launch);
 runtime::heap!();
@@ -70,7 +72,14 @@ fn launch() {
     if let Some(control) = &control {
         control.listen(space);
     }
-    let ended = read_command().and_then(|command| run(&command, control.as_ref(), space, connection));
+    let ended = read_command().and_then(|(command, classes)| {
+        let trace = if classes == 0 { None } else { Some(Trace::begin(space, classes)?) };
+        let status = run(&command, control.as_ref(), space, connection);
+        match trace {
+            Some(trace) => trace.end().and(status),
+            None => status,
+        }
+    });
     let (status, failed) = match ended {
         Ok(status) => (status, false),
         Err(failure) => {
@@ -89,8 +98,8 @@ fn launch() {
     }
 }
 
-/// What the host wants.
-fn read_command() -> Result<Command, Failure> {
+/// What the host wants: a command, and which classes of events traced meanwhile.
+fn read_command() -> Result<(Command, u64), Failure> {
     let length = start::number("archive-length").next_multiple_of(PAGE_SIZE);
     let archive = start::handle("archive");
     let read = abi::object::access::READ;

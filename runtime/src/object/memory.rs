@@ -62,3 +62,11 @@ pub fn port_write_bytes(ports: Handle, offset: u64, bytes: &[u8]) -> Result<usiz
     let value = u128::from_le_bytes(padded);
     invoke(ports, method::PORT_WRITE_BYTES, [offset, count as u64, value as u64, (value >> 64) as u64]).map(|_| count)
 }
+
+/// From now on, note the events of these [classes](abi::trace::CLASSES) in the trace's ring. Gives those noted before.
+///
+/// # Errors
+/// [`Error::WrongKind`] if this is no ring, [`Error::NoRight`] if it is only for reading.
+pub fn trace(ring: Handle, classes: u64) -> Result<u64, Error> {
+    invoke(ring, method::TRACE, [classes, 0, 0, 0]).map(|words| words[0])
+}

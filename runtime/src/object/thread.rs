@@ -150,3 +150,11 @@ pub fn set_fault_connection(thread: Handle, connection: Handle) -> Result<(), Er
 pub fn set_baton(thread: Handle, baton: Handle) -> Result<(), Error> {
     invoke(thread, method::SET_BATON, [baton.0, 0, 0, 0]).map(drop)
 }
+
+/// Give the baton that the calling thread runs on a trace id (0: none), and note a mark in the trace.
+///
+/// # Errors
+/// None that a sound program could cause.
+pub fn trace(id: u64, label: u32, word: u64) -> Result<(), Error> {
+    invoke(Handle::CURRENT_THREAD, method::TRACE, [id, u64::from(label), word, 0]).map(drop)
+}

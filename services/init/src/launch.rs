@@ -235,6 +235,7 @@ impl Init {
                 record.add("entry-tsc", boot.entry_tsc);
                 Ok(())
             }
+            Grant::Trace => give(record, process, "trace", boot.trace, Rights::READ.and(Rights::MANAGE)),
             Grant::Signals => {
                 let pulse = handle::with_room(|| {
                     let priority = u8::MAX;

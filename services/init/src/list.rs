@@ -32,6 +32,8 @@ pub(crate) enum Grant {
     Init(u64),
     /// When the kernel was entered: the number `entry-tsc`.
     EntryTime,
+    /// The ring of the kernel's trace, to read and to switch. `trace`.
+    Trace,
     /// A pulse by which init hears of signals to pid 1. `init-signals`.
     Signals,
     /// A number.
@@ -225,7 +227,7 @@ pub(crate) const PROGRAMS: &[Program] = &[
     Program {
         name: "launch",
         priority: 130,
-        grants: &[Grant::Archive, Grant::Path, Grant::Init(init_rights::POWER), Grant::EntryTime],
+        grants: &[Grant::Archive, Grant::Path, Grant::Init(init_rights::POWER), Grant::EntryTime, Grant::Trace],
         flags: native_flags::SPAWN,
         policy: Policy::Once,
         stack: 256 * 1024,

@@ -25,6 +25,7 @@ use abi::call::flags::{DEADLINE_RECEIVE, DEADLINE_REPLY, DEADLINE_SEND};
 use abi::object::access;
 use abi::system_page::SYSTEM_PAGE_ADDRESS;
 use abi::thread::Policy as Sharing;
+use abi::trace::{NAMED, class_of};
 use abi::{Error, Handle, PAGE_SIZE, Quota, Rights, notice};
 use protocol::init::{Request, answer};
 use protocol::{Errno, Failure, Reply};
@@ -184,6 +185,11 @@ impl Init {
             up,
         };
         init.make_first_page()?;
+        if init.archive.find(abi::archive::TRACE_ORDER.as_bytes()).is_some() {
+            // Who is who; the rest is switched on by whoever passes it on.
+            memory::trace(boot.trace, class_of(NAMED)).doing("the trace")?;
+            thread::set_name(Handle::CURRENT_THREAD, "init").doing("its own name")?;
+        }
         Ok(init)
     }
 
