@@ -22,10 +22,11 @@ until dmesg | grep -q 'init: hostile .* ended'; do
     work two
     wait $! || fail "the status of a child"
     rounds=$((rounds + 1))
-    sleep 0.5
+    sleep 15
 done
 sleep 0.3
 after=$(free)
 [ $((before - after)) -le 256 ] || fail "$before KiB were free before, $after KiB after"
-dmesg | grep 'hostile: seed .* exchanges in ' || fail "the attack did not come to its end"
+dmesg | grep 'hostile: '
+dmesg | grep -q 'hostile: seed .* exchanges in ' || fail "the attack did not come to its end"
 echo "victims: $rounds rounds of work, all results right, all memory free"

@@ -62,6 +62,17 @@ impl Window {
         unsafe { self.pointer(offset, length).write_bytes(0, length as usize) }
     }
 
+    /// Write one word, aligned or not.
+    ///
+    /// # Panics
+    /// It does not fit.
+    #[inline]
+    pub fn set(&self, offset: u64, word: u64) {
+        let to = self.pointer(offset, 8).cast::<u64>();
+        // SAFETY: as in `clear`.
+        unsafe { to.write_unaligned(word) }
+    }
+
     /// Copy bytes in.
     ///
     /// # Panics

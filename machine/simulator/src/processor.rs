@@ -647,8 +647,11 @@ impl World {
                     if let Err((done, present)) = self.user_write(space, address, &crate::envelope_bytes(envelope)) {
                         return Some(page_fault(address + done, fault::WRITE, present));
                     }
-                } else if address != 0 {
+                } else if address != 0 && operation & flags::SEGMENTS == 0 {
                     operation |= flags::ENVELOPE;
+                }
+                if let Some(second) = exchange.second_address {
+                    context.set_receive_address(second);
                 }
                 context.set_exchange(operation, exchange.target, exchange.gate, address, deadline);
                 context.set_message(exchange.label, exchange.words);

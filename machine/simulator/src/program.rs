@@ -241,6 +241,7 @@ impl User {
             gate: 0,
             envelope: None,
             envelope_address: None,
+            second_address: None,
             deadline: NEVER,
             label: 0,
             words: [0; 4],
@@ -318,6 +319,7 @@ pub struct Exchange {
     pub(crate) gate: u64,
     pub(crate) envelope: Option<Box<Envelope>>,
     pub(crate) envelope_address: Option<u64>,
+    pub(crate) second_address: Option<u64>,
     pub(crate) deadline: u64,
     pub(crate) label: u64,
     pub(crate) words: [u64; 4],
@@ -425,6 +427,12 @@ impl Exchange {
     /// Where the envelope is said to be; nothing is written there.
     pub const fn envelope_at(mut self, address: u64) -> Self {
         self.envelope_address = Some(address);
+        self
+    }
+
+    /// What is to be in the register for a receive segment's address.
+    pub const fn second_address(mut self, address: u64) -> Self {
+        self.second_address = Some(address);
         self
     }
 

@@ -2,8 +2,9 @@
 
 use abi::thread::State;
 use abi::{Handle, PAGE_SIZE};
-use hostile::arsenal::{Spoils, envelope_words};
-use hostile::{Arsenal, Chance, FIELD, FIELD_LENGTH, Random};
+use hostile::arsenal::{PROPS, Spoils, envelope_words};
+use hostile::tally::{self, ANSWERS, DEEDS};
+use hostile::{Arsenal, Chance, FIELD, FIELD_LENGTH, Random, Shot};
 use runtime::clock;
 use runtime::exchange::{Registers, exchange};
 use runtime::mapped::Window;
@@ -11,13 +12,21 @@ use runtime::object::thread;
 
 /// Threads that fire; one more scribbles on the envelopes meanwhile.
 pub(crate) const SHOOTERS: u64 = 3;
-/// Where each thread counts its shots: a page that the keeper reads, of a Memory that the threads have no handle to.
+/// Where each thread counts its shots, for the keeper: of a Memory that the threads have no handle to. Each has a table: how many
+/// shots (8 bytes), and how many of each kind were answered in each way (the same).
 pub(crate) const COUNTERS: u64 = 0xa0_0000_0000;
+pub(crate) const COUNTERS_LENGTH: u64 = SHOOTERS * TABLE_STEP;
+pub(crate) const TABLE_STEP: u64 = 4 * PAGE_SIZE;
+pub(crate) const FIRST_CELL: u64 = 8;
+pub(crate) const CELL: u64 = 8;
+const _: () = assert!(FIRST_CELL + CELL * (DEEDS * ANSWERS) as u64 <= TABLE_STEP);
 /// Where each thread has all of the field, apart from the field, which they unmap.
 const ALIAS: u64 = 0x90_0000_0000;
 const ALIAS_STEP: u64 = 0x100_0000;
+/// How long who waits does so at most, mostly, ns: the scribbler interrupts it before.
+const PATIENCE_NS: u64 = 2_000_000;
 /// Words that are scribbled before others run.
-const SCRIBBLES: u64 = 40;
+const SCRIBBLES: u64 = 20;
 
 /// What a thread is told in its one word.
 #[derive(Clone, Copy, Debug)]
@@ -52,32 +61,44 @@ pub(crate) extern "C" fn attack(word: u64) -> ! {
 
 #[allow(unsafe_code)]
 fn shoot(task: Task, shared: &Window) -> ! {
-    // SAFETY: the keeper has mapped the page there. Should a shot unmap it, the next count faults, which ends the thread.
-    let counters = unsafe { Window::given(COUNTERS, PAGE_SIZE) };
-    let mut arsenal = Arsenal::new(Random::new(task.seed));
+    // SAFETY: the keeper has mapped the pages there. Should a shot unmap them, the next count faults, which ends the thread.
+    let counters = unsafe { Window::given(COUNTERS + task.number * TABLE_STEP, TABLE_STEP) };
+    let mut arsenal = Arsenal::new(Random::new(task.seed), PATIENCE_NS);
+    let mut counts = [[0; ANSWERS]; DEEDS];
     let mut fired: u64 = 0;
     loop {
         let shot = arsenal.shot(clock::monotonic_ns());
-        if let Some(envelope) = &shot.content {
-            let mut bytes = [0; size_of::<abi::Envelope>()];
-            for (place, word) in bytes.chunks_exact_mut(8).zip(envelope_words(envelope)) {
-                place.copy_from_slice(&word.to_le_bytes());
-            }
-            shared.copy_in(shot.envelope - FIELD, &bytes);
-        }
+        prepare(&shot, shared);
         let out = exchange(Registers {
             status: shot.operation,
             target: shot.target,
             gate: shot.gate,
             envelope: shot.envelope,
             deadline: shot.deadline,
-            lengths: 0,
+            lengths: shot.lengths,
             label: shot.label,
             words: shot.words,
         });
         arsenal.learn(&shot, Spoils { status: out.status, request: out.target, words: out.words });
+        let (deed, answer) = (shot.deed.place(), tally::answer(out.status));
+        counts[deed][answer] += 1;
+        counters.set(FIRST_CELL + CELL * (deed * ANSWERS + answer) as u64, counts[deed][answer]);
         fired += 1;
-        counters.copy_in(task.number * 8, &fired.to_le_bytes());
+        counters.set(0, fired);
+    }
+}
+
+/// Write what a shot wants to lie in the field.
+fn prepare(shot: &Shot, shared: &Window) {
+    if let Some(prop) = &shot.prop {
+        for (place, word) in (PROPS - FIELD..).step_by(8).zip(prop) {
+            shared.set(place, *word);
+        }
+    }
+    if let Some(envelope) = &shot.content {
+        for (place, word) in (shot.envelope - FIELD..).step_by(8).zip(envelope_words(envelope)) {
+            shared.set(place, word);
+        }
     }
 }
 
@@ -99,7 +120,7 @@ fn scribble(task: Task, shared: &Window) -> ! {
         for _ in 0..SCRIBBLES {
             let place = chance.below(PAGE_SIZE / 8) * 8;
             let shift = chance.below(64);
-            shared.copy_in(place, &(chance.next() >> shift).to_le_bytes());
+            shared.set(place, chance.next() >> shift);
         }
         thread::yield_now();
     }

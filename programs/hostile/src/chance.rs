@@ -7,7 +7,8 @@ pub trait Chance {
 
     /// A number below `bound`, which is not 0.
     fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
+        // The upper half of a product: evenly enough, and several times as quick as a division on an emulated processor.
+        ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
     }
 
     /// True in `per_mille` of 1000 cases.

@@ -5,7 +5,9 @@
 pub mod arsenal;
 pub mod chance;
 pub mod order;
+pub mod tally;
 
 pub use arsenal::{Arsenal, FIELD, FIELD_LENGTH, Shot};
 pub use chance::{Chance, Random};
 pub use order::Order;
+pub use tally::{Deed, Tally};

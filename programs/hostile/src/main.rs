@@ -14,29 +14,31 @@ use abi::call::flags::DEADLINE_RECEIVE;
 use abi::object::access;
 use abi::thread::Policy;
 use abi::{Error, Handle, PAGE_SIZE, Quota, Rights, system_page};
-use hostile::{Chance, FIELD, FIELD_LENGTH, Order, Random};
+use hostile::tally::{ANSWERS, DEEDS};
+use hostile::{Chance, Deed, FIELD, FIELD_LENGTH, Order, Random, Tally};
 use runtime::object::{gate, process, thread};
 use runtime::{Buffers, Mapping, Options, OwnedHandle, clock, entry, heap, log, mapping, start};
 
-use attack::{COUNTERS, SHOOTERS, Task};
+use attack::{CELL, COUNTERS, COUNTERS_LENGTH, FIRST_CELL, SHOOTERS, TABLE_STEP, Task};
 
 runtime::main!(run);
 runtime::heap!();
 
 /// Shots of a round.
-const ROUND: u64 = 20_000;
+const ROUND: u64 = 50_000;
 /// How often a round is looked at, ns.
-const LOOK_NS: u64 = 1_000_000;
+const LOOK_NS: u64 = 10_000_000;
 /// Grace times of gates, by round.
 const GRACES_NS: [u64; 4] = [0, 0, 0, 50_000];
 /// A round in which so many looks in a row found no further shot is over.
-const IDLE_LOOKS: u32 = 10;
+const IDLE_LOOKS: u32 = 4;
 /// Rounds between two lines of the log.
-const PROGRESS: u64 = 200;
+const PROGRESS: u64 = 50;
 /// As strong as ordinary programs.
 const PRIORITY: u8 = 10;
-/// So short that threads meet in the middle of what they do.
-const SLICE_NS: u64 = 50_000;
+/// How long each thread runs before others do, by round: in some so short that threads meet in the middle of what they do,
+/// all the time. (On an emulated processor a change of threads costs more than an exchange.)
+const SLICES_NS: [u64; 8] = [50_000, 500_000, 2_000_000, 4_000_000, 4_000_000, 4_000_000, 4_000_000, 4_000_000];
 /// Where the image begins (runtime/link.ld).
 const IMAGE_ADDRESS: u64 = 0x40_0000;
 /// The threads' stacks.
@@ -83,8 +85,8 @@ fn order() -> Option<Order> {
 fn fire(order: Order) -> Result<(), Error> {
     let stacks = heap::allocate((SHOOTERS + 1) * STACK_LENGTH)?;
     let field = heap::allocate(FIELD_LENGTH)?;
-    let counters = heap::allocate(PAGE_SIZE)?;
-    let view = Mapping::new(counters, 0, PAGE_SIZE, access::READ | access::WRITE)?;
+    let counters = heap::allocate(COUNTERS_LENGTH)?;
+    let view = Mapping::new(counters, 0, COUNTERS_LENGTH, access::READ | access::WRITE)?;
     process::grow_handles(Handle::SELF_PROCESS, 128)?;
     let gate = process::create_gate(Handle::SELF_PROCESS, Handle::NONE, 0)?;
     let ground = Ground { field, stacks, counters, view, gate };
@@ -92,8 +94,10 @@ fn fire(order: Order) -> Result<(), Error> {
     let before = process::usage(Handle::SELF_PROCESS)?;
     let mut chance = Random::new(order.seed);
     let (mut fired, mut rounds) = (0, 0);
+    let mut tally = Tally::default();
     while fired < order.exchanges {
         fired += ground.round(chance.next(), ROUND.min(order.exchanges - fired))?;
+        ground.count(&mut tally);
         rounds += 1;
         if process::usage(Handle::SELF_PROCESS)? != before {
             log!(Error, "round {rounds}: not all of its quota came back");
@@ -103,6 +107,9 @@ fn fire(order: Order) -> Result<(), Error> {
             log!(Notice, "{fired} so far");
         }
     }
+    for deed in Deed::all() {
+        log!(Notice, "{}", tally.line(deed));
+    }
     log!(Notice, "seed {}: {fired} exchanges in {rounds} rounds, nothing is missing", order.seed);
     Ok(())
 }
@@ -110,7 +117,7 @@ fn fire(order: Order) -> Result<(), Error> {
 impl Ground {
     /// Let a new process fire so many shots, and take it away. Gives how many it fired.
     fn round(&self, seed: u64, shots: u64) -> Result<u64, Error> {
-        self.view.clear(0, PAGE_SIZE);
+        self.view.clear(0, COUNTERS_LENGTH);
         let space = process::create_process(Handle::SELF_PROCESS, seed | 1 << 63, &QUOTA)?;
         let fired = self.begin(space, seed).and_then(|()| self.watch(shots));
         process::destroy(space)?;
@@ -125,7 +132,7 @@ impl Ground {
         process::share_range(space, own, system_page::SYSTEM_PAGE_ADDRESS, PAGE_SIZE, false)?;
         process::map(space, self.stacks, STACKS, writable, 0, (SHOOTERS + 1) * STACK_LENGTH)?;
         process::map(space, self.field, FIELD, writable, 0, FIELD_LENGTH)?;
-        process::map(space, self.counters, COUNTERS, writable, 0, PAGE_SIZE)?;
+        process::map(space, self.counters, COUNTERS, writable, 0, COUNTERS_LENGTH)?;
         process::grow_handles(space, 64)?;
         let gate =
             OwnedHandle::new(process::create_gate(space, Handle::NONE, GRACES_NS[seed as usize % GRACES_NS.len()])?);
@@ -134,10 +141,11 @@ impl Ground {
         process::give(space, connection.handle(), Rights::SEND.and(Rights::COPY))?;
         process::give(space, start::handle("log"), Rights::SEND.and(Rights::COPY))?;
         let memory = process::give(space, self.field, Rights::READ.and(Rights::WRITE).and(Rights::COPY))?.index();
+        let slice = SLICES_NS[(seed >> 8) as usize % SLICES_NS.len()];
         let mut chance = Random::new(seed);
         for number in 0..=SHOOTERS {
             let thread = OwnedHandle::new(process::create_thread(space, Handle::NONE)?);
-            let baton = OwnedHandle::new(process::create_baton(space, PRIORITY, Policy::RoundRobin, SLICE_NS)?);
+            let baton = OwnedHandle::new(process::create_baton(space, PRIORITY, Policy::RoundRobin, slice)?);
             process::give(space, thread.handle(), Rights::ALL)?;
             process::give(space, baton.handle(), Rights::ALL)?;
             // As a called function finds it: the stack 8 below a multiple of 16.
@@ -169,9 +177,20 @@ impl Ground {
     fn fired(&self) -> u64 {
         let mut bytes = [0; 8];
         let counts = (0..SHOOTERS).map(|number| {
-            self.view.read(number * 8, &mut bytes);
+            self.view.read(number * TABLE_STEP, &mut bytes);
             u64::from_le_bytes(bytes)
         });
         counts.sum()
+    }
+
+    /// Add what the round's shots were answered.
+    fn count(&self, tally: &mut Tally) {
+        for number in 0..SHOOTERS {
+            let mut table = [0; CELL as usize * DEEDS * ANSWERS];
+            self.view.read(number * TABLE_STEP + FIRST_CELL, &mut table);
+            for (sum, bytes) in tally.0.iter_mut().flatten().zip(table.as_chunks().0) {
+                *sum += u64::from_le_bytes(*bytes);
+            }
+        }
     }
 }

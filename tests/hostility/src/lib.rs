@@ -3,12 +3,13 @@
 
 mod fed;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use abi::object::thread;
 use abi::{Handle, PAGE_SIZE, Quota, Rights};
-use hostile::arsenal::{Spoils, envelope_words};
-use hostile::{Arsenal, Chance, FIELD, Random};
+use hostile::arsenal::{PROPS, Spoils, envelope_words};
+use hostile::{Arsenal, Chance, FIELD, Random, Tally};
 use simulator::scenario::{DATA, Plan, Process, Root};
 use simulator::{Settings, User, simulation};
 use std::future::Future;
@@ -19,9 +20,13 @@ use fed::Fed;
 const ROUND: u64 = 5_000;
 /// Threads of it.
 const SHOOTERS: u64 = 3;
+/// Words that are scribbled between two interruptions.
+const SCRIBBLES: u64 = 10;
 /// How often a round is looked at, simulated ns; when nothing was fired in so many looks, it is over.
 const LOOK_NS: u64 = 300_000;
 const IDLE_LOOKS: u32 = 3;
+/// How long who waits does so at most, mostly, ns.
+const PATIENCE_NS: u64 = 20_000;
 /// Priority of everybody but root.
 const PRIORITY: u8 = 10;
 const SLICE_NS: u64 = 5_000;
@@ -41,30 +46,47 @@ const QUOTA: Quota = Quota {
 };
 
 /// Fire as long as there is something to fire with.
-async fn shoot<C: Chance>(user: User, chance: C, goes_on: impl Fn(&C) -> bool, fired: Rc<Cell<u64>>) {
-    let mut arsenal = Arsenal::new(chance);
+async fn shoot<C: Chance>(
+    user: User,
+    chance: C,
+    goes_on: impl Fn(&C) -> bool,
+    fired: Rc<Cell<u64>>,
+    tally: Rc<RefCell<Tally>>,
+) {
+    let mut arsenal = Arsenal::new(chance, PATIENCE_NS);
     while goes_on(&arsenal.chance) {
         let shot = arsenal.shot(user.now());
+        if let Some(prop) = &shot.prop {
+            let bytes: Vec<u8> = prop.iter().flat_map(|word| word.to_le_bytes()).collect();
+            let _ = user.store(PROPS, &bytes).await;
+        }
         if let Some(envelope) = &shot.content {
             let bytes: Vec<u8> = envelope_words(envelope).iter().flat_map(|word| word.to_le_bytes()).collect();
             // Where it was moved to, if it was, it fires on.
             let _ = user.store(shot.envelope, &bytes).await;
         }
         let exchange = user.raw(shot.operation, shot.target).gate(shot.gate).label(shot.label).words(shot.words);
-        let answer = exchange.deadline(shot.deadline, 0).envelope_at(shot.envelope).await;
+        let answer = exchange.deadline(shot.deadline, 0).envelope_at(shot.envelope).second_address(shot.lengths).await;
         arsenal.learn(&shot, Spoils { status: answer.status, request: answer.request, words: answer.words });
+        tally.borrow_mut().count(shot.deed, answer.status);
         fired.set(fired.get() + 1);
     }
 }
 
-/// Changes envelopes that others wait with.
-async fn scribble(user: User, seed: u64) {
+/// Changes envelopes that others wait with, and interrupts who still waits.
+async fn scribble(user: User, seed: u64, shooters: Vec<Handle>) {
     let mut chance = Random::new(seed);
     loop {
-        let place = FIELD + chance.below(PAGE_SIZE / 8) * 8;
-        let word = chance.next() >> chance.below(64);
-        let _ = user.store(place, &word.to_le_bytes()).await;
-        let _ = user.compute(500).await;
+        for shooter in &shooters {
+            for _ in 0..SCRIBBLES {
+                let place = FIELD + chance.below(PAGE_SIZE / 8) * 8;
+                let word = chance.next() >> chance.below(64);
+                let _ = user.store(place, &word.to_le_bytes()).await;
+                let _ = user.compute(500).await;
+            }
+            // Who does not wait now waits less the next time.
+            let _ = user.method(*shooter, thread::INTERRUPT, [0; 4]).await;
+        }
     }
 }
 
@@ -119,13 +141,14 @@ async fn prepare(root: &Root) -> Process {
     process
 }
 
-/// One more thread of it.
-async fn add<F: Future<Output = ()> + 'static>(root: &Root, process: &Process, body: impl FnOnce(User) -> F) {
+/// One more thread of it. Gives its own handle of the thread.
+async fn add<F: Future<Output = ()> + 'static>(root: &Root, process: &Process, body: impl FnOnce(User) -> F) -> Handle {
     let thread = root.start(Plan::new(process, "hostile").round_robin(PRIORITY, SLICE_NS), body).await;
-    for handle in [thread.handle, thread.baton] {
-        root.give(process, handle, Rights::ALL).await;
-        root.close(handle).await;
-    }
+    let own = root.give(process, thread.handle, Rights::ALL).await;
+    root.give(process, thread.baton, Rights::ALL).await;
+    root.close(thread.handle).await;
+    root.close(thread.baton).await;
+    own
 }
 
 /// Wait until so many were fired, or no more will be.
@@ -143,7 +166,7 @@ async fn possessions(root: &Root) -> (Quota, u64) {
     (root.usage(Handle::SELF_PROCESS).await.used, root.arena_used().await)
 }
 
-async fn attack_in_rounds(root: Root, seed: u64, exchanges: u64) {
+async fn attack_in_rounds(root: Root, seed: u64, exchanges: u64, tally: Rc<RefCell<Tally>>) {
     let mut chance = Random::new(seed);
     let rounds = Rc::new(Cell::new(0));
     let victims = start_victims(&root, &rounds).await;
@@ -152,12 +175,13 @@ async fn attack_in_rounds(root: Root, seed: u64, exchanges: u64) {
     while fired.get() < exchanges {
         let (begun, served) = (fired.get(), rounds.get());
         let process = prepare(&root).await;
+        let mut shooters = Vec::new();
         for _ in 0..SHOOTERS {
-            let (chance, fired) = (Random::new(chance.next()), Rc::clone(&fired));
-            add(&root, &process, move |user| shoot(user, chance, |_| true, fired)).await;
+            let (chance, fired, tally) = (Random::new(chance.next()), Rc::clone(&fired), Rc::clone(&tally));
+            shooters.push(add(&root, &process, move |user| shoot(user, chance, |_| true, fired, tally)).await);
         }
         let seed = chance.next();
-        add(&root, &process, move |user| scribble(user, seed)).await;
+        add(&root, &process, move |user| scribble(user, seed, shooters)).await;
         watch(&root, &fired, exchanges.min(begun + ROUND)).await;
         root.dismantle(process).await;
         assert!(rounds.get() > served, "the victims do not get on");
@@ -170,10 +194,14 @@ async fn attack_in_rounds(root: Root, seed: u64, exchanges: u64) {
     }
 }
 
-/// Fire so many exchanges, from one process after the other; the invariants are checked after every so many steps.
-pub fn attack(seed: u64, exchanges: u64, check_every: u64) {
+/// Fire so many exchanges, from one process after the other; the invariants are checked after every so many steps. Gives
+/// what came of which.
+pub fn attack(seed: u64, exchanges: u64, check_every: u64) -> Tally {
+    let tally = Rc::new(RefCell::new(Tally::default()));
+    let counted = Rc::clone(&tally);
     let settings = Settings { check_every, patience: u64::MAX, large_pages: seed % 2 == 1, ..Settings::default() };
-    let _ = simulation::run(seed, settings, move |root| attack_in_rounds(root, seed, exchanges));
+    let _ = simulation::run(seed, settings, move |root| attack_in_rounds(root, seed, exchanges, counted));
+    tally.take()
 }
 
 /// Fire what a fuzzer's bytes say, from two threads of one process, with the invariants checked after every step.
@@ -185,7 +213,7 @@ pub fn fuzz(bytes: &[u8]) {
         let fired = Rc::new(Cell::new(0));
         for bytes in halves {
             let fired = Rc::clone(&fired);
-            add(&root, &process, move |user| shoot(user, Fed::new(bytes), Fed::goes_on, fired)).await;
+            add(&root, &process, move |user| shoot(user, Fed::new(bytes), Fed::goes_on, fired, Rc::default())).await;
         }
         watch(&root, &fired, u64::MAX).await;
         root.dismantle(process).await;
