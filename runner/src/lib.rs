@@ -21,6 +21,7 @@ pub mod process;
 pub mod program;
 pub mod qemu;
 pub mod setup;
+pub mod share;
 pub mod shell;
 pub mod simulate;
 pub mod terminal;

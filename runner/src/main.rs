@@ -24,6 +24,11 @@ fn run() -> Result<u8> {
     if let Action::Simulate(simulate) = &action {
         return runner::simulate::run(&options, simulate);
     }
+    if let Action::Attack(attack) = &action
+        && attack.simulated
+    {
+        return runner::attack::simulate(attack);
+    }
     options.check()?;
     if let Action::Exec(exec) = &action {
         runner::exec::check(&options, exec)?;

@@ -37,9 +37,10 @@ commands:
                      run the kernel on an imaginary processor, with random programs, and
                      beside the model of what it must do; the seed decides all that happens.
                      On all processors, as many runs as wanted, or until --timeout
-  attack [--seed N] [--exchanges N]
+  attack [--seed N] [--exchanges N] [--simulated [--threads N]]
                      boot, and fire so many random exchanges at the kernel (1000000) while
-                     ordinary programs check whether they notice anything
+                     ordinary programs check whether they notice anything; simulated: at the
+                     kernel on an imaginary processor, on all processors or so many threads
   longest [FILTER]   run the whole-system scenarios (those with FILTER in their name), and say
                      for how many instructions the kernel kept interrupts waiting at most
   build              make everything ready to boot, and say where it is
@@ -140,11 +141,15 @@ pub struct Attack {
     pub seed: u64,
     /// How many exchanges.
     pub exchanges: u64,
+    /// Fire them on the simulator.
+    pub simulated: bool,
+    /// On how many threads, there; `None`: one a processor.
+    pub threads: Option<u64>,
 }
 
 impl Default for Attack {
     fn default() -> Self {
-        Self { seed: 1, exchanges: 1_000_000 }
+        Self { seed: 1, exchanges: 1_000_000, simulated: false, threads: None }
     }
 }
 
@@ -250,13 +255,19 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<(Options, 
                     }
                 }
             }
-            Long(option @ ("seed" | "exchanges")) if matches!(action, Action::Attack(_)) => {
+            Long("simulated") if matches!(action, Action::Attack(_)) => {
+                if let Action::Attack(attack) = &mut action {
+                    attack.simulated = true;
+                }
+            }
+            Long(option @ ("seed" | "exchanges" | "threads")) if matches!(action, Action::Attack(_)) => {
                 let option = format!("--{option}");
                 let value = number(&parser.value().map_err(usage)?, &option)?;
                 if let Action::Attack(attack) = &mut action {
                     match option.as_str() {
                         "--seed" => attack.seed = value,
-                        _ => attack.exchanges = value,
+                        "--exchanges" => attack.exchanges = value,
+                        _ => attack.threads = Some(value),
                     }
                 }
             }
@@ -460,7 +471,9 @@ mod tests {
     #[test]
     fn attacks_have_a_seed_and_a_length() {
         let action = read("attack --exchanges 500 --seed 9").expect("valid").1;
-        assert_eq!(action, Action::Attack(Attack { seed: 9, exchanges: 500 }));
+        assert_eq!(action, Action::Attack(Attack { seed: 9, exchanges: 500, ..Attack::default() }));
+        let action = read("attack --simulated --threads 3").expect("valid").1;
+        assert_eq!(action, Action::Attack(Attack { simulated: true, threads: Some(3), ..Attack::default() }));
     }
 
     #[test]

@@ -1,4 +1,5 @@
 # Ordinary programs, at work while another attacks the kernel: each result is checked, and in the end all memory is free.
+# They rest for $1 seconds between two rounds.
 fail() {
     echo "a victim noticed: $*"
     dmesg | tail -20
@@ -22,7 +23,7 @@ until dmesg | grep -q 'init: hostile .* ended'; do
     work two
     wait $! || fail "the status of a child"
     rounds=$((rounds + 1))
-    sleep 15
+    sleep "$1"
 done
 sleep 0.3
 after=$(free)
