@@ -320,3 +320,103 @@ impl<M: Machine> Kernel<M> {
         arrival
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake;
+
+    #[test]
+    fn ids_of_a_slot_never_repeat() {
+        assert_eq!(
+            (next_request(0, 5), next_request(0x1_0005, 5), next_request(0x7_ffff, 9)),
+            (0x1_0005, 0x2_0005, 0x8_0009)
+        );
+    }
+
+    /// What is quick is no different from outside, so that no scenario can see whether it happens.
+    #[test]
+    fn a_plain_call_is_quick_if_its_receiver_waits_and_nothing_is_odd() {
+        let pair = fake::pair();
+        let kernel = &pair.kernel;
+        let caller = kernel.tables.thread(pair.caller);
+        let handle = pair.connection.0;
+        let entry = kernel.tables.slot(kernel.tables.process(caller.process.get()), handle);
+        let call = || kernel.fast_call::<true>(caller, entry, handle);
+        let connection = kernel.tables.connection(entry.object.get());
+        let gate = kernel.tables.gate(connection.gate.get() as u32 & 0xffff);
+
+        // Another generation of the entry, a connection or a gate that was replaced, a receiver that is busy, no baton.
+        assert!(!kernel.fast_call::<true>(caller, entry, handle + 0x10000));
+        for cell in [&connection.gate, &gate.word] {
+            let right = cell.replace(cell.get() ^ 1 << 40);
+            assert!(!call());
+            cell.set(right);
+        }
+        let parked = gate.word.replace(gate.word.get() & !0xffff);
+        assert!(!call());
+        gate.word.set(parked);
+        let odd = gate.word.replace(gate.word.get() | 1 << 16);
+        assert!(!call());
+        gate.word.set(odd);
+        let baton = caller.current.replace(0);
+        assert!(!call());
+        caller.current.set(baton);
+        assert_eq!(kernel.cpu.thread.get(), pair.caller);
+
+        let before = caller.request.get();
+        assert!(call());
+        let server = kernel.tables.thread(pair.server);
+        assert_eq!(kernel.cpu.thread.get(), pair.server);
+        assert_eq!((server.code(), caller.code(), gate.word.get() & 0xffff), (READY, REPLY, 0));
+        assert_eq!(caller.request.get(), next_request(before, pair.caller));
+        assert_eq!(
+            (server.serving.get(), server.context.outcome.get().request),
+            (caller.request.get(), caller.request.get())
+        );
+        assert_eq!((server.current.get(), server.context.outcome.get().badge), (baton, 7));
+    }
+
+    #[test]
+    fn a_call_with_bytes_is_quick_if_moreover_it_has_no_deadline_and_no_handles() {
+        let pair = fake::pair();
+        let kernel = &pair.kernel;
+        let (caller, server) = (kernel.tables.thread(pair.caller), kernel.tables.thread(pair.server));
+        let call = || kernel.quick_call(caller);
+        let entry = kernel.tables.slot(kernel.tables.process(caller.process.get()), pair.connection.0);
+        let connection = kernel.tables.connection(entry.object.get());
+        let gate = kernel.tables.gate(connection.gate.get() as u32 & 0xffff);
+
+        caller.operation.set(flags::ENVELOPE);
+        caller.context.target.set(pair.connection.0 + 0x10000);
+        assert!(!call());
+        caller.context.target.set(pair.connection.0);
+        for cell in [&connection.gate, &gate.word] {
+            let right = cell.replace(cell.get() ^ 1 << 40);
+            assert!(!call());
+            cell.set(right);
+        }
+        let parked = gate.word.replace(gate.word.get() & !0xffff);
+        assert!(!call());
+        gate.word.set(parked);
+        for flag in [flags::DEADLINE_SEND, flags::DEADLINE_REPLY] {
+            caller.operation.set(flags::ENVELOPE | flag);
+            assert!(!call());
+        }
+        caller.operation.set(flags::ENVELOPE | flags::DEADLINE_RECEIVE);
+        caller.interrupted.set(true);
+        assert!(!call());
+        caller.interrupted.set(false);
+        caller.envelope.words()[0].set(1 << 16);
+        assert!(!call());
+        caller.envelope.words()[0].set(0);
+        let baton = caller.current.replace(0);
+        assert!(!call());
+        caller.current.set(baton);
+        assert_eq!(kernel.cpu.thread.get(), pair.caller);
+
+        assert!(call());
+        assert_eq!((kernel.cpu.thread.get(), server.code(), caller.code()), (pair.server, READY, REPLY));
+        assert_eq!((server.serving.get(), gate.word.get() & 0xffff), (caller.request.get(), 0));
+    }
+}

@@ -7,8 +7,10 @@ use crate::boot::{Boot, Range};
 use crate::kernel::Kernel;
 use crate::machine::{Context, CopyFault, Frame, Machine, Outcome, PageAccess, Trap};
 use crate::tables::{Capacities, OBJECTS, Tables};
+use abi::object::{gate, process, thread};
 use abi::thread::Registers;
 use abi::upcall::SavedPlace;
+use abi::{Handle, Operation};
 use core::array::from_fn;
 use core::cell::Cell;
 use std::boxed::Box;
@@ -180,4 +182,49 @@ pub(crate) fn kernel() -> Kernel<Fake> {
     let kernel = Kernel::new(Fake::default(), tables(), &boot);
     kernel.start(&boot);
     kernel
+}
+
+/// Let a thread make an exchange. Gives its answer's first word.
+pub(crate) fn exchange(
+    kernel: &Kernel<Fake>,
+    index: u32,
+    operation: u64,
+    target: Handle,
+    message: (u64, [u64; 4]),
+) -> u64 {
+    let context = &kernel.tables.thread(index).context;
+    context.operation.set(operation);
+    context.target.set(target.0);
+    context.label.set(message.0);
+    context.words.set(message.1);
+    kernel.cpu.thread.set(index);
+    kernel.system_call(index);
+    context.words.get()[0]
+}
+
+/// Two threads of init that talk to each other.
+pub(crate) struct Pair {
+    pub(crate) kernel: Kernel<Fake>,
+    /// Its first thread, which runs.
+    pub(crate) caller: u32,
+    /// The other one, which has received and waits at the gate.
+    pub(crate) server: u32,
+    pub(crate) gate: Handle,
+    pub(crate) connection: Handle,
+}
+
+/// A caller, and a server that waits for it.
+pub(crate) fn pair() -> Pair {
+    let kernel = kernel();
+    let call = |label: u16, target, words| Handle(exchange(&kernel, 1, 0, target, (u64::from(label), words)));
+    let own = Handle::SELF_PROCESS;
+    let gate = call(process::CREATE_GATE, own, [0; 4]);
+    let connection = call(gate::CONNECT, gate, [7, 0, 0, 0]);
+    let thread = call(process::CREATE_THREAD, own, [0; 4]);
+    let baton = call(process::CREATE_BATON, own, [200, 0, 0, 0]);
+    call(thread::START, thread, [1, 1, 0, baton.0]);
+    kernel.tables.thread(2).context.gate.set(gate.0);
+    exchange(&kernel, 2, Operation::Receive as u64, Handle::NONE, (0, [0; 4]));
+    kernel.cpu.thread.set(1);
+    Pair { kernel, caller: 1, server: 2, gate, connection }
 }

@@ -312,3 +312,89 @@ impl<M: Machine> Kernel<M> {
         index
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake;
+    use core::cell::Cell;
+
+    #[test]
+    fn a_plain_reply_is_quick_if_its_caller_waits_and_nothing_is_odd() {
+        let pair = fake::pair();
+        let kernel = &pair.kernel;
+        fake::exchange(kernel, pair.caller, 0, pair.connection, (3, [0; 4]));
+        let (caller, server) = (kernel.tables.thread(pair.caller), kernel.tables.thread(pair.server));
+        assert_eq!((caller.code(), kernel.cpu.thread.get()), (REPLY, pair.server));
+        let (request, handle) = (caller.request.get(), pair.gate.0);
+        let reply = |request, gate| kernel.fast_reply::<true>(pair.server, server, request, gate);
+        let entry = kernel.tables.slot(kernel.tables.process(server.process.get()), handle);
+        let gate = kernel.tables.gate(entry.object.get());
+
+        assert!(!reply(request + 0x10000, handle) && !reply(request, handle + 0x10000));
+        // Somebody waits at the gate, or it was replaced; the server has a notice to deal with, another request, or no baton.
+        let oddities: [(&Cell<u64>, u64); 3] = [(&gate.word, 1), (&gate.word, 1 << 40), (&server.serving, 1 << 16)];
+        for (cell, bit) in oddities {
+            cell.set(cell.get() ^ bit);
+            assert!(!reply(request, handle));
+            cell.set(cell.get() ^ bit);
+        }
+        for cell in [&server.taken, &server.gate, &server.current] {
+            cell.set(cell.get() ^ 4);
+            assert!(!reply(request, handle));
+            cell.set(cell.get() ^ 4);
+        }
+        assert_eq!(kernel.cpu.thread.get(), pair.server);
+
+        assert!(reply(request, handle));
+        assert_eq!((caller.code(), server.code(), kernel.cpu.thread.get()), (READY, STATE_RECEIVE, pair.caller));
+        assert_eq!((gate.word.get() as u32 & 0xffff, server.serving.get()), (pair.server, 0));
+        assert_eq!(server.current.get(), server.own.get());
+        // It is answered: not again.
+        assert!(!reply(request, handle));
+    }
+
+    #[test]
+    fn a_reply_with_bytes_is_quick_if_moreover_its_receive_has_no_deadline() {
+        let pair = fake::pair();
+        let kernel = &pair.kernel;
+        fake::exchange(kernel, pair.caller, 0, pair.connection, (3, [0; 4]));
+        let (caller, server) = (kernel.tables.thread(pair.caller), kernel.tables.thread(pair.server));
+        let reply = || kernel.quick_reply(pair.server, server);
+        let entry = kernel.tables.slot(kernel.tables.process(server.process.get()), pair.gate.0);
+        let gate = kernel.tables.gate(entry.object.get());
+        server.context.target.set(caller.request.get());
+        server.context.gate.set(pair.gate.0);
+        server.operation.set(Operation::ReplyAndReceive as u64 | flags::ENVELOPE);
+
+        let oddities: [(&Cell<u64>, u64); 5] = [
+            (&gate.word, 1),
+            (&server.serving, 1 << 16),
+            (&server.context.target, 1 << 16),
+            (&server.context.gate, 1 << 16),
+            (&server.operation, flags::DEADLINE_RECEIVE),
+        ];
+        for (cell, bit) in oddities {
+            cell.set(cell.get() ^ bit);
+            assert!(!reply());
+            cell.set(cell.get() ^ bit);
+        }
+        for cell in [&server.taken, &server.gate, &server.current] {
+            cell.set(cell.get() ^ 4);
+            assert!(!reply());
+            cell.set(cell.get() ^ 4);
+        }
+        server.interrupted.set(true);
+        assert!(!reply());
+        server.interrupted.set(false);
+        // A handle to pass that it does not have.
+        server.envelope.words()[0].set(1 << 16);
+        assert!(!reply());
+        server.envelope.words()[0].set(0);
+        assert_eq!(kernel.cpu.thread.get(), pair.server);
+
+        assert!(reply());
+        assert_eq!((caller.code(), server.code(), kernel.cpu.thread.get()), (READY, STATE_RECEIVE, pair.caller));
+        assert!(!reply());
+    }
+}
