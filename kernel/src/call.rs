@@ -365,6 +365,7 @@ mod tests {
         assert_eq!(kernel.cpu.thread.get(), pair.caller);
 
         let before = caller.request.get();
+        caller.identity.set(77);
         assert!(call());
         let server = kernel.tables.thread(pair.server);
         assert_eq!(kernel.cpu.thread.get(), pair.server);
@@ -374,7 +375,9 @@ mod tests {
             (server.serving.get(), server.context.outcome.get().request),
             (caller.request.get(), caller.request.get())
         );
-        assert_eq!((server.current.get(), server.context.outcome.get().badge), (baton, 7));
+        let outcome = server.context.outcome.get();
+        assert_eq!((server.current.get(), outcome.badge, outcome.identity), (baton, 7, 77));
+        assert_eq!(outcome.status >> 32, kernel.tables.baton(baton).priority.get().into());
     }
 
     #[test]
@@ -409,7 +412,7 @@ mod tests {
         caller.interrupted.set(false);
         caller.envelope.words()[0].set(1 << 16);
         assert!(!call());
-        caller.envelope.words()[0].set(0);
+        caller.envelope.set_segments(0x1000, 0x2000, 5 | 9 << 32).expect("segments of a program");
         let baton = caller.current.replace(0);
         assert!(!call());
         caller.current.set(baton);
@@ -418,5 +421,6 @@ mod tests {
         assert!(call());
         assert_eq!((kernel.cpu.thread.get(), server.code(), caller.code()), (pair.server, READY, REPLY));
         assert_eq!((server.serving.get(), gate.word.get() & 0xffff), (caller.request.get(), 0));
+        assert_eq!(server.context.outcome.get().lengths, 5 | 9 << 32);
     }
 }
