@@ -305,19 +305,15 @@ impl Spaces {
                 at = page::next(at, level);
                 continue;
             }
-            if entry.is_large() {
-                directory.write(index, change(entry));
-                self.forget(space, at);
-                at = page::next(at, 2);
-                continue;
-            }
-            let table = Table::below(entry);
-            let first = page::index(at, 1);
-            let stop = ENTRIES.min(first.saturating_add(((end - at) / PAGE) as usize));
+            // Both sizes by one loop: what changes an entry is then part of it.
+            let (table, first, size) =
+                if entry.is_large() { (directory, index, LARGE) } else { (Table::below(entry), page::index(at, 1), PAGE) };
+            let left = if entry.is_large() { 1 } else { ((end - at) / PAGE) as usize };
+            let stop = ENTRIES.min(first.saturating_add(left));
             for index in first..stop {
                 table.write(index, change(table.read(index)));
             }
-            let next = at + (stop - first) as u64 * PAGE;
+            let next = at + (stop - first) as u64 * size;
             if LOADED.load(Ordering::Relaxed) != space.0 {
                 at = next;
             } else if stop - first > FORGOTTEN_SINGLY {
@@ -326,7 +322,7 @@ impl Spaces {
             } else {
                 while at < next {
                     processor::forget(at);
-                    at += PAGE;
+                    at += size;
                 }
             }
         }
