@@ -342,12 +342,12 @@ mod tests {
         let caller = kernel.tables.thread(pair.caller);
         let handle = pair.connection.0;
         let entry = kernel.tables.slot(kernel.tables.process(caller.process.get()), handle);
-        let call = || kernel.fast_call::<true>(caller, entry, handle);
+        let call = || kernel.fast_call::<true>(caller, entry, handle).is_some();
         let connection = kernel.tables.connection(entry.object.get());
         let gate = kernel.tables.gate(connection.gate.get() as u32 & 0xffff);
 
         // Another generation of the entry, a connection or a gate that was replaced, a receiver that is busy, no baton.
-        assert!(!kernel.fast_call::<true>(caller, entry, handle + 0x10000));
+        assert!(kernel.fast_call::<true>(caller, entry, handle + 0x10000).is_none());
         for cell in [&connection.gate, &gate.word] {
             let right = cell.replace(cell.get() ^ 1 << 40);
             assert!(!call());

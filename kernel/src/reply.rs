@@ -327,7 +327,7 @@ mod tests {
         let (caller, server) = (kernel.tables.thread(pair.caller), kernel.tables.thread(pair.server));
         assert_eq!((caller.code(), kernel.cpu.thread.get()), (REPLY, pair.server));
         let (request, handle) = (caller.request.get(), pair.gate.0);
-        let reply = |request, gate| kernel.fast_reply::<true>(pair.server, server, request, gate);
+        let reply = |request, gate| kernel.fast_reply::<true>(pair.server, server, request, gate).is_some();
         let entry = kernel.tables.slot(kernel.tables.process(server.process.get()), handle);
         let gate = kernel.tables.gate(entry.object.get());
 
