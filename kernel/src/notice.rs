@@ -5,7 +5,7 @@
 //! dies before, the next receiver gets them again.
 
 use crate::alarm::AlarmOf;
-use crate::gate::{ODD, SEVERAL, Waiter};
+use crate::gate::{Gate, ODD, SEVERAL, Waiter};
 use crate::handle_table::Reference;
 use crate::header::tag;
 use crate::kernel::Kernel;
@@ -53,8 +53,7 @@ impl<M: Machine> Kernel<M> {
     pub(crate) fn raise(&self, index: u32, value: u64) {
         let pulse = self.tables.pulse(index);
         let key = pulse.gate.get();
-        let gate_index = key as u32 & 0xffff;
-        let gate = self.tables.gate(gate_index);
+        let gate = self.tables.gate(key as u32 & 0xffff);
         if (gate.word.get() ^ key) >> 32 != 0 {
             return;
         }
@@ -63,14 +62,31 @@ impl<M: Machine> Kernel<M> {
         if pulse.pending.replace(true) {
             return;
         }
-        self.note(trace::RAISED, self.cpu.thread.get(), index, pulse.badge.get());
-        if gate.parked() == 0 && pulse.baton.get() == 0 {
-            self.tables.enqueue(gate, Waiter::Pulse(index), pulse.priority.get(), self.arrival());
-        } else if gate.parked() == 0 {
-            self.wait_for_receiver(index);
+        if self.traces(trace::RAISED) {
+            self.note_and_deliver(index);
         } else {
-            self.hand_over(gate_index, Waiter::Pulse(index));
+            self.deliver(index, pulse, gate);
         }
+    }
+
+    /// A pulse is pending: a receiver that is parked has it, or it waits for one.
+    #[inline(always)]
+    fn deliver(&self, index: u32, pulse: &Pulse, gate: &Gate) {
+        if gate.parked() != 0 {
+            self.hand_over(pulse.gate.get() as u32 & 0xffff, Waiter::Pulse(index));
+        } else if pulse.baton.get() == 0 {
+            self.tables.enqueue(gate, Waiter::Pulse(index), pulse.priority.get(), self.arrival());
+        } else {
+            self.wait_for_receiver(index);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn note_and_deliver(&self, index: u32) {
+        let pulse = self.tables.pulse(index);
+        self.note(trace::RAISED, self.cpu.thread.get(), index, pulse.badge.get());
+        self.deliver(index, pulse, self.tables.gate(pulse.gate.get() as u32 & 0xffff));
     }
 
     /// The baton that a pulse carries, if it is nobody's own; else 0.
@@ -131,6 +147,7 @@ impl<M: Machine> Kernel<M> {
         true
     }
 
+    #[inline(never)]
     fn hand_over(&self, gate_index: u32, waiter: Waiter) {
         let gate = self.tables.gate(gate_index);
         let plain = !gate.has(ODD | SEVERAL);

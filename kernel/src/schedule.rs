@@ -427,17 +427,17 @@ impl<M: Machine> Kernel<M> {
         let index = self.cpu.baton.get();
         if index != 0 {
             self.stop(index, self.machine.now());
+            self.tables.baton(index).place.set(Place::Resting);
             self.cpu.baton.set(0);
             self.cpu.attend(SCHEDULE);
         }
     }
 
-    /// Bill the running baton, which is about to leave the CPU, up to now.
+    /// Bill the running baton, which is about to leave the CPU for another place, up to now.
     #[inline(always)]
     fn stop(&self, index: u32, now: u64) {
         let baton = self.tables.baton(index);
         baton.billed.set(baton.billed.get() + now.wrapping_sub(self.cpu.since.replace(now)));
-        baton.place.set(Place::Resting);
         // Without an end, a FIFO baton or one that runs without budget: nothing is used up.
         let end = self.cpu.slice_end.get();
         if end != u64::MAX {
@@ -587,7 +587,8 @@ impl<M: Machine> Kernel<M> {
         if baton.left.get() == 0 {
             baton.left.set(baton.slice.get());
         }
-        let mut end = now.saturating_add(baton.left.get());
+        // No slice is so long that this overflows.
+        let mut end = now.wrapping_add(baton.left.get());
         if baton.policy.get() != Policy::RoundRobin as u8 {
             if baton.policy.get() == Policy::Fifo as u8 || !baton.has_budget() {
                 end = u64::MAX;
@@ -674,7 +675,12 @@ impl<M: Machine> Kernel<M> {
             if running != 0 {
                 self.stop(running, now);
                 self.cpu.baton.set(0);
-                if thread != 0 { self.push(running, true) } else { self.end_use(running) }
+                if thread != 0 {
+                    self.push(running, true);
+                } else {
+                    self.tables.baton(running).place.set(Place::Resting);
+                    self.end_use(running);
+                }
             }
             self.dispatch_strongest(now);
         }
@@ -698,14 +704,16 @@ impl<M: Machine> Kernel<M> {
         self.cpu.attend(IDLE);
     }
 
+    #[inline(always)]
     fn switch_to(&self, thread: u32) {
-        if self.cpu.thread.replace(thread) != thread {
-            self.note(trace::RUNS, thread, self.cpu.baton.get(), 0);
-        }
+        self.cpu.thread.set(thread);
+        self.note(trace::RUNS, thread, self.cpu.baton.get(), 0);
     }
 
     fn run_thread(&self, thread: u32) {
-        self.switch_to(thread);
+        if self.cpu.thread.get() != thread {
+            self.switch_to(thread);
+        }
         if self.tables.thread(thread).work.get() != Work::None {
             self.cpu.attend(WORK);
         }

@@ -26,7 +26,8 @@ impl<M: Machine> Kernel<M> {
     fn shape(&self, baton: &crate::baton::Baton, priority: u8, policy: Policy, slice: u64, period: u64, sporadic: u16) {
         baton.priority.set(priority);
         baton.policy.set(policy as u8);
-        baton.slice.set(slice);
+        // Half the end of time is long enough, and can be added to any time.
+        baton.slice.set(slice.min(u64::MAX / 2));
         baton.period.set(period);
         let [low_priority, refills] = sporadic.to_le_bytes();
         baton.low_priority.set(low_priority);
