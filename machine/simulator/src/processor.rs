@@ -55,6 +55,8 @@ pub struct Settings {
     pub patience: u64,
     /// Print what happens.
     pub verbose: bool,
+    /// How much of everything the kernel has.
+    pub capacities: kernel::Capacities,
 }
 
 impl Settings {
@@ -69,6 +71,7 @@ impl Settings {
         objects_every: 61,
         patience: 2_000_000,
         verbose: false,
+        capacities: crate::simulation::capacities(),
     };
 }
 

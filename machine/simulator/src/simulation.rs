@@ -71,8 +71,7 @@ pub struct Report {
 
 impl Simulation {
     /// A machine that was just switched on, with `entry` as init's first instruction.
-    fn new(world: &Rc<World>, entry: u64) -> Self {
-        let capacities = capacities();
+    fn new(world: &Rc<World>, entry: u64, capacities: Capacities) -> Self {
         let (arena, tables) = Arena::new();
         world.set_arena(FRAMES, u64::from(capacities.frames - 1) * abi::PAGE_SIZE);
         let mut boot = Boot {
@@ -234,7 +233,7 @@ pub fn run_watched<F: Future<Output = ()> + 'static>(
         body(Root::new(user).await).await;
         world.finish();
     });
-    let simulation = Rc::new(Simulation::new(&world, entry));
+    let simulation = Rc::new(Simulation::new(&world, entry, settings.capacities));
     explain_panics();
     let _present = Present::new(&simulation, seed, settings);
     simulation.run(&settings, watch);

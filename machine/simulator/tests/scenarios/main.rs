@@ -1,5 +1,6 @@
 //! What must hold of the kernel (DESIGN §2), scenario by scenario, on the simulated processor.
 
+mod alarm;
 mod billing;
 mod blocking;
 mod copy;
@@ -19,12 +20,14 @@ mod policy;
 mod priority;
 mod pulse;
 mod quota;
+mod quota_search;
 mod reserve;
 mod retry;
 mod second_processor;
 mod sporadic;
 mod stress;
 mod successor;
+mod teardown;
 mod thread;
 mod time;
 mod trace;
