@@ -9,13 +9,14 @@ const EXCHANGES: u64 = 10_000_000;
 const RUNS: u64 = 40;
 
 /// What succeeds rarely, if ever: it wants handles or rights that a program does not have, or it would end who does it.
-const RARE: [&str; 8] = [
+const RARE: [&str; 9] = [
     "nonsense",
     "process.COPY_ENTRY",
     "process.SET_QUOTA",
     "process.NEXT_THREAD",
     "pulse.BIND_INTERRUPT",
     "memory.PORT",
+    "memory.TRACE",
     "thread.START",
     "thread.WRITE_REGISTERS",
 ];
