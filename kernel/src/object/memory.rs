@@ -13,7 +13,7 @@ const ACCESS: u64 = access::READ | access::WRITE | access::EXECUTE;
 /// Records dealt with in one piece.
 const RECORDS: u32 = 12;
 /// The same where each is made once more, and protected.
-const SHARED: u32 = 4;
+const SHARED: u32 = 2;
 /// The same where each may be cut twice and joined.
 const PROTECTED: u32 = 6;
 
