@@ -437,7 +437,7 @@ impl<M: Machine> Kernel<M> {
                 let mut pages = 0;
                 // Bound: RECORDS; ENOUGH_PAGES and a large page's worth of pages.
                 for _ in 0..RECORDS {
-                    // The lowest: it goes without turning the tree around.
+                    // The lowest: nothing has to take its place.
                     let first = self.tables.first_mapping(process);
                     if first == 0 {
                         process.teardown.set(Teardown::PageTables);

@@ -1,6 +1,6 @@
 //! An ordered set threaded through the objects themselves: callers of a gate by priority, alarms by time, mappings by
-//! address. A treap whose ranks are hashes of the members' ids, so that no rank is stored and every operation takes a
-//! logarithmic number of steps (expected; ids are not chosen by programs).
+//! address. A height-balanced (AVL) tree: n members lie at most 1.44 log2(n + 2) deep, in whatever order programs let them
+//! come and go, so that every operation has that bound.
 //!
 //! A member embeds a [`Node`]; ids are whatever the [`Forest`] understands, never 0. Equal keys keep their order of
 //! arrival. A node is in one tree at a time; [`Node::linked`] tells whether it is in any.
@@ -11,16 +11,17 @@ use core::cell::Cell;
 #[derive(Debug, Default)]
 pub(crate) struct Node {
     key: Cell<u64>,
-    left: Cell<u32>,
-    right: Cell<u32>,
+    /// What is before it (0) and behind it (1).
+    below: [Cell<u32>; 2],
     parent: Cell<u32>,
-    linked: Cell<u32>,
+    /// One more than the members on the longest way down, before it and behind it; 0: in no tree.
+    height: [Cell<u16>; 2],
 }
 
 impl Node {
     /// Whether it is in a tree.
     pub(crate) fn linked(&self) -> bool {
-        self.linked.get() != 0
+        self.height(0).get() != 0
     }
 
     /// What it is ordered by, or was when it was last in a tree.
@@ -32,124 +33,191 @@ impl Node {
     pub(crate) fn set_key(&self, key: u64) {
         self.key.set(key);
     }
+
+    fn child(&self, side: usize) -> &Cell<u32> {
+        &self.below[side & 1]
+    }
+
+    fn height(&self, side: usize) -> &Cell<u16> {
+        &self.height[side & 1]
+    }
+
+    fn side_of(&self, child: u32) -> usize {
+        usize::from(self.child(1).get() == child)
+    }
+
+    /// What its parent has as the height on its side, less one.
+    fn highest(&self) -> u16 {
+        self.height(0).get().max(self.height(1).get())
+    }
 }
 
 /// Finds the node of a member. The kernel has one of these (see [`crate::tables::Members`]): one copy of the tree's code serves all
 /// its trees.
 pub(crate) trait Forest<'a>: Copy {
-    /// The node of member `id`.
+    /// The node of member `id`; of 0, one that is in no tree.
     fn node(self, id: u32) -> &'a Node;
 }
 
-fn rank(id: u32) -> u32 {
-    let mixed = id.wrapping_mul(0x9e37_79b9);
-    (mixed ^ mixed >> 15).wrapping_mul(0x85eb_ca6b)
+/// One tree of a forest.
+struct Tree<'r, F> {
+    forest: F,
+    root: &'r Cell<u32>,
 }
 
-/// Put `child` where `old` hangs below `parent` (or at the root); the child does not hear of it.
-fn replace<'a>(forest: impl Forest<'a>, root: &Cell<u32>, parent: u32, old: u32, child: u32) {
-    if parent == 0 {
-        root.set(child);
-    } else {
-        let above = forest.node(parent);
-        if above.left.get() == old { above.left.set(child) } else { above.right.set(child) }
+impl<'a, F: Forest<'a>> Tree<'_, F> {
+    fn node(&self, id: u32) -> &'a Node {
+        self.forest.node(id)
     }
-}
 
-/// Turn `id`, whose node is known, and its parent around, keeping the order.
-fn rotate_up<'a>(forest: impl Forest<'a>, root: &Cell<u32>, id: u32, node: &Node) {
-    let parent = node.parent.get();
-    let above = forest.node(parent);
-    let (outer, inner) = if above.left.get() == id { (&above.left, &node.right) } else { (&above.right, &node.left) };
-    let moved = inner.replace(parent);
-    outer.set(moved);
-    if moved != 0 {
-        forest.node(moved).parent.set(parent);
+    /// What leads to `id`, whose parent has the node `above`; the root, if its parent is 0.
+    fn link<'l>(&'l self, parent: u32, above: &'l Node, side: usize) -> &'l Cell<u32> {
+        if parent == 0 { self.root } else { above.child(side) }
     }
-    let grandparent = above.parent.replace(id);
-    node.parent.set(grandparent);
-    replace(forest, root, grandparent, parent, id);
+
+    /// Put `child`, or nothing, on this side of `id`.
+    fn hang(&self, id: u32, node: &Node, side: usize, child: u32) {
+        node.child(side).set(child);
+        if child != 0 {
+            self.node(child).parent.set(id);
+        }
+    }
+
+    /// Turn `id` and its child on this side around, keeping the order.
+    fn raise(&self, id: u32, node: &Node, side: usize, child: &Node) {
+        let (raised, parent) = (node.child(side).get(), node.parent.get());
+        let above = self.node(parent);
+        self.link(parent, above, above.side_of(id)).set(raised);
+        self.hang(id, node, side, child.child(side ^ 1).get());
+        node.height(side).set(child.height(side ^ 1).get());
+        child.child(side ^ 1).set(id);
+        child.height(side ^ 1).set(node.highest() + 1);
+        node.parent.set(raised);
+        child.parent.set(parent);
+    }
+
+    /// On this side of `id`, if that is not 0, it is this high now: balance it, and what is above as far up as heights change.
+    fn settle(&self, id: u32, node: &'a Node, side: usize, height: u16) {
+        let (mut at, mut node, mut side, mut height) = (id, node, side, height);
+        // Bound: the depth of the tree.
+        while at != 0 {
+            let earlier = node.highest();
+            node.height(side).set(height);
+            let deep = usize::from(node.height(1).get() > node.height(0).get());
+            if node.height(deep).get() - node.height(deep ^ 1).get() > 1 {
+                let mut child = self.node(node.child(deep).get());
+                if child.height(deep ^ 1).get() > child.height(deep).get() {
+                    let inner = self.node(child.child(deep ^ 1).get());
+                    self.raise(node.child(deep).get(), child, deep ^ 1, inner);
+                    child = inner;
+                }
+                let raised = node.child(deep).get();
+                self.raise(at, node, deep, child);
+                (at, node) = (raised, child);
+            }
+            height = node.highest() + 1;
+            if height == earlier + 1 {
+                return;
+            }
+            let below = at;
+            at = node.parent.get();
+            node = self.node(at);
+            side = node.side_of(below);
+        }
+    }
 }
 
 /// Add `id`, behind members with the same key.
 pub(crate) fn insert<'a>(forest: impl Forest<'a>, root: &Cell<u32>, id: u32, key: u64) {
-    let node = forest.node(id);
+    let tree = Tree { forest, root };
+    let node = tree.node(id);
     debug_assert!(id != 0 && !node.linked());
     node.key.set(key);
-    node.left.set(0);
-    node.right.set(0);
-    node.linked.set(1);
-    let (mut parent, mut link) = (0, root);
+    node.child(0).set(0);
+    node.child(1).set(0);
+    node.height(0).set(1);
+    node.height(1).set(1);
+    let (mut parent, mut above, mut side, mut link) = (0, node, 0, root);
     // Bound: the depth of the tree.
     while link.get() != 0 {
         parent = link.get();
-        let here = forest.node(parent);
-        link = if key < here.key.get() { &here.left } else { &here.right };
+        above = tree.node(parent);
+        side = usize::from(key >= above.key.get());
+        link = above.child(side);
     }
     node.parent.set(parent);
     link.set(id);
-    // Bound: the depth of the tree.
-    while node.parent.get() != 0 && rank(id) > rank(node.parent.get()) {
-        rotate_up(forest, root, id, node);
-    }
+    tree.settle(parent, above, side, 2);
 }
 
 /// Take `id` out, if it is in.
 pub(crate) fn remove<'a>(forest: impl Forest<'a>, root: &Cell<u32>, id: u32) {
-    let node = forest.node(id);
+    let tree = Tree { forest, root };
+    let node = tree.node(id);
     if !node.linked() {
         return;
     }
+    let (before, behind) = (node.child(0).get(), node.child(1).get());
+    // Who goes from where it is: with two below, the one behind it, which then takes its place.
+    let leaves = if before == 0 || behind == 0 { id } else { leftmost(forest, behind) };
+    let leaver = tree.node(leaves);
+    let mut parent = leaver.parent.get();
+    let mut above = tree.node(parent);
+    let (side, height) = (above.side_of(leaves), leaver.highest());
+    // It has one below at most.
+    let child = leaver.child(0).get() | leaver.child(1).get();
+    tree.link(parent, above, side).set(child);
+    if child != 0 {
+        tree.node(child).parent.set(parent);
+    }
+    if leaves != id {
+        if parent == id {
+            (parent, above) = (leaves, leaver);
+        }
+        // Bound: both sides.
+        for side in 0..2 {
+            tree.hang(leaves, leaver, side, node.child(side).get());
+            leaver.height(side).set(node.height(side).get());
+        }
+        let place = node.parent.get();
+        let over = tree.node(place);
+        tree.link(place, over, over.side_of(id)).set(leaves);
+        leaver.parent.set(place);
+    }
+    node.height(0).set(0);
+    tree.settle(parent, above, side, height);
+}
+
+/// The first below `id`, which is not 0.
+fn leftmost<'a>(forest: impl Forest<'a>, id: u32) -> u32 {
+    let mut at = id;
     // Bound: the depth of the tree.
     loop {
-        let (left, right) = (node.left.get(), node.right.get());
-        if left == 0 || right == 0 {
-            let (child, parent) = (left | right, node.parent.get());
-            if child != 0 {
-                forest.node(child).parent.set(parent);
-            }
-            replace(forest, root, parent, id, child);
-            node.linked.set(0);
-            return;
+        let before = forest.node(at).child(0).get();
+        if before == 0 {
+            return at;
         }
-        let child = if rank(left) > rank(right) { left } else { right };
-        rotate_up(forest, root, child, forest.node(child));
+        at = before;
     }
 }
 
 /// The member with the smallest key, 0 if there is none.
 pub(crate) fn first<'a>(forest: impl Forest<'a>, root: &Cell<u32>) -> u32 {
-    let mut at = root.get();
-    if at == 0 {
-        return 0;
-    }
-    // Bound: the depth of the tree.
-    loop {
-        let left = forest.node(at).left.get();
-        if left == 0 {
-            return at;
-        }
-        at = left;
+    match root.get() {
+        0 => 0,
+        at => leftmost(forest, at),
     }
 }
 
 /// The member after `id`, 0 if it is the last.
 pub(crate) fn next<'a>(forest: impl Forest<'a>, id: u32) -> u32 {
-    let mut at = forest.node(id).right.get();
-    if at != 0 {
-        // Bound: the depth of the tree.
-        loop {
-            let left = forest.node(at).left.get();
-            if left == 0 {
-                return at;
-            }
-            at = left;
-        }
+    let behind = forest.node(id).child(1).get();
+    if behind != 0 {
+        return leftmost(forest, behind);
     }
-    let mut below = id;
-    at = forest.node(id).parent.get();
+    let (mut below, mut at) = (id, forest.node(id).parent.get());
     // Bound: the depth of the tree.
-    while at != 0 && forest.node(at).right.get() == below {
+    while at != 0 && forest.node(at).child(1).get() == below {
         below = at;
         at = forest.node(at).parent.get();
     }
@@ -164,9 +232,9 @@ pub(crate) fn last_up_to<'a>(forest: impl Forest<'a>, root: &Cell<u32>, key: u64
         let here = forest.node(at);
         if here.key.get() <= key {
             best = at;
-            at = here.right.get();
+            at = here.child(1).get();
         } else {
-            at = here.left.get();
+            at = here.child(0).get();
         }
     }
     best
@@ -197,9 +265,79 @@ mod tests {
         all
     }
 
+    /// Check heights, balance and links below a member (0: none); how many there are.
+    fn checked(forest: Plain<'_>, id: u32, parent: u32) -> u32 {
+        let node = forest.node(id);
+        if id == 0 {
+            assert!(!node.linked(), "the node of nobody");
+            return 0;
+        }
+        assert_eq!(node.parent.get(), parent);
+        let [before, behind] = [0, 1].map(|side| node.height(side).get());
+        assert!(before.abs_diff(behind) < 2, "{id} is out of balance");
+        for side in 0..2 {
+            assert_eq!(node.height(side).get(), forest.node(node.child(side).get()).highest() + 1);
+        }
+        1 + checked(forest, node.child(0).get(), id) + checked(forest, node.child(1).get(), id)
+    }
+
+    /// The most members on a way down of a tree that is balanced everywhere: the least tree of each height has a Fibonacci
+    /// number of members.
+    fn deepest(members: u32) -> u32 {
+        let (mut height, mut least, mut lower) = (0, 1, 0);
+        while least <= members {
+            (least, lower) = (least + lower + 1, least);
+            height += 1;
+        }
+        height
+    }
+
+    /// Whoever chooses what comes and goes, by id or by key, cannot make a tree deep: each order of arrival and each of
+    /// leaving that would be a list without balancing, and the ids whose public hashes descend, which was enough once.
+    #[test]
+    fn no_choice_of_members_makes_it_deep() {
+        const MEMBERS: u32 = 5_000;
+        let hash = |id: u32| {
+            let mixed = id.wrapping_mul(0x9e37_79b9);
+            (mixed ^ mixed >> 15).wrapping_mul(0x85eb_ca6b)
+        };
+        let mut by_hash = (1..=MEMBERS).collect::<Vec<_>>();
+        by_hash.sort_by_key(|id| hash(*id));
+        let nodes = (0..=MEMBERS).map(|_| Node::default()).collect::<Vec<_>>();
+        let forest = Plain(&nodes);
+        let root = Cell::new(0);
+        let orders: [fn(u64) -> u64; 4] =
+            [|at| at, |at| u64::MAX - at, |_| 7, |at| if at.is_multiple_of(2) { at } else { u64::MAX - at }];
+        for order in orders {
+            for leaving in 0..3 {
+                for (at, id) in by_hash.iter().enumerate() {
+                    insert(forest, &root, *id, order(at as u64));
+                }
+                assert_eq!(checked(forest, root.get(), 0), MEMBERS);
+                assert!(u32::from(forest.node(root.get()).highest()) <= deepest(MEMBERS));
+                let mut left = MEMBERS;
+                while root.get() != 0 {
+                    // From the front, at the root, or the deepest on one side.
+                    let id = match leaving {
+                        0 => first(forest, &root),
+                        1 => root.get(),
+                        _ => last_up_to(forest, &root, u64::MAX),
+                    };
+                    remove(forest, &root, id);
+                    left -= 1;
+                    if left.is_power_of_two() || left.is_multiple_of(500) {
+                        assert_eq!(checked(forest, root.get(), 0), left);
+                        assert!(u32::from(forest.node(root.get()).highest()) <= deepest(left));
+                    }
+                }
+            }
+        }
+        assert_eq!((deepest(0), deepest(1), deepest(2), deepest(4), deepest(65_535)), (0, 1, 2, 3, 22));
+    }
+
     #[test]
     fn keeps_order_under_random_insertions_and_removals() {
-        let nodes: Vec<Node> = (0..300).map(|_| Node::default()).collect();
+        let nodes = (0..300).map(|_| Node::default()).collect::<Vec<_>>();
         let forest = Plain(&nodes);
         let root = Cell::new(0);
         let mut model: Vec<(u64, u32)> = Vec::new();
@@ -219,6 +357,7 @@ mod tests {
             let key = (random >> 20) % 50;
             let expected = model.iter().rev().find(|&&(other, _)| other <= key).map_or(0, |&(_, id)| id);
             assert_eq!(last_up_to(forest, &root, key), expected);
+            assert_eq!(checked(forest, root.get(), 0), model.len() as u32);
         }
         assert_eq!(list(forest, &root), model);
     }

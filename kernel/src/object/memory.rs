@@ -412,7 +412,7 @@ impl<M: Machine> Kernel<M> {
                     break;
                 }
             }
-            if let Err(error) = self.share_record(source, process, request.object, start, stop, keep) {
+            if let Err(error) = self.share_record((source, found), process, request.object, start, stop, keep) {
                 if at == address {
                     return Err(error);
                 }
@@ -429,10 +429,10 @@ impl<M: Machine> Kernel<M> {
         Err(Error::More)
     }
 
-    /// Map `start..stop`, which lies in one record of `source`, in another process too.
+    /// Map `start..stop`, which lies in this record of `source`, in another process too.
     fn share_record(
         &self,
-        source: &Process<M>,
+        (source, record): (&Process<M>, u32),
         process: &Process<M>,
         index: u32,
         start: u64,
@@ -443,7 +443,7 @@ impl<M: Machine> Kernel<M> {
         if taken != 0 && self.tables.mapping(taken).address() < stop {
             return Err(Error::Busy);
         }
-        let mut id = self.tables.mapping_from(source, start);
+        let mut id = record;
         let record = self.tables.mapping(id);
         let writable = u64::from(record.access.get()) & access::WRITE != 0;
         if writable && !keep {
