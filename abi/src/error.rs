@@ -73,7 +73,7 @@ errors! {
     /// The call would close a cycle of waiting. Word 0: the badge of the connection by which it would. Word 1: how many gates
     /// the cycle has. Word 2: identity of the process whose own call waits for the caller.
     Deadlock = 15, Caller, "the call would wait for itself";
-    /// The chain of waiting is longer than 16 gates.
+    /// The chain of waiting is longer than 16 gates, or calls are nested deeper than 32.
     ChainTooLong = 16, Caller, "the chain of waiting is too long";
     /// Not finished: repeat the same call to go on.
     More = 17, Circumstance, "not finished; repeat the call";

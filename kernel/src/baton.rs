@@ -24,6 +24,57 @@ pub(crate) const REFILLS: usize = abi::thread::REFILLS as usize;
 /// No use of a budget goes on.
 pub(crate) const NO_USE: u64 = u64::MAX;
 
+/// How often calls may carry a baton on. So deep may calls be nested, and so long is what must be undone when it is taken
+/// from a chain of them. Faults may carry it further: who serves a caller that is nested too deeply can still be paged.
+pub(crate) const CALLS: u32 = 32;
+const FAULTS: u32 = 4;
+
+/// A baton as a thread has it: its index in bits 0–15, and how often it may still be carried on, from bit 16.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Hold(u32);
+
+impl Hold {
+    pub(crate) const NONE: Self = Self(0);
+
+    /// A baton that no call has carried yet.
+    pub(crate) fn new(baton: u32) -> Self {
+        if baton == 0 { Self::NONE } else { Self(baton | (CALLS + FAULTS) << 16) }
+    }
+
+    /// Its index, 0: none.
+    pub(crate) fn baton(self) -> u32 {
+        self.0 & 0xffff
+    }
+
+    /// How often it was carried on.
+    pub(crate) fn carried_on(self) -> u32 {
+        if self == Self::NONE { 0 } else { CALLS + FAULTS - (self.0 >> 16) }
+    }
+
+    /// There is one, and a call may carry it on.
+    #[inline(always)]
+    pub(crate) fn may_call(self) -> bool {
+        self.0 >= (FAULTS + 1) << 16
+    }
+
+    /// There is one, and a fault may carry it on.
+    pub(crate) fn may_fault(self) -> bool {
+        self.0 >= 1 << 16
+    }
+
+    /// Whether it is what a receiver has of such a one of its caller's: then there is one.
+    #[inline(always)]
+    pub(crate) fn carries(self, callers: Self) -> bool {
+        self.0 + (1 << 16) == callers.0
+    }
+
+    /// What a receiver has of its caller's. None of none.
+    #[inline(always)]
+    pub(crate) fn carried(self) -> Self {
+        Self(self.0.saturating_sub(1 << 16))
+    }
+}
+
 /// Priority, policy, budget; place in a ready queue.
 #[derive(Debug, Default)]
 #[repr(C)]

@@ -1,6 +1,7 @@
 //! Sending: a thread calls through a connection and waits for the answer.
 
 use crate::alarm::AlarmOf;
+use crate::baton::Hold;
 use crate::envelope;
 use crate::gate::Waiter;
 use crate::handle_table::Entry;
@@ -32,30 +33,30 @@ impl<M: Machine> Kernel<M> {
         let gate = tables.gate(target as u32 & 0xffff);
         let word = gate.word.get();
         let parked = word as u32 & 0xffff;
-        let baton = thread.current.get();
+        let hold = thread.current.get();
         // Alive, nobody waiting, and the receiver, if one is parked, is a plain one.
         if entry.send.get() != handle
             || connection.header.generation.get() != entry.object_generation.get()
             || (word ^ target) >> 16 != 0
             || parked == 0
-            || baton == 0
+            || !hold.may_call()
         {
             return None;
         }
         let receiver = tables.thread(parked);
-        let request = thread.request.get() + 0x10000;
-        let badge = connection.badge.get();
-        gate.word.set(word & !0xffff);
-        thread.request.set(request);
         thread.target.set(target);
+        let badge = connection.badge.get();
         thread.badge.set(badge);
+        let request = thread.request.get() + 0x10000;
+        thread.request.set(request);
         thread.server.set(parked);
         thread.operation.set(0);
+        gate.word.set(word & !0xffff);
         thread.state.set(receiver.reply_key.get());
         receiver.serving.set(request);
-        receiver.current.set(baton);
+        receiver.current.set(hold.carried());
         receiver.state.set(READY);
-        let baton = tables.baton(baton);
+        let baton = tables.baton(hold.baton());
         baton.holder.set(parked);
         let (status, identity) = (u64::from(baton.priority.get()) << 32, thread.identity.get());
         if CARRY {
@@ -82,12 +83,12 @@ impl<M: Machine> Kernel<M> {
         let target = connection.gate.get();
         let gate = tables.gate(target as u32 & 0xffff);
         let word = gate.word.get();
-        let (receiver_index, baton) = (u32::from(word as u16), thread.current.get());
+        let (receiver_index, hold) = (u32::from(word as u16), thread.current.get());
         if entry.send.get() != handle
             || connection.header.generation.get() != entry.object_generation.get()
             || (word ^ target) >> 16 != 0
             || receiver_index == 0
-            || baton == 0
+            || !hold.may_call()
             || self.flagged(thread, flags::DEADLINE_SEND | flags::DEADLINE_REPLY)
             || thread.interrupted.get()
             || thread.gifts() != 0
@@ -100,6 +101,7 @@ impl<M: Machine> Kernel<M> {
             // Its place, should it have to come again.
             thread.queue.set_key(self.arrival());
         }
+        let hold = hold.carried();
         gate.word.set(word & !0xffff);
         let request = thread.request.get() + 0x10000;
         let badge = connection.badge.get();
@@ -110,9 +112,9 @@ impl<M: Machine> Kernel<M> {
         thread.retried.set(false);
         thread.state.set(receiver.reply_key.get());
         receiver.serving.set(request);
-        receiver.current.set(baton);
+        receiver.current.set(hold);
         receiver.state.set(READY);
-        let baton = tables.baton(baton);
+        let baton = tables.baton(hold.baton());
         baton.holder.set(receiver_index);
         self.cpu.thread.set(receiver_index);
         receiver.context.take_message(&thread.context);
@@ -164,6 +166,11 @@ impl<M: Machine> Kernel<M> {
             }
             self.search_cycle(index, gate_index)?;
         }
+        let hold = thread.current.get();
+        let carried = if thread.is(FAULTING) { hold.may_fault() } else { hold.may_call() };
+        if !carried && hold != Hold::NONE {
+            return Err(Error::ChainTooLong);
+        }
         self.check_gifts(index, parked)?;
         thread.target.set(target);
         thread.badge.set(badge);
@@ -177,7 +184,7 @@ impl<M: Machine> Kernel<M> {
             if bounded {
                 self.start_timer(index);
             }
-            let priority = self.tables.baton(thread.current.get()).priority.get();
+            let priority = self.tables.baton(thread.current.get().baton()).priority.get();
             self.tables.enqueue(gate, Waiter::Caller(index), priority, self.arrival());
             // It may be waited for itself, and whom it waits for may wait.
             self.reorder(index);
@@ -260,7 +267,7 @@ impl<M: Machine> Kernel<M> {
         receiver.moved.set(0);
         receiver.work.set(Work::Deliver);
         receiver.enter_state(READY);
-        self.give(receiver_index, thread.current.get());
+        self.give(receiver_index, thread.current.get().carried());
         self.wake(receiver_index);
         self.continue_work(receiver_index);
     }
@@ -283,7 +290,7 @@ impl<M: Machine> Kernel<M> {
         } else {
             receiver.context.take_message(&thread.context);
         }
-        let priority = self.tables.baton(receiver.current.get()).priority.get();
+        let priority = self.tables.baton(receiver.current.get().baton()).priority.get();
         let retried = if thread.retried.get() { Status::RETRIED } else { 0 };
         receiver.context.set_outcome(Outcome {
             status: retried | u64::from(priority) << 32 | (handles as u64) << 40,

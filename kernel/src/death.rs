@@ -4,6 +4,7 @@
 //! call again. A process's remains go in stages: possessions (threads, child processes and all), callers that wait for its
 //! answer, handles, mappings, page tables. Then its quota returns to its parent.
 
+use crate::baton::Hold;
 use crate::gate::Waiter;
 use crate::handle_table::PAGE_ENTRIES;
 use crate::header::tag;
@@ -80,8 +81,8 @@ impl<M: Machine> Kernel<M> {
                 let baton = self.tables.baton(index);
                 self.wait_anew(index);
                 let root = baton.root.get();
-                if self.tables.thread(root).own.get() == index {
-                    self.tables.thread(root).own.set(0);
+                if self.tables.thread(root).own.get().baton() == index {
+                    self.tables.thread(root).own.set(Hold::NONE);
                 }
                 let reserve_of = baton.reserve_of.get();
                 if reserve_of != 0 {
@@ -185,12 +186,12 @@ impl<M: Machine> Kernel<M> {
             self.abandon(caller);
         }
         thread.serving.set(0);
-        let current = thread.current.replace(0);
+        let current = thread.current.replace(Hold::NONE).baton();
         if current != 0 && self.tables.baton(current).holder.get() == index {
             self.rest(current);
             self.tables.baton(current).holder.set(0);
         }
-        let own = thread.own.replace(0);
+        let own = thread.own.replace(Hold::NONE).baton();
         if own != 0 {
             self.rest(own);
             let baton = self.tables.baton(own);
@@ -216,7 +217,7 @@ impl<M: Machine> Kernel<M> {
         match self.tables.gate_of(thread.target.get()) {
             Some((_, gate)) if again => {
                 self.take_baton_back(index);
-                if thread.current.get() == 0 {
+                if thread.current.get() == Hold::NONE {
                     // It may have been given one meanwhile.
                     self.give(index, thread.own.get());
                 }
@@ -229,7 +230,7 @@ impl<M: Machine> Kernel<M> {
                 } else {
                     self.stop_timer(index);
                 }
-                let priority = self.tables.baton(thread.current.get()).priority.get();
+                let priority = self.tables.baton(thread.current.get().baton()).priority.get();
                 // With the place it had when it came.
                 self.tables.enqueue(gate, Waiter::Caller(index), priority, thread.queue.key());
                 self.reorder(index);

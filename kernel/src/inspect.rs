@@ -71,6 +71,8 @@ pub struct ThreadView {
     pub target: u64,
     /// The baton it runs on.
     pub current: u32,
+    /// How often calls carried that on, since it was its holder's own.
+    pub carried: u32,
     /// Its own baton.
     pub own: u32,
     /// Who received its message.
@@ -296,8 +298,9 @@ impl<M: Machine + 'static> Kernel<M> {
             request: thread.request.get(),
             serving: thread.serving.get(),
             target: thread.target.get(),
-            current: thread.current.get(),
-            own: thread.own.get(),
+            current: thread.current.get().baton(),
+            carried: thread.current.get().carried_on(),
+            own: thread.own.get().baton(),
             server: thread.server.get(),
             gate: thread.gate.get(),
             receiver_next: thread.receiver_next.get(),

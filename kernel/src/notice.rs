@@ -5,6 +5,7 @@
 //! dies before, the next receiver gets them again.
 
 use crate::alarm::AlarmOf;
+use crate::baton::Hold;
 use crate::gate::{Gate, ODD, SEVERAL, Waiter};
 use crate::handle_table::Reference;
 use crate::header::tag;
@@ -175,7 +176,7 @@ impl<M: Machine> Kernel<M> {
             }
         };
         self.note(trace::TAKEN, index, waiter.id(), badge);
-        let priority = self.tables.baton(thread.current.get()).priority.get();
+        let priority = self.tables.baton(thread.current.get().baton()).priority.get();
         thread.context.set_message(label, [word, 0, 0, 0]);
         thread.context.set_outcome(Outcome { status: status | u64::from(priority) << 32, badge, ..Outcome::default() });
     }
@@ -205,7 +206,7 @@ impl<M: Machine> Kernel<M> {
         let carried = self.carried(pulse);
         if carried != 0 && !self.in_use(carried, 0) {
             self.tables.baton(carried).root.set(index);
-            self.give(index, carried);
+            self.give(index, Hold::new(carried));
         }
     }
 
@@ -274,7 +275,7 @@ impl<M: Machine> Kernel<M> {
     /// Ask the server of a caller in REPLY to let it go. False: nobody to ask.
     pub(crate) fn ask_to_unblock(&self, index: u32) -> bool {
         let thread = self.tables.thread(index);
-        let priority = self.tables.baton(thread.current.get()).priority.get();
+        let priority = self.tables.baton(thread.current.get().baton()).priority.get();
         let asked = self.notify(thread.target.get(), Waiter::Unblock(index), priority);
         if asked {
             thread.state.set(thread.state.get() | LEAVING);

@@ -1,5 +1,6 @@
 //! Receiving and answering.
 
+use crate::baton::Hold;
 use crate::gate::{SEVERAL, Waiter};
 use crate::kernel::Kernel;
 use crate::machine::{Context, Machine, Outcome};
@@ -29,17 +30,16 @@ impl<M: Machine> Kernel<M> {
         let entry = tables.slot(tables.process(thread.process.get()), handle);
         let gate = tables.gate(entry.object.get());
         let word = gate.word.get();
-        let baton = thread.current.get();
+        let hold = thread.current.get();
         // This process's to answer, nothing odd about the caller; alive, nobody waiting or parked, a single receiver:
         // this thread, with nothing to do before it receives.
         if caller.request.get() != request
             || caller.state.get() != thread.reply_key.get()
-            || caller.current.get() != baton
+            || !hold.carries(caller.current.get())
             || entry.receive.get() != handle
             || word != u64::from(entry.object_generation.get()) << 32
             || thread.gate.get() != entry.object.get()
             || thread.taken.get() != 0
-            || baton == 0
             || thread.serving.get() != request
         {
             return None;
@@ -50,7 +50,7 @@ impl<M: Machine> Kernel<M> {
             caller.context.take_message(&thread.context);
             caller.context.set_outcome(Outcome::default());
         }
-        tables.baton(baton).holder.set(caller_index);
+        tables.baton(hold.baton()).holder.set(caller_index);
         thread.state.set(STATE_RECEIVE);
         thread.operation.set(Operation::ReplyAndReceive as u64);
         thread.current.set(thread.own.get());
@@ -75,15 +75,14 @@ impl<M: Machine> Kernel<M> {
         let entry = tables.slot(tables.process(thread.process.get()), handle);
         let gate = tables.gate(entry.object.get());
         let word = gate.word.get();
-        let baton = thread.current.get();
+        let hold = thread.current.get();
         if caller.request.get() != request
             || caller.state.get() != thread.reply_key.get()
-            || caller.current.get() != baton
+            || !hold.carries(caller.current.get())
             || entry.receive.get() != handle
             || word != u64::from(entry.object_generation.get()) << 32
             || thread.gate.get() != entry.object.get()
             || thread.taken.get() != 0
-            || baton == 0
             || thread.serving.get() != request
             || self.flagged(thread, flags::DEADLINE_RECEIVE)
             || thread.interrupted.get()
@@ -98,7 +97,7 @@ impl<M: Machine> Kernel<M> {
         caller.state.set(READY);
         caller.context.take_message(&thread.context);
         caller.context.set_outcome(Outcome { status: handles << 40, moved, ..Outcome::default() });
-        tables.baton(baton).holder.set(caller_index);
+        tables.baton(hold.baton()).holder.set(caller_index);
         thread.state.set(STATE_RECEIVE);
         thread.current.set(thread.own.get());
         thread.serving.set(0);
@@ -148,9 +147,10 @@ impl<M: Machine> Kernel<M> {
         };
         // The caller's baton goes back to it; the server goes on with its own, or its gate's reserve.
         let receives = thread.operation.get() as u8 == Operation::ReplyAndReceive as u8;
-        let current = thread.current.get();
-        if thread.serving.get() == caller.request.get() && current == caller.current.get() && current != 0 {
-            thread.current.set(0);
+        let current = thread.current.get().baton();
+        let callers = caller.current.get().baton();
+        if thread.serving.get() == caller.request.get() && current == callers && current != 0 {
+            thread.current.set(Hold::NONE);
             if receives {
                 self.give(index, thread.own.get());
             } else {
@@ -187,7 +187,7 @@ impl<M: Machine> Kernel<M> {
     /// A thread whose exchange failed goes on, even if it gave its baton away.
     pub(crate) fn keep_running(&self, index: u32) {
         let thread = self.tables.thread(index);
-        let current = thread.current.get();
+        let current = thread.current.get().baton();
         if thread.code() == READY && (current == 0 || current != self.cpu.baton.get()) {
             self.wake(index);
             self.cpu.attend(SCHEDULE);
@@ -294,10 +294,10 @@ impl<M: Machine> Kernel<M> {
         }
         let odd = thread.state.get() != STATE_RECEIVE;
         self.tables.park(gate, index, odd);
-        if thread.own.get() == 0 {
-            self.give(index, 0);
+        if thread.own.get() == Hold::NONE {
+            self.give(index, Hold::NONE);
         } else {
-            self.rest(thread.own.get());
+            self.rest(thread.own.get().baton());
         }
         self.cpu.attend(SCHEDULE);
         Ok(())

@@ -9,7 +9,7 @@
 //! as it is.
 
 use crate::alarm::AlarmOf;
-use crate::baton::{Baton, NO_USE, Place};
+use crate::baton::{Baton, Hold, NO_USE, Place};
 use crate::gate::Waiter;
 use crate::kernel::Kernel;
 use crate::machine::Machine;
@@ -220,8 +220,9 @@ impl<M: Machine> Kernel<M> {
     }
 
     /// Let a thread have a baton as its current one. It does not become ready by that.
-    pub(crate) fn give(&self, thread: u32, baton: u32) {
-        let old = self.tables.thread(thread).current.replace(baton);
+    pub(crate) fn give(&self, thread: u32, hold: Hold) {
+        let old = self.tables.thread(thread).current.replace(hold).baton();
+        let baton = hold.baton();
         if old != 0 && old != baton && self.tables.baton(old).holder.get() == thread {
             self.rest(old);
             self.offer(old);
@@ -236,26 +237,27 @@ impl<M: Machine> Kernel<M> {
     /// Whether another thread than this one uses a baton: it holds it, or it was given it and lent it.
     pub(crate) fn in_use(&self, index: u32, by_other_than: u32) -> bool {
         let baton = self.tables.baton(index);
-        let uses =
-            |thread: u32| thread != 0 && thread != by_other_than && self.tables.thread(thread).current.get() == index;
+        let uses = |thread: u32| {
+            thread != 0 && thread != by_other_than && self.tables.thread(thread).current.get().baton() == index
+        };
         uses(baton.holder.get()) || uses(baton.root.get())
     }
 
     /// The baton for a thread without one from a message: its own, else its gate's reserve, if that is free.
-    pub(crate) fn spare(&self, index: u32) -> u32 {
+    pub(crate) fn spare(&self, index: u32) -> Hold {
         let thread = self.tables.thread(index);
         let own = thread.own.get();
-        if own != 0 {
+        if own != Hold::NONE {
             return own;
         }
         // A thread that receives at none has gate 0, which has no reserve.
         let reserve = self.tables.gate(thread.gate.get()).reserve.get();
         let baton = self.tables.baton(reserve);
         if reserve == 0 || baton.owned.get() || self.in_use(reserve, index) {
-            return 0;
+            return Hold::NONE;
         }
         baton.root.set(index);
-        reserve
+        Hold::new(reserve)
     }
 
     /// Somebody gave a baton up. It helps the pulse that waits with it. If it is a gate's reserve and free, the receiver that has been stuck for longest gets it: so
@@ -276,10 +278,10 @@ impl<M: Machine> Kernel<M> {
     pub(crate) fn wake(&self, index: u32) {
         let thread = self.tables.thread(index);
         thread.enter_state(READY);
-        if thread.current.get() == 0 {
+        if thread.current.get() == Hold::NONE {
             self.give(index, self.spare(index));
         }
-        let baton = thread.current.get();
+        let baton = thread.current.get().baton();
         if baton == 0 {
             self.tables.stick(index, self.arrival());
         } else {
@@ -293,7 +295,7 @@ impl<M: Machine> Kernel<M> {
     /// one that runs.
     pub(crate) fn resume(&self, index: u32) {
         let thread = self.tables.thread(index);
-        let current = thread.current.get();
+        let current = thread.current.get().baton();
         let baton = self.tables.baton(current);
         // Nobody waits for a parked receiver. Who waits for a decision waits for this one too.
         let decided = self.cpu.attention.get() == 0 && self.cpu.baton.get() != 0;
@@ -350,7 +352,7 @@ impl<M: Machine> Kernel<M> {
             if let Some(Waiter::Pulse(pulse)) = Waiter::from_id(waiter) {
                 self.make_ready(self.tables.pulse(pulse).baton.get());
             } else if waiter != 0 {
-                let current = self.tables.thread(waiter).current.get();
+                let current = self.tables.thread(waiter).current.get().baton();
                 if current != 0 && self.tables.baton(current).holder.get() == waiter {
                     self.make_ready(current);
                 }
@@ -363,7 +365,7 @@ impl<M: Machine> Kernel<M> {
     pub(crate) fn resolve(&self, index: u32) -> u32 {
         let at = self.tables.baton(index).holder.get();
         let thread = self.tables.thread(at);
-        if at == 0 || thread.current.get() != index {
+        if at == 0 || thread.current.get().baton() != index {
             return self.helped_for_pulse(index);
         }
         match thread.code() {
@@ -507,7 +509,7 @@ impl<M: Machine> Kernel<M> {
         }
         self.wait_anew(index);
         let holder = baton.holder.get();
-        if self.tables.thread(holder).current.get() == index {
+        if self.tables.thread(holder).current.get().baton() == index {
             self.reorder(holder);
         }
         self.cpu.attend(SCHEDULE | ALARM);
@@ -521,7 +523,7 @@ impl<M: Machine> Kernel<M> {
         // Bound: CHAIN requests.
         for _ in 0..CHAIN {
             let thread = tables.thread(at);
-            urgency = urgency.max(tables.baton(thread.current.get()).priority.get());
+            urgency = urgency.max(tables.baton(thread.current.get().baton()).priority.get());
             let gate = tables.gate(thread.gate.get());
             if thread.gate.get() != 0 && gate.busy() == at {
                 urgency = urgency.max(tables.pressure(gate));
@@ -618,7 +620,7 @@ impl<M: Machine> Kernel<M> {
         let holder = self.tables.baton(first).holder.get();
         let next = self.tables.thread(holder);
         // Nothing odd about who holds that baton, either (while any process may be dead, something is attended to).
-        if plain && next.state.get() == READY && next.current.get() == first && next.work.get() == Work::None {
+        if plain && next.state.get() == READY && next.current.get().baton() == first && next.work.get() == Work::None {
             self.take_turn(index, first);
             let now = self.machine.now();
             self.stop(index, now);

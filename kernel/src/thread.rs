@@ -4,6 +4,7 @@
 //! `reply_key` is exactly what the state of a plain caller waiting for it looks like: one comparison tells that the
 //! request is this process's to answer and that nothing about the caller is out of the ordinary.
 
+use crate::baton::Hold;
 use crate::envelope::{Direction, Kept};
 use crate::header::Header;
 use crate::machine::Machine;
@@ -90,10 +91,10 @@ pub(crate) struct Thread<M: Machine> {
     pub(crate) badge: Cell<u64>,
     /// Operation and flags of the exchange it is in; with [`ENVELOPE`] if there is one, and it was good.
     pub(crate) operation: Cell<u64>,
-    /// The baton it runs on, 0: none.
-    pub(crate) current: Cell<u32>,
-    /// Its own baton, 0: none.
-    pub(crate) own: Cell<u32>,
+    /// The baton it runs on.
+    pub(crate) current: Cell<Hold>,
+    /// Its own baton.
+    pub(crate) own: Cell<Hold>,
     /// In REPLY: the thread that received its message.
     pub(crate) server: Cell<u32>,
     pub(crate) process: Cell<u32>,

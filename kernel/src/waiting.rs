@@ -4,6 +4,7 @@
 //! the caller leaves anyway, takes its baton back, and the late answer finds nobody.
 
 use crate::alarm::AlarmOf;
+use crate::baton::Hold;
 use crate::gate::Waiter;
 use crate::kernel::Kernel;
 use crate::machine::Machine;
@@ -99,14 +100,15 @@ impl<M: Machine> Kernel<M> {
         let caller = self.tables.thread(caller);
         let server = caller.server.get();
         let thread = self.tables.thread(server);
-        let same =
-            caller.code() == REPLY && thread.serving.get() == caller.request.get() && thread.current.get() == baton;
+        let same = caller.code() == REPLY
+            && thread.serving.get() == caller.request.get()
+            && thread.current.get().baton() == baton;
         if same { server } else { 0 }
     }
 
     /// A caller leaves without an answer: its baton comes back from whoever works on it.
     pub(crate) fn take_baton_back(&self, index: u32) {
-        let baton = self.tables.thread(index).current.get();
+        let baton = self.tables.thread(index).current.get().baton();
         if baton != 0 {
             self.strip(self.works(index, baton), baton);
             self.tables.baton(baton).holder.set(index);
@@ -117,20 +119,22 @@ impl<M: Machine> Kernel<M> {
     /// Take a baton from a thread and from all that work for it, down the chain of calls. They go on with the thread's
     /// own baton, or its gate's reserve, or wait for help.
     pub(crate) fn strip(&self, first: u32, baton: u32) {
-        if first == 0 || self.tables.thread(first).current.get() != baton {
+        if first == 0 || self.tables.thread(first).current.get().baton() != baton {
             return;
         }
-        let (mut at, mut last, mut spare) = (first, first, 0);
-        // Bound: the depth of nested calls on this baton. The first that has one lends it to those behind.
+        let (mut at, mut last, mut spare) = (first, first, Hold::NONE);
+        // Bound: so often is a baton carried on (`Hold`). The first that has one lends it to those behind.
         while at != 0 {
             last = at;
-            if spare == 0 {
+            if spare == Hold::NONE {
                 spare = self.spare(at);
-                spare = if spare == baton { 0 } else { spare };
+                spare = if spare.baton() == baton { Hold::NONE } else { spare };
             }
             self.tables.thread(at).current.set(spare);
+            spare = spare.carried();
             at = self.works(at, baton);
         }
+        let spare = spare.baton();
         if spare != 0 {
             self.tables.baton(spare).holder.set(last);
             self.make_ready(spare);

@@ -92,7 +92,7 @@ impl<M: Machine> Kernel<M> {
                 if caller.target.get() as u32 & 0xffff != request.object {
                     return Err(Error::NotFound);
                 }
-                let baton = caller.current.get();
+                let baton = caller.current.get().baton();
                 let priority = self.tables.baton(baton).priority.get();
                 request.answer(caller.identity.get(), u64::from(priority), self.trace_id(baton), 0)
             }

@@ -1,6 +1,7 @@
 //! Methods of a thread.
 
 use super::{Answer, DONE, Request};
+use crate::baton::Hold;
 use crate::bytes::{store, word};
 use crate::gate::ODD;
 use crate::kernel::Kernel;
@@ -26,8 +27,8 @@ impl<M: Machine> Kernel<M> {
         thread.reply_key.set(owner << 16 | REPLY);
         thread.serving.set(0);
         thread.operation.set(0);
-        thread.current.set(0);
-        thread.own.set(0);
+        thread.current.set(Hold::NONE);
+        thread.own.set(Hold::NONE);
         thread.server.set(0);
         thread.process.set(owner);
         thread.taken.set(0);
@@ -59,7 +60,7 @@ impl<M: Machine> Kernel<M> {
     /// Make a baton a thread's own.
     pub(crate) fn own_baton(&self, index: u32, baton: u32) {
         let thread = self.tables.thread(index);
-        let old = thread.own.replace(baton);
+        let old = thread.own.replace(Hold::new(baton)).baton();
         if old != 0 {
             let old = self.tables.baton(old);
             old.owned.set(false);
@@ -151,12 +152,11 @@ impl<M: Machine> Kernel<M> {
             }
             method::SET_BATON => {
                 let baton = self.free_baton(request, first)?;
-                let current = self.tables.baton(thread.current.get());
+                let running_on = thread.current.get().baton();
+                let current = self.tables.baton(running_on);
                 // What it runs on for want of its own: that, or its gate's reserve.
-                let old = match thread.own.get() {
-                    0 if baton != 0 && current.reserve_of.get() != 0 && current.root.get() == index => {
-                        thread.current.get()
-                    }
+                let old = match thread.own.get().baton() {
+                    0 if baton != 0 && current.reserve_of.get() != 0 && current.root.get() == index => running_on,
                     own => own,
                 };
                 self.own_baton(index, baton);
@@ -166,9 +166,9 @@ impl<M: Machine> Kernel<M> {
                 }
                 if thread.code() == READY {
                     self.wake(index);
-                } else if thread.code() == RECEIVE || thread.code() == SEND && thread.current.get() == 0 {
+                } else if thread.code() == RECEIVE || thread.code() == SEND && thread.current.get() == Hold::NONE {
                     // It waits with that one from now on; a parked one needs no reserve.
-                    self.give(index, baton);
+                    self.give(index, Hold::new(baton));
                     self.make_ready(baton);
                     self.reorder(index);
                 }
@@ -216,8 +216,8 @@ impl<M: Machine> Kernel<M> {
             _ => (State::Dead, 0),
         };
         let shown = if state & FAULTING != 0 { State::Fault } else { shown };
-        let baton = match thread.current.get() {
-            0 => thread.own.get(),
+        let baton = match thread.current.get().baton() {
+            0 => thread.own.get().baton(),
             baton => baton,
         };
         let priority = u64::from(self.tables.baton(baton).priority.get());
@@ -225,7 +225,7 @@ impl<M: Machine> Kernel<M> {
         request.answer(
             shown as u64 | stopped << 8 | priority << 16,
             self.tables.process(waits_for).identity.get(),
-            self.billed(thread.own.get()),
+            self.billed(thread.own.get().baton()),
             thread.context.instruction_pointer(),
         )
     }

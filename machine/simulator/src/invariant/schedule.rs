@@ -146,6 +146,11 @@ fn check_thread(kernel: &State<'_>, index: u32, thread: &ThreadView) {
         ThreadState::Reply => {
             let process = kernel.view_process(thread.answerer);
             assert!(process.header.charged(), "{} waits for a process that is gone", say());
+            let server = kernel.view_thread(thread.server);
+            if server.serving == thread.request && server.current == thread.current && thread.current != 0 {
+                // So is what carries the baton on counted, and bounded.
+                assert_eq!(server.carried, thread.carried + 1, "{} and {server:?}", say());
+            }
         }
         ThreadState::Receive => {
             let gate = kernel.view_gate(thread.gate);

@@ -15,6 +15,7 @@ mod interrupt;
 mod length;
 mod memory;
 mod message;
+mod nesting;
 mod passing;
 mod policy;
 mod priority;
