@@ -264,6 +264,7 @@ impl<M: Machine> Kernel<M> {
                     Waiter::Pulse(pulse) => {
                         self.dequeue_pulse(pulse);
                         self.tables.pulse(pulse).pending.set(false);
+                        self.unbind_line(pulse);
                     }
                     Waiter::Closed(connection) => {
                         self.tables.dequeue(gate, waiter);

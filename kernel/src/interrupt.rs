@@ -52,8 +52,15 @@ impl<M: Machine> Kernel<M> {
                 line.unarmed.set(line.unarmed.get() + 1);
             }
             limited |= pulse.line_limit.get();
-            self.raise(at, 1 << pulse.line_bit.get());
             at = pulse.line_next.get();
+        }
+        at = line.takers.get();
+        // Bound: TAKERS. One whose gate is gone goes too: only when all are counted, so that the line stays masked.
+        while at != 0 {
+            let pulse = self.tables.pulse(at);
+            let next = pulse.line_next.get();
+            self.raise(at, 1 << pulse.line_bit.get());
+            at = next;
         }
         if limited != 0 {
             line.since.set(self.machine.now());

@@ -50,12 +50,13 @@ impl<M: Machine> Kernel<M> {
         true
     }
 
-    /// Raise a pulse; nothing happens if its gate is no more.
+    /// Raise a pulse. If its gate is no more nothing happens, but that its interrupt line does not wait for it any more.
     pub(crate) fn raise(&self, index: u32, value: u64) {
         let pulse = self.tables.pulse(index);
         let key = pulse.gate.get();
         let gate = self.tables.gate(key as u32 & 0xffff);
         if (gate.word.get() ^ key) >> 32 != 0 {
+            self.unbind_line(index);
             return;
         }
         let old = pulse.value.get();
@@ -230,7 +231,8 @@ impl<M: Machine> Kernel<M> {
     /// The thread receives again: what it took the last time is dealt with.
     pub(crate) fn settle(&self, index: u32) {
         match self.take_taken(index) {
-            Some(Waiter::Pulse(pulse)) => self.rearm(pulse),
+            // If it came again meanwhile (its line had waited too long), that is for whoever takes it now.
+            Some(Waiter::Pulse(pulse)) if !self.tables.pulse(pulse).pending.get() => self.rearm(pulse),
             Some(Waiter::Closed(connection)) => self.forget_connection(connection),
             _ => {}
         }

@@ -10,11 +10,11 @@ use simulator::scenario::{Log, Plan, Root};
 use crate::Pair;
 
 /// The simulated device's way to be told that it was served: writing its port lowers the line.
-async fn acknowledge(user: &simulator::User, ports: Handle, line: u64) {
+pub(crate) async fn acknowledge(user: &simulator::User, ports: Handle, line: u64) {
     user.method(ports, memory::PORT_WRITE, [u64::from(LINE_PORTS) + line, 1, 0, 0]).ok().await;
 }
 
-async fn bind(root: &Root, pulse_handle: Handle, line: u64, longest_ns: u64, edge: bool) {
+pub(crate) async fn bind(root: &Root, pulse_handle: Handle, line: u64, longest_ns: u64, edge: bool) {
     let interrupts = root.record().interrupts;
     root.user
         .method(pulse_handle, pulse::BIND_INTERRUPT, [interrupts.0, line, longest_ns, 0])

@@ -12,6 +12,7 @@ mod fairness;
 mod handles;
 mod hole;
 mod interrupt;
+mod interrupt_shared;
 mod length;
 mod memory;
 mod message;
