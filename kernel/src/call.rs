@@ -366,7 +366,7 @@ mod tests {
         let odd = gate.word.replace(gate.word.get() | 1 << 16);
         assert!(!call());
         gate.word.set(odd);
-        let baton = caller.current.replace(0);
+        let baton = caller.current.replace(Hold::NONE);
         assert!(!call());
         caller.current.set(baton);
         assert_eq!(kernel.cpu.thread.get(), pair.caller);
@@ -383,8 +383,8 @@ mod tests {
             (caller.request.get(), caller.request.get())
         );
         let outcome = server.context.outcome.get();
-        assert_eq!((server.current.get(), outcome.badge, outcome.identity), (baton, 7, 77));
-        assert_eq!(outcome.status >> 32, kernel.tables.baton(baton).priority.get().into());
+        assert_eq!((server.current.get().baton(), outcome.badge, outcome.identity), (baton.baton(), 7, 77));
+        assert_eq!(outcome.status >> 32, kernel.tables.baton(baton.baton()).priority.get().into());
     }
 
     #[test]
@@ -420,7 +420,7 @@ mod tests {
         caller.envelope.words()[0].set(1 << 16);
         assert!(!call());
         caller.envelope.set_segments(0x1000, 0x2000, 5 | 9 << 32).expect("segments of a program");
-        let baton = caller.current.replace(0);
+        let baton = caller.current.replace(Hold::NONE);
         assert!(!call());
         caller.current.set(baton);
         assert_eq!(kernel.cpu.thread.get(), pair.caller);

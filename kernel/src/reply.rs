@@ -57,7 +57,7 @@ impl<M: Machine> Kernel<M> {
         thread.serving.set(0);
         self.cpu.thread.set(caller_index);
         if self.traces(trace::REPLIED) {
-            let id = tables.baton(baton).trace.get();
+            let id = tables.baton(hold.baton()).trace.get();
             self.machine.trace(trace::REPLIED, index, thread.context.label(), request, id);
         }
         Some(caller)
@@ -339,11 +339,14 @@ mod tests {
             assert!(!reply(request, handle));
             cell.set(cell.get() ^ bit);
         }
-        for cell in [&server.taken, &server.gate, &server.current] {
+        for cell in [&server.taken, &server.gate] {
             cell.set(cell.get() ^ 4);
             assert!(!reply(request, handle));
             cell.set(cell.get() ^ 4);
         }
+        let hold = server.current.replace(Hold::new(server.current.get().baton() ^ 4));
+        assert!(!reply(request, handle));
+        server.current.set(hold);
         assert_eq!(kernel.cpu.thread.get(), pair.server);
 
         assert!(reply(request, handle));
@@ -379,11 +382,14 @@ mod tests {
             assert!(!reply());
             cell.set(cell.get() ^ bit);
         }
-        for cell in [&server.taken, &server.gate, &server.current] {
+        for cell in [&server.taken, &server.gate] {
             cell.set(cell.get() ^ 4);
             assert!(!reply());
             cell.set(cell.get() ^ 4);
         }
+        let hold = server.current.replace(Hold::new(server.current.get().baton() ^ 4));
+        assert!(!reply());
+        server.current.set(hold);
         server.interrupted.set(true);
         assert!(!reply());
         server.interrupted.set(false);

@@ -27,7 +27,7 @@ impl<M: Machine> Kernel<M> {
     #[cold]
     #[inline(never)]
     fn write_event(&self, event: u16, thread: u32, label: u32, word: u64) {
-        let id = self.trace_id(self.tables.thread(thread).current.get());
+        let id = self.trace_id(self.tables.thread(thread).current.get().baton());
         self.write_event_of(event, thread, label.into(), word, id);
     }
 
@@ -52,7 +52,7 @@ impl<M: Machine> Kernel<M> {
     pub(crate) fn note_message(&self, event: u16, caller: &Thread<M>, thread: u32, word: u64) {
         if self.traces(event) {
             let label = if caller.is(FAULTING) { caller.fault.get().label } else { caller.context.label() };
-            let id = self.trace_id(caller.current.get());
+            let id = self.trace_id(caller.current.get().baton());
             self.write_event_of(event, thread, label, word, id);
         }
     }
@@ -61,7 +61,7 @@ impl<M: Machine> Kernel<M> {
     #[inline(never)]
     pub(crate) fn note_answer(&self, server: &Thread<M>, caller: &Thread<M>) {
         if self.traces(trace::REPLIED) {
-            let id = self.trace_id(caller.current.get());
+            let id = self.trace_id(caller.current.get().baton());
             self.write_event_of(trace::REPLIED, server.index(), server.context.label(), caller.request.get(), id);
         }
     }
@@ -91,7 +91,7 @@ impl<M: Machine> Kernel<M> {
     /// `thread.TRACE`: the baton that a thread runs on gets another trace id, and something is noted.
     #[inline(never)]
     pub(crate) fn set_trace(&self, thread: &Thread<M>, id: u64, label: u64, word: u64) {
-        let baton = thread.current.get();
+        let baton = thread.current.get().baton();
         if baton != 0 {
             self.tables.baton(baton).trace.set(if id == 0 { 0 } else { id | CHOSEN });
         }
