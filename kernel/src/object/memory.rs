@@ -11,11 +11,11 @@ use abi::{Error, PAGE_SIZE, Rights, USER_END};
 
 const ACCESS: u64 = access::READ | access::WRITE | access::EXECUTE;
 /// Records dealt with in one piece.
-const RECORDS: u32 = 12;
+const RECORDS: u32 = 6;
 /// The same where each is made once more, and protected.
 const SHARED: u32 = 2;
 /// The same where each may be cut twice and joined.
-const PROTECTED: u32 = 6;
+const PROTECTED: u32 = 3;
 
 /// A page-aligned, not empty range of user addresses: start and end.
 #[inline(always)]
