@@ -242,7 +242,7 @@ impl<M: Machine> Kernel<M> {
     #[inline(never)]
     fn map_at_boot(&self, owner: u32, range: Range, address: u64, access: u64) -> Result<u32, Error> {
         let memory = self.memory_object(owner, MemoryType::Ram, range)?;
-        let record = self.new_mapping(owner, memory, address, 0, range.length / PAGE_SIZE, access, access)?;
+        let record = self.new_mapping(owner, memory, address, 0, range.length / PAGE_SIZE, access, access, 0)?;
         // Bound: the pages of the range.
         while !self.map_piece(record)? {}
         Ok(record)

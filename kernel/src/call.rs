@@ -2,6 +2,7 @@
 
 use crate::alarm::AlarmOf;
 use crate::baton::Hold;
+use crate::connection::Connection;
 use crate::envelope;
 use crate::gate::Waiter;
 use crate::handle_table::Entry;
@@ -80,19 +81,27 @@ impl<M: Machine> Kernel<M> {
         let handle = thread.context.target();
         let entry = tables.slot(tables.process(thread.process.get()), handle);
         let connection = tables.connection(entry.object.get());
-        let target = connection.gate.get();
-        let gate = tables.gate(target as u32 & 0xffff);
-        let word = gate.word.get();
-        let (receiver_index, hold) = (u32::from(word as u16), thread.current.get());
         if entry.send.get() != handle
             || connection.header.generation.get() != entry.object_generation.get()
-            || (word ^ target) >> 16 != 0
-            || receiver_index == 0
-            || !hold.may_call()
             || self.flagged(thread, flags::DEADLINE_SEND | flags::DEADLINE_REPLY)
             || thread.interrupted.get()
             || thread.gifts() != 0
         {
+            return false;
+        }
+        self.deliver_at_once(thread, connection, 0)
+    }
+
+    /// The message of the thread that runs, or its fault, to the one receiver that is parked. False: nothing was changed.
+    #[inline(always)]
+    pub(crate) fn deliver_at_once(&self, thread: &Thread<M>, connection: &Connection, faulting: u32) -> bool {
+        let tables = self.tables;
+        let target = connection.gate.get();
+        let gate = tables.gate(target as u32 & 0xffff);
+        let word = gate.word.get();
+        let (receiver_index, hold) = (u32::from(word as u16), thread.current.get());
+        let carried = if faulting == 0 { hold.may_call() } else { hold.may_fault() };
+        if (word ^ target) >> 16 != 0 || receiver_index == 0 || !carried {
             return false;
         }
         let receiver = tables.thread(receiver_index);
@@ -110,14 +119,19 @@ impl<M: Machine> Kernel<M> {
         thread.badge.set(badge);
         thread.server.set(receiver_index);
         thread.retried.set(false);
-        thread.state.set(receiver.reply_key.get());
+        thread.state.set(receiver.reply_key.get() | faulting);
         receiver.serving.set(request);
         receiver.current.set(hold);
         receiver.state.set(READY);
         let baton = tables.baton(hold.baton());
         baton.holder.set(receiver_index);
         self.cpu.thread.set(receiver_index);
-        receiver.context.take_message(&thread.context);
+        if faulting == 0 {
+            receiver.context.take_message(&thread.context);
+        } else {
+            let message = thread.fault.get();
+            receiver.context.set_message(message.label, message.words);
+        }
         receiver.context.set_outcome(Outcome {
             status: u64::from(baton.priority.get()) << 32,
             request,

@@ -16,30 +16,40 @@ const INVALID_INSTRUCTION: u64 = 6;
 const PAGE_FAULT: u64 = 14;
 
 impl<M: Machine> Kernel<M> {
-    /// A page is missing or forbids the access: ask the pager.
+    /// A page is missing or forbids the access, says the thread that runs: ask the pager.
     pub(crate) fn page_fault(&self, index: u32, address: u64, access: u64) {
         let thread = self.tables.thread(index);
         let words = [address, thread.context.instruction_pointer(), access, thread.upcalls.get().cookie];
-        thread.fault.set(FaultMessage { label: notice::FAULT_PAGE, words });
-        self.send_fault(index);
+        self.keep_fault(thread, FaultMessage { label: notice::FAULT_PAGE, words });
+        thread.operation.set(0);
+        let connection = self.tables.connection(thread.fault_connection.get());
+        if connection.header.generation.get() != thread.fault_generation.get()
+            || !self.deliver_at_once(thread, connection, FAULTING)
+        {
+            self.send_fault(index);
+        }
     }
 
     /// Another exception: an upcall, else a message.
     pub(crate) fn exception(&self, index: u32, vector: u64, code: u64) {
         let thread = self.tables.thread(index);
         let words = [vector, thread.context.instruction_pointer(), code, thread.upcalls.get().cookie];
-        thread.fault.set(FaultMessage { label: notice::FAULT_EXCEPTION, words });
+        self.keep_fault(thread, FaultMessage { label: notice::FAULT_EXCEPTION, words });
         if !self.fault_upcall(index, vector, code, 0) {
             self.send_fault(index);
         }
+    }
+
+    /// Keep what the message says.
+    fn keep_fault(&self, thread: &Thread<M>, message: FaultMessage) {
+        self.note(trace::FAULTED, thread.index(), message.label as u32, message.words[0]);
+        thread.fault.set(message);
     }
 
     /// Send the thread's fault to its fault connection; without one, or if that fails, it counts as refused.
     fn send_fault(&self, index: u32) {
         let thread = self.tables.thread(index);
         let connection = self.tables.connection(thread.fault_connection.get());
-        let message = thread.fault.get();
-        self.note(trace::FAULTED, index, message.label as u32, message.words[0]);
         thread.operation.set(0);
         thread.state.set(thread.state.get() & LASTING | READY | FAULTING);
         let sent = if connection.header.alive() && connection.header.generation.get() == thread.fault_generation.get() {
@@ -62,7 +72,7 @@ impl<M: Machine> Kernel<M> {
             if self.fault_upcall(index, PAGE_FAULT, access, address) {
                 return;
             }
-            thread.fault.set(FaultMessage { label: notice::FAULT_REFUSED, ..message });
+            self.keep_fault(thread, FaultMessage { label: notice::FAULT_REFUSED, ..message });
             self.send_fault(index);
         } else {
             if thread.process.get() == 1 {

@@ -5,7 +5,7 @@
 use crate::machine::Machine;
 use crate::process::Process;
 use crate::tables::{Ordered, Tables};
-use crate::tree::{self, Node};
+use crate::tree::{self, Forest, Node};
 use abi::PAGE_SIZE;
 use core::cell::Cell;
 
@@ -43,11 +43,20 @@ impl Mapping {
     }
 }
 
+/// The mapping records alone, for what is asked at every fault: a copy of that part of the tree's code that knows where they are.
+impl<'a, M: Machine> Forest<'a> for &'a Tables<M> {
+    fn node(self, id: u32) -> &'a Node {
+        &self.mapping(id).node
+    }
+}
+
 impl<M: Machine> Tables<M> {
-    /// Link a record, whose other fields are set, to its space at `address` and to its Memory.
-    pub(crate) fn link_mapping(&self, id: u32, address: u64) {
+    /// Link a record, whose other fields are set, to its space at `address` and to its Memory. `behind`: the space's last record
+    /// before it, or 0 if that is not known.
+    pub(crate) fn link_mapping(&self, id: u32, address: u64, behind: u32) {
         let record = self.mapping(id);
-        tree::insert(self.members(Ordered::Mappings), &self.process(record.process.get()).mappings, id, address);
+        let records = &self.process(record.process.get()).mappings;
+        tree::insert_behind(self.members(Ordered::Mappings), records, behind, id, address);
         let head = &self.memory(record.memory.get()).mappings;
         let first = head.replace(id);
         record.previous.set(0);
@@ -55,6 +64,11 @@ impl<M: Machine> Tables<M> {
         if first != 0 {
             self.mapping(first).previous.set(id);
         }
+    }
+
+    /// A process's last record that begins before `end`; 0: none.
+    pub(crate) fn mapping_before(&self, process: &Process<M>, end: u64) -> u32 {
+        tree::last_up_to(self, &process.mappings, end.saturating_sub(1))
     }
 
     /// Unlink a record from both.
@@ -80,7 +94,7 @@ impl<M: Machine> Tables<M> {
     /// The first record of a space that ends after `address`, 0 if there is none.
     pub(crate) fn mapping_from(&self, process: &Process<M>, address: u64) -> u32 {
         let forest = self.members(Ordered::Mappings);
-        let at = tree::last_up_to(forest, &process.mappings, address);
+        let at = tree::last_up_to(self, &process.mappings, address);
         if at == 0 {
             self.first_mapping(process)
         } else if self.mapping(at).end() > address {
@@ -104,7 +118,7 @@ mod tests {
             record.process.set(1);
             record.memory.set(1);
             record.pages.set(pages);
-            tables.link_mapping(id, address);
+            tables.link_mapping(id, address, 0);
         }
         for (address, id) in
             [(0, 1), (0x10000, 1), (0x11fff, 1), (0x12000, 3), (0x2ffff, 3), (0x30000, 2), (0x40fff, 2), (0x41000, 0)]

@@ -68,6 +68,23 @@ impl<M: Machine> Kernel<M> {
     /// general way.
     #[inline(never)]
     pub(crate) fn quick_reply(&self, index: u32, thread: &Thread<M>) -> bool {
+        self.answer_at_once::<false>(index, thread)
+    }
+
+    /// [`Kernel::quick_reply`], or the same for a fault.
+    pub(crate) fn quick_answer(&self, index: u32, thread: &Thread<M>) -> bool {
+        let caller = self.tables.thread(thread.context.target() as u32 & 0xffff);
+        if caller.is(FAULTING) { self.quick_fault_reply(index, thread) } else { self.quick_reply(index, thread) }
+    }
+
+    /// Likewise to a fault that was dealt with: its thread goes on, and that is all.
+    #[inline(never)]
+    fn quick_fault_reply(&self, index: u32, thread: &Thread<M>) -> bool {
+        self.answer_at_once::<true>(index, thread)
+    }
+
+    #[inline(always)]
+    fn answer_at_once<const FAULT: bool>(&self, index: u32, thread: &Thread<M>) -> bool {
         let tables = self.tables;
         let (request, handle) = (thread.context.target(), thread.context.gate());
         let caller_index = request as u32 & 0xffff;
@@ -77,7 +94,8 @@ impl<M: Machine> Kernel<M> {
         let word = gate.word.get();
         let hold = thread.current.get();
         if caller.request.get() != request
-            || caller.state.get() != thread.reply_key.get()
+            || caller.state.get() != thread.reply_key.get() | if FAULT { FAULTING } else { 0 }
+            || FAULT && (thread.context.label() != 0 || caller.interrupted.get())
             || !hold.carries(caller.current.get())
             || entry.receive.get() != handle
             || word != u64::from(entry.object_generation.get()) << 32
@@ -95,8 +113,10 @@ impl<M: Machine> Kernel<M> {
         let handles = if thread.gifts() == 0 { 0 } else { self.pass_handles(index, caller_index).unwrap_or(0) as u64 };
         gate.word.set(word | u64::from(index));
         caller.state.set(READY);
-        caller.context.take_message(&thread.context);
-        caller.context.set_outcome(Outcome { status: handles << 40, moved, ..Outcome::default() });
+        if !FAULT {
+            caller.context.take_message(&thread.context);
+            caller.context.set_outcome(Outcome { status: handles << 40, moved, ..Outcome::default() });
+        }
         tables.baton(hold.baton()).holder.set(caller_index);
         thread.state.set(STATE_RECEIVE);
         thread.current.set(thread.own.get());

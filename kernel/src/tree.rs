@@ -128,7 +128,13 @@ impl<'a, F: Forest<'a>> Tree<'_, F> {
 }
 
 /// Add `id`, behind members with the same key.
+#[inline(always)]
 pub(crate) fn insert<'a>(forest: impl Forest<'a>, root: &Cell<u32>, id: u32, key: u64) {
+    insert_behind(forest, root, 0, id, key);
+}
+
+/// Add `id`; `behind`: the last member whose key is at most `key`, or 0 if that is not known.
+pub(crate) fn insert_behind<'a>(forest: impl Forest<'a>, root: &Cell<u32>, behind: u32, id: u32, key: u64) {
     let tree = Tree { forest, root };
     let node = tree.node(id);
     debug_assert!(id != 0 && !node.linked());
@@ -138,6 +144,11 @@ pub(crate) fn insert<'a>(forest: impl Forest<'a>, root: &Cell<u32>, id: u32, key
     node.height(0).set(1);
     node.height(1).set(1);
     let (mut parent, mut above, mut side, mut link) = (0, node, 0, root);
+    if behind != 0 {
+        // What is right of the last member before it lies behind it.
+        (parent, above, side) = (behind, tree.node(behind), 1);
+        link = above.child(side);
+    }
     // Bound: the depth of the tree.
     while link.get() != 0 {
         parent = link.get();

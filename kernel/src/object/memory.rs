@@ -2,6 +2,7 @@
 
 use super::{Answer, DONE, Request};
 use crate::death::{ENOUGH_PAGES, LARGE_PAGES};
+use crate::handle_table::Reference;
 use crate::header::DEPTH;
 use crate::kernel::Kernel;
 use crate::machine::{Context, Machine, PageAccess};
@@ -134,7 +135,7 @@ impl<M: Machine> Kernel<M> {
         self.hand_out(request, Kind::Memory, index, request.rights.intersect(Rights(rights as u32)))
     }
 
-    /// A record, linked, of which nothing is mapped yet.
+    /// A record, linked, of which nothing is mapped yet. `behind`: the process's last record before it, or 0 if that is not known.
     #[allow(clippy::too_many_arguments)]
     pub(crate) fn new_mapping(
         &self,
@@ -145,6 +146,7 @@ impl<M: Machine> Kernel<M> {
         pages: u64,
         access: u64,
         most: u64,
+        behind: u32,
     ) -> Result<u32, Error> {
         let id = self.take_mapping(self.tables.process(process))?;
         let record = self.tables.mapping(id);
@@ -156,7 +158,7 @@ impl<M: Machine> Kernel<M> {
         record.failed.set(false);
         record.access.set(access as u8);
         record.allowed.set(most as u8);
-        self.tables.link_mapping(id, address);
+        self.tables.link_mapping(id, address, behind);
         Ok(id)
     }
 
@@ -196,8 +198,13 @@ impl<M: Machine> Kernel<M> {
     pub(super) fn map(&self, request: &Request<'_, M>) -> Answer {
         let [handle, place, offset, length] = request.words();
         let entry = self.tables.entry(self.tables.process(request.caller.process.get()), abi::Handle(handle))?;
-        let rights = entry.reference().rights;
-        let memory_index = self.named(request, handle, Kind::Memory, Rights::NONE)?;
+        let Reference { kind, object: memory_index, rights, .. } = entry.reference();
+        if !self.tables.names(entry) {
+            return Err(Error::BadHandle);
+        }
+        if kind != Kind::Memory {
+            return Err(Error::WrongKind);
+        }
         let memory = self.tables.memory(memory_index);
         let wanted = place & (PAGE_SIZE - 1);
         let (start, end) = user_range(place & !(PAGE_SIZE - 1), length)?;
@@ -213,7 +220,9 @@ impl<M: Machine> Kernel<M> {
             return Err(Error::NoRight);
         }
         let process = self.tables.process(request.object);
-        let (found, pages) = (self.tables.mapping_from(process, start), length / PAGE_SIZE);
+        let (before, pages) = (self.tables.mapping_before(process, end), length / PAGE_SIZE);
+        let free = self.tables.mapping(before).end() <= start;
+        let found = if free { 0 } else { self.tables.mapping_from(process, start) };
         let record = self.tables.mapping(found);
         let goes_on = found != 0
             && record.address() == start
@@ -222,10 +231,10 @@ impl<M: Machine> Kernel<M> {
             && record.offset.get() == offset;
         let id = if goes_on {
             found
-        } else if found != 0 && record.address() < end {
+        } else if found != 0 {
             return Err(Error::Busy);
         } else {
-            self.new_mapping(request.object, memory_index, start, offset, pages, wanted, most)?
+            self.new_mapping(request.object, memory_index, start, offset, pages, wanted, most, before)?
         };
         if self.tables.mapping(id).failed.get() {
             return Err(self.undo_mapping(id));
@@ -244,7 +253,8 @@ impl<M: Machine> Kernel<M> {
         let tail = record.pages.get() - head;
         let offset = record.offset.get() + head * PAGE_SIZE;
         let access = (u64::from(record.access.get()), u64::from(record.allowed.get()));
-        let new = self.new_mapping(record.process.get(), record.memory.get(), at, offset, tail, access.0, access.1)?;
+        let new =
+            self.new_mapping(record.process.get(), record.memory.get(), at, offset, tail, access.0, access.1, id)?;
         self.tables.mapping(new).done.set(tail);
         record.pages.set(head);
         record.done.set(head);
@@ -458,7 +468,7 @@ impl<M: Machine> Kernel<M> {
         let offset = record.offset.get() + (start - record.address());
         let (bits, most) = (u64::from(record.access.get()), u64::from(record.allowed.get()));
         let new =
-            self.new_mapping(index, record.memory.get(), start, offset, (stop - start) / PAGE_SIZE, bits, most)?;
+            self.new_mapping(index, record.memory.get(), start, offset, (stop - start) / PAGE_SIZE, bits, most, 0)?;
         // Bound: the pages, a large page's worth at a time.
         loop {
             match self.map_piece(new) {

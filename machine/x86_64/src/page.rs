@@ -61,8 +61,8 @@ impl Entry {
         Self(physical | Self::PRESENT | Self::WRITE | Self::USER)
     }
 
-    /// A leaf of the user half; `large`: of level 2.
-    pub(crate) const fn user(physical: u64, access: PageAccess, ram: bool, large: bool) -> Self {
+    /// A leaf of the user half: of a small page.
+    pub(crate) const fn user(physical: u64, access: PageAccess, ram: bool) -> Self {
         let mut bits = physical | Self::PRESENT;
         if access.bits & (abi::object::access::READ | abi::object::access::WRITE | abi::object::access::EXECUTE) != 0 {
             bits |= Self::USER;
@@ -77,9 +77,6 @@ impl Entry {
             bits |= Self::UNCACHED;
         } else if ram {
             bits |= Self::RAM;
-        }
-        if large {
-            bits |= Self::LARGE;
         }
         Self(bits)
     }
@@ -106,7 +103,7 @@ impl Entry {
     /// The same page with another access; what it is made of (RAM, uncached) stays.
     pub(crate) const fn with_access(self, bits: u64) -> Self {
         let keep = Self::ADDRESS | Self::LARGE | Self::RAM | Self::UNCACHED;
-        Self(Self::user(0, PageAccess { bits, device: false }, false, false).0 | self.0 & keep)
+        Self(Self::user(0, PageAccess { bits, device: false }, false).0 | self.0 & keep)
     }
 
     /// The same access to another page; `self` is for address 0.
@@ -117,6 +114,11 @@ impl Entry {
     /// Whether it says the same; the processor's own notes do not count.
     pub(crate) const fn is_like(self, other: Self) -> bool {
         (self.0 ^ other.0) & !(Self::ACCESSED | Self::DIRTY) == 0
+    }
+
+    /// The same access to a large page.
+    pub(crate) const fn large(self) -> Self {
+        Self(self.0 | Self::LARGE)
     }
 
     /// The same access to the next small page.
@@ -150,10 +152,10 @@ mod tests {
 
     #[test]
     fn a_page_is_writable_or_executable_only_if_asked() {
-        let code = Entry::user(0x5000, access(READ | EXECUTE), true, false);
+        let code = Entry::user(0x5000, access(READ | EXECUTE), true);
         assert_eq!(code.0, 0x5000 | Entry::PRESENT | Entry::USER | Entry::RAM);
         assert!(code.allows(Entry::READABLE) && !code.allows(Entry::WRITABLE));
-        let data = Entry::user(0x5000, access(READ | WRITE), true, false);
+        let data = Entry::user(0x5000, access(READ | WRITE), true);
         assert!(data.allows(Entry::WRITABLE));
         assert_ne!(data.0 & Entry::NO_EXECUTE, 0);
     }
@@ -161,27 +163,26 @@ mod tests {
     #[test]
     fn the_kernel_never_copies_device_registers_or_pages_without_access() {
         assert!(
-            !Entry::user(0xfee0_0000, PageAccess { bits: READ | WRITE, device: true }, true, false)
-                .allows(Entry::READABLE)
+            !Entry::user(0xfee0_0000, PageAccess { bits: READ | WRITE, device: true }, true).allows(Entry::READABLE)
         );
-        assert!(!Entry::user(0x5000, access(READ), false, false).allows(Entry::READABLE));
-        let none = Entry::user(0x5000, access(0), true, false);
+        assert!(!Entry::user(0x5000, access(READ), false).allows(Entry::READABLE));
+        let none = Entry::user(0x5000, access(0), true);
         assert!(none.is_present() && !none.allows(Entry::READABLE));
     }
 
     #[test]
     fn an_access_changes_and_comes_back_without_losing_the_page() {
-        let page = Entry::user(LARGE, access(READ | WRITE), true, true);
+        let page = Entry::user(LARGE, access(READ | WRITE), true).large();
         assert_eq!(page.with_access(0).with_access(READ | WRITE), page);
         assert_eq!(page.with_access(READ).0 & Entry::WRITE, 0);
-        let device = Entry::user(0xfee0_0000, PageAccess { bits: READ, device: true }, false, false);
+        let device = Entry::user(0xfee0_0000, PageAccess { bits: READ, device: true }, false);
         assert_ne!(device.with_access(READ | WRITE).0 & Entry::UNCACHED, 0);
     }
 
     #[test]
     fn a_large_page_falls_into_512_small_ones() {
-        let page = Entry::user(LARGE, access(READ | WRITE), true, true);
-        assert_eq!(page.part(0), Entry::user(LARGE, access(READ | WRITE), true, false));
+        let page = Entry::user(LARGE, access(READ | WRITE), true).large();
+        assert_eq!(page.part(0), Entry::user(LARGE, access(READ | WRITE), true));
         assert_eq!(page.part(511).physical(), 2 * LARGE - PAGE);
         assert!(!page.part(3).is_large());
     }

@@ -206,8 +206,8 @@ impl Spaces {
             return 0;
         }
         let ram = self.ram.contains(Range::new(physical, physical + pages * PAGE));
-        let small = Entry::user(0, access, ram, false);
-        let large = Entry::user(0, access, ram, true);
+        let small = Entry::user(0, access, ram);
+        let large = small.large();
         let mut done = 0;
         while done < pages {
             let (to, from) = (address + done * PAGE, physical + done * PAGE);
