@@ -186,7 +186,7 @@ impl<M: Machine> Kernel<M> {
         match kind {
             Operation::Call if self.quick_call(thread) => Ok(()),
             Operation::Call => self.call(index, thread),
-            Operation::ReplyAndReceive if self.quick_answer(index, thread) => Ok(()),
+            Operation::ReplyAndReceive if self.quick_reply(index, thread) => Ok(()),
             Operation::ReplyAndReceive | Operation::Reply => self.reply(index, thread),
             Operation::Receive => self.receive(index),
             Operation::Raise => self.raise_handle(thread),

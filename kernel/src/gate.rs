@@ -128,7 +128,12 @@ impl<M: Machine> Tables<M> {
     /// Let something wait at a gate, behind what is as strong. `arrival` orders equals.
     pub(crate) fn enqueue(&self, gate: &Gate, waiter: Waiter, priority: u8, arrival: u64) {
         let key = u64::from(255 - priority) << 56 | arrival & ((1 << 56) - 1);
-        tree::insert(self.members(Ordered::Waiters), self.queue(gate, waiter), waiter.id(), key);
+        let (members, queue) = (self.members(Ordered::Waiters), self.queue(gate, waiter));
+        if queue.get() == 0 {
+            tree::begin(members.node(waiter.id()), queue, waiter.id(), key);
+        } else {
+            tree::insert(members, queue, waiter.id(), key);
+        }
         gate.count.set(gate.count.get() + 1);
         gate.notice_count.set(gate.notice_count.get() + waiter.is_notice());
         gate.flag(WAITING, true);

@@ -68,23 +68,6 @@ impl<M: Machine> Kernel<M> {
     /// general way.
     #[inline(never)]
     pub(crate) fn quick_reply(&self, index: u32, thread: &Thread<M>) -> bool {
-        self.answer_at_once::<false>(index, thread)
-    }
-
-    /// [`Kernel::quick_reply`], or the same for a fault.
-    pub(crate) fn quick_answer(&self, index: u32, thread: &Thread<M>) -> bool {
-        let caller = self.tables.thread(thread.context.target() as u32 & 0xffff);
-        if caller.is(FAULTING) { self.quick_fault_reply(index, thread) } else { self.quick_reply(index, thread) }
-    }
-
-    /// Likewise to a fault that was dealt with: its thread goes on, and that is all.
-    #[inline(never)]
-    fn quick_fault_reply(&self, index: u32, thread: &Thread<M>) -> bool {
-        self.answer_at_once::<true>(index, thread)
-    }
-
-    #[inline(always)]
-    fn answer_at_once<const FAULT: bool>(&self, index: u32, thread: &Thread<M>) -> bool {
         let tables = self.tables;
         let (request, handle) = (thread.context.target(), thread.context.gate());
         let caller_index = request as u32 & 0xffff;
@@ -93,9 +76,10 @@ impl<M: Machine> Kernel<M> {
         let gate = tables.gate(entry.object.get());
         let word = gate.word.get();
         let hold = thread.current.get();
+        let faulting = caller.state.get() & FAULTING;
         if caller.request.get() != request
-            || caller.state.get() != thread.reply_key.get() | if FAULT { FAULTING } else { 0 }
-            || FAULT && (thread.context.label() != 0 || caller.interrupted.get())
+            || caller.state.get() != thread.reply_key.get() | faulting
+            || faulting != 0 && (thread.context.label() != 0 || caller.interrupted.get())
             || !hold.carries(caller.current.get())
             || entry.receive.get() != handle
             || word != u64::from(entry.object_generation.get()) << 32
@@ -113,7 +97,8 @@ impl<M: Machine> Kernel<M> {
         let handles = if thread.gifts() == 0 { 0 } else { self.pass_handles(index, caller_index).unwrap_or(0) as u64 };
         gate.word.set(word | u64::from(index));
         caller.state.set(READY);
-        if !FAULT {
+        // A fault that was dealt with: its thread goes on, and that is all.
+        if faulting == 0 {
             caller.context.take_message(&thread.context);
             caller.context.set_outcome(Outcome { status: handles << 40, moved, ..Outcome::default() });
         }

@@ -127,6 +127,20 @@ impl<'a, F: Forest<'a>> Tree<'_, F> {
     }
 }
 
+/// Add `id` to an empty tree.
+#[inline(always)]
+pub(crate) fn begin(node: &Node, root: &Cell<u32>, id: u32, key: u64) {
+    debug_assert!(root.get() == 0 && !node.linked());
+    node.key.set(key);
+    // Bound: both sides.
+    for side in 0..2 {
+        node.child(side).set(0);
+        node.height(side).set(1);
+    }
+    node.parent.set(0);
+    root.set(id);
+}
+
 /// Add `id`, behind members with the same key.
 #[inline(always)]
 pub(crate) fn insert<'a>(forest: impl Forest<'a>, root: &Cell<u32>, id: u32, key: u64) {
