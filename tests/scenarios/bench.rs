@@ -23,10 +23,11 @@ fn older_processors(baton: &Baton) -> Outcome {
 }
 
 /// Rows that must be there.
-const NAMES: [&str; 38] = [
+const NAMES: [&str; 39] = [
     "null_call",
     "ipc_round_trip_0",
     "ipc_round_trip_4w",
+    "ipc_round_trip_0_traced",
     "ipc_round_trip_0_crowded",
     "ipc_round_trip_4w_crowded",
     "ipc_round_trip_passive_nested",
@@ -69,6 +70,9 @@ const FIGURES: &str = include_str!("figures.txt");
 
 /// How much more than in the table a row may be, measured with the same compiler and emulator.
 const GROWTH: f64 = 1.02;
+
+/// How many instructions more a round trip may take while messages are traced.
+const TRACED: f64 = 40.0;
 
 /// The committed table.
 struct Table {
@@ -138,6 +142,13 @@ fn figures_keep_their_bounds(baton: &Baton) -> Outcome {
         if (beside - alone).abs() > alone / 10.0 {
             wrong += &format!("\n{crowded} is {beside}, without the crowd {alone}");
         }
+    }
+    // What two events cost.
+    let (plain, traced) = (value("ipc_round_trip_0"), value("ipc_round_trip_0_traced"));
+    if let (Some(plain), Some(traced)) = (plain, traced)
+        && traced > plain + TRACED
+    {
+        wrong += &format!("\nipc_round_trip_0_traced is {traced}, without the trace {plain}");
     }
     ensure!(wrong.is_empty(), "{wrong}");
     Ok(())

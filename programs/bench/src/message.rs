@@ -1,7 +1,8 @@
 //! Calls: of a kernel object, and between address spaces.
 
+use abi::trace::{RECEIVED, class_of};
 use abi::{Error, Handle, Rights};
-use runtime::object::process;
+use runtime::object::{memory, process};
 use runtime::{Buffers, Message, Options};
 
 use crate::row::{ROUNDS, Report, Value, measure};
@@ -84,6 +85,14 @@ fn words<const WORDS: bool>(world: &World, crowded: bool) -> Result<Value, Error
     value
 }
 
+/// A round trip that the kernel notes in its trace.
+fn traced(world: &World) -> Result<Value, Error> {
+    memory::trace(world.boot.trace, class_of(RECEIVED))?;
+    let value = words::<false>(world, false);
+    memory::trace(world.boot.trace, 0)?;
+    value
+}
+
 fn nested(world: &World) -> Result<Value, Error> {
     let last = world.server(echo_words, PRIORITY)?;
     let (gate, first) = (world.gate()?, world.other(Handle::NONE)?);
@@ -126,6 +135,8 @@ pub(crate) fn rows(world: &World, report: &Report) {
     let how = "call + reply-and-receive between two address spaces, no words";
     row("ipc_round_trip_0", how, words::<false>(world, false));
     row("ipc_round_trip_4w", "the same with four words", words::<true>(world, false));
+    let how = "the same as ipc_round_trip_0, while messages are traced";
+    row("ipc_round_trip_0_traced", how, traced(world));
     let how = "the same as ipc_round_trip_0, both processes with 100 open handles and 50 ready threads";
     row("ipc_round_trip_0_crowded", how, words::<false>(world, true));
     row("ipc_round_trip_4w_crowded", "likewise with four words", words::<true>(world, true));
