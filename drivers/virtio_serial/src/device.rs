@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use virtio_drivers::transport::pci::PciTransport;
 use virtio_drivers::transport::{DeviceStatus, Transport};
 
-use crate::ring::{Direction, Ring};
+use crate::ring::{Direction, QUEUE_LENGTH, Ring};
 
 /// VIRTIO_F_VERSION_1 and VIRTIO_CONSOLE_F_MULTIPORT.
 const FEATURES: u64 = 1 << 32 | 1 << 1;
@@ -18,6 +18,10 @@ const PORTS: u32 = 8;
 const CONTROL_RECEIVE: u16 = 2;
 const CONTROL_SEND: u16 = 3;
 const CONTROL_LENGTH: usize = 256;
+/// Buffers for control messages each way: what either side may say of all ports before the other listens (a port is there, its name,
+/// it is open). A message that finds no buffer is lost.
+const CONTROL_BUFFERS: usize = 3 * PORTS as usize;
+const _: () = assert!(CONTROL_BUFFERS <= QUEUE_LENGTH);
 /// Buffers and bytes of a port's queues.
 const RECEIVE_BUFFERS: usize = 8;
 const RECEIVE_LENGTH: usize = 4096;
@@ -68,8 +72,10 @@ impl Device {
         transport.write_driver_features(features);
         transport.set_status(DeviceStatus::ACKNOWLEDGE | DeviceStatus::DRIVER | DeviceStatus::FEATURES_OK);
         let maximum: u32 = transport.read_config_space(MAXIMUM_PORTS_OFFSET).ok()?;
-        let control_receive = Ring::new(&mut transport, CONTROL_RECEIVE, Direction::FromDevice, 8, CONTROL_LENGTH)?;
-        let control_send = Ring::new(&mut transport, CONTROL_SEND, Direction::ToDevice, 8, CONTROL_LENGTH)?;
+        let control_receive =
+            Ring::new(&mut transport, CONTROL_RECEIVE, Direction::FromDevice, CONTROL_BUFFERS, CONTROL_LENGTH)?;
+        let control_send =
+            Ring::new(&mut transport, CONTROL_SEND, Direction::ToDevice, CONTROL_BUFFERS, CONTROL_LENGTH)?;
         let ports = (1..PORTS.min(maximum)).map(|number| Port::new(&mut transport, number)).collect::<Option<_>>()?;
         let mut device = Self { transport, control_receive, control_send, ports };
         device.transport.finish_init();

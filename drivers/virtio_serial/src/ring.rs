@@ -9,7 +9,7 @@ use virtio_drivers::transport::Transport;
 use crate::dma::{self, DeviceMemory};
 
 /// Descriptors of a queue.
-pub(crate) const QUEUE_LENGTH: usize = 16;
+pub(crate) const QUEUE_LENGTH: usize = 32;
 
 /// Which way a queue's buffers go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
