@@ -22,6 +22,8 @@ pub(super) struct Line {
     pub(super) depth: usize,
     pub(super) what: String,
     pub(super) part: Part,
+    /// The request that begins or ends; 0: none.
+    pub(super) request: u64,
 }
 
 /// Of what a line is a part.
@@ -78,7 +80,8 @@ impl Story {
 
     fn line(&self, head: &TraceHead, event: &Event, trace: u64, depth: usize, what: String, part: Part) -> Line {
         let name = self.name(event.thread);
-        Line { time_ns: head.nanoseconds(event.ticks()), thread: event.thread, name, trace, depth, what, part }
+        let request = if matches!(part, Part::Begin | Part::End) { event.word } else { 0 };
+        Line { time_ns: head.nanoseconds(event.ticks()), thread: event.thread, name, trace, depth, what, part, request }
     }
 
     fn name(&self, thread: u16) -> String {
