@@ -97,7 +97,7 @@ extern "C" fn read_on(reader: u64) -> ! {
         {
             reader.finish();
             // A caller that is gone needs no answer.
-            let _ = runtime::reply(received.request, Message::new(0, [0; 4]), &mut Buffers::new());
+            let _ = runtime::reply(received.request, Message::new(0, [0; 4]), &Buffers::new());
         }
     }
 }
