@@ -20,6 +20,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     ("bad_input_program_that_is_no_file", program_that_is_no_file),
     ("bad_input_program_that_may_not_be_executed", program_that_may_not_be_executed),
     ("bad_input_empty_names", empty_names),
+    ("bad_input_trace_options", trace_options),
     ("bad_input_nobody_reads_the_help", nobody_reads_the_help),
     ("bad_input_nothing_can_be_set_up", nothing_can_be_set_up),
     ("bad_input_missing_copy", missing_copy),
@@ -115,6 +116,16 @@ fn empty_names(baton: &Baton) -> Outcome {
     refused(baton, &["exec", "--env", "NAME", "true"], 125, "NAME=VALUE")?;
     refused(baton, &["exec", "--copy", ":/x", "true"], 125, "HOST:GUEST")?;
     refused(baton, &["exec"], 125, "PROGRAM")
+}
+
+fn trace_options(baton: &Baton) -> Outcome {
+    refused(baton, &["trace"], 125, "PROGRAM")?;
+    refused(baton, &["trace", "--classes", "life,dance", "true"], 125, "'dance' is none of message, pulse")?;
+    refused(baton, &["trace", "--classes", "", "true"], 125, "--classes")?;
+    refused(baton, &["trace", "--format", "xml", "true"], 125, "--format xml: text or json")?;
+    refused(baton, &["trace", "--output"], 125, "--output")?;
+    // Options of `trace` alone.
+    refused(baton, &["exec", "--format", "json", "true"], 125, "--format")
 }
 
 /// What cannot be written is said, if there is anywhere to say it; nothing panics.

@@ -9,6 +9,7 @@ mod interactive;
 mod personality;
 mod programs;
 mod services;
+mod trace;
 
 use std::process::ExitCode;
 use std::sync::OnceLock;
@@ -31,6 +32,7 @@ const WITH_GUEST: &[&[Scenario]] = &[
     programs::SCENARIOS,
     abuse::SCENARIOS,
     hostility::SCENARIOS,
+    trace::SCENARIOS,
     bench::SCENARIOS,
 ];
 
