@@ -136,7 +136,8 @@ events! {
     }
     /// Who runs.
     schedule = 2 {
-        /// Another thread runs than before, not by a message passed at once; or none (0). Label: the baton's slot.
+        /// The scheduler decided that this thread runs, maybe the one that ran before (a yield, a pulse); or none (0). A message passed at
+        /// once is no decision. Label: the baton's slot.
         RUNS = 0;
     }
     /// Interrupts. The thread is the one that was interrupted.
