@@ -287,6 +287,11 @@ impl User {
         self.exchange(Operation::Write, request).words([offset, 0, 0, 0]).send(address, length)
     }
 
+    /// A slot of its own table, reserved for a handle that is to come.
+    pub async fn reserve(&self) -> abi::Handle {
+        self.method(abi::Handle::SELF_PROCESS, abi::object::process::RESERVE, [0; 4]).ok().await.handle()
+    }
+
     /// Call a method of a kernel object.
     pub fn method(&self, object: Handle, method: u16, words: [u64; 4]) -> Exchange {
         self.exchange(Operation::Call, object.0).label(u64::from(method)).words(words)

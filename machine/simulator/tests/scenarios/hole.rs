@@ -341,7 +341,7 @@ fn segments_that_wrap_or_reach_the_kernel_are_refused_whatever_the_operation_bef
         let (gate, connection) = (pair.receiving, pair.sending);
         let noted = log.clone();
         root.start(Plan::new(&pair.server, "server").priority(20), |user| async move {
-            let slot = user.method(Handle::SELF_PROCESS, process::RESERVE, [0; 4]).ok().await.handle();
+            let slot = user.reserve().await;
             let request = user.receive(gate).ok().await.request;
             let before = seen(&user, gate, request, slot).await;
             for envelope in wrong_envelopes() {

@@ -16,8 +16,8 @@ fn a_passed_handle_arrives_in_a_reserved_slot_with_at_most_the_same_rights() {
         let (gate, connection) = (pair.receiving, pair.sending);
         let noted = log.clone();
         root.start(Plan::new(&pair.server, "server").priority(20), |user| async move {
-            let slot = user.method(Handle::SELF_PROCESS, process::RESERVE, [0; 4]).ok().await.handle();
-            let second = user.method(Handle::SELF_PROCESS, process::RESERVE, [0; 4]).ok().await.handle();
+            let slot = user.reserve().await;
+            let second = user.reserve().await;
             let message = user.receive(gate).take(slot).take(second).ok().await;
             assert_eq!(message.status().handles(), 1);
             let what = user.method(Handle::SELF_PROCESS, process::HANDLE_INFORMATION, [slot.0, 0, 0, 0]).ok().await;
@@ -29,7 +29,7 @@ fn a_passed_handle_arrives_in_a_reserved_slot_with_at_most_the_same_rights() {
         .await;
         let noted = log.clone();
         root.start(Plan::new(&pair.client, "client").priority(10), |user| async move {
-            let slot = user.method(Handle::SELF_PROCESS, process::RESERVE, [0; 4]).ok().await.handle();
+            let slot = user.reserve().await;
             // More rights are asked for than the original has, and less than it has.
             let answer =
                 user.call(connection).give(extra, Rights(Rights::SEND.0 | Rights::DESTROY.0)).take(slot).ok().await;
@@ -66,7 +66,7 @@ fn a_handle_that_is_handed_over_is_gone_here_and_its_last_close_is_seen_there() 
         .await;
         let noted = log.clone();
         root.start(Plan::new(&pair.client, "client").priority(10), |user| async move {
-            let slot = user.method(Handle::SELF_PROCESS, process::RESERVE, [0; 4]).ok().await.handle();
+            let slot = user.reserve().await;
             assert_eq!(user.call(connection).take(slot).ok().await.status().handles(), 1);
             let next =
                 user.method(Handle::SELF_PROCESS, process::CLOSE, [slot.0, 0, 0, 0]).option(1).ok().await.handle();
@@ -89,8 +89,8 @@ fn a_handle_handed_over_twice_in_one_message_arrives_twice() {
         let (gate, connection) = (pair.receiving, pair.sending);
         let noted = log.clone();
         root.start(Plan::new(&pair.server, "server").priority(20), |user| async move {
-            let first = user.method(Handle::SELF_PROCESS, process::RESERVE, [0; 4]).ok().await.handle();
-            let second = user.method(Handle::SELF_PROCESS, process::RESERVE, [0; 4]).ok().await.handle();
+            let first = user.reserve().await;
+            let second = user.reserve().await;
             let message = user.receive(gate).take(first).take(second).ok().await;
             assert_eq!(message.status().handles(), 2);
             user.reply(message.request).ok().await;
@@ -159,7 +159,7 @@ fn a_bad_gift_is_refused_at_the_call_or_the_reply_and_blamed_on_the_giver() {
         for served in [false, true] {
             let noted = log.clone();
             root.start(Plan::new(&pair.client, "client").priority(10), |user| async move {
-                let slot = user.method(Handle::SELF_PROCESS, process::RESERVE, [0; 4]).ok().await.handle();
+                let slot = user.reserve().await;
                 // The first gift is good each time: nothing of it arrives.
                 for bad in [only_send, Handle(1 << 40), slot, Handle::CURRENT_THREAD] {
                     let answer = user.call(connection).give(good, Rights::SEND).give(bad, Rights::SEND).await;
@@ -212,7 +212,7 @@ fn a_gift_is_looked_up_at_delivery() {
             .await;
         root.until_state(client, abi::thread::State::Send).await;
         root.user.method(pair.client.handle, process::CLOSE, [extra.0, 0, 0, 0]).ok().await;
-        let slot = root.user.method(Handle::SELF_PROCESS, process::RESERVE, [0; 4]).ok().await.handle();
+        let slot = root.user.reserve().await;
         // What is left is the notice that the gift's connection was closed.
         let message = root.user.receive(pair.gate).take(slot).ok().await;
         assert_eq!((message.request, message.label, message.badge), (0, abi::notice::CLOSED, 5));

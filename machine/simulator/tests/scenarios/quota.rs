@@ -281,9 +281,9 @@ fn a_connection_is_charged_to_who_makes_it_or_to_a_caller_that_allowed_it_and_no
         let before = used().await;
         let noted = log.clone();
         root.start(Plan::new(&pair.client, "client").priority(10), |user| async move {
-            let slot = user.method(Handle::SELF_PROCESS, process::RESERVE, [0; 4]).ok().await.handle();
+            let slot = user.reserve().await;
             user.call(connection).flags(abi::call::flags::CHARGE_ME).take(slot).ok().await;
-            let slot = user.method(Handle::SELF_PROCESS, process::RESERVE, [0; 4]).ok().await.handle();
+            let slot = user.reserve().await;
             user.call(connection).take(slot).ok().await;
             noted.note("done");
         })
