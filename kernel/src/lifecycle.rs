@@ -25,6 +25,7 @@ const fn resource(kind: Kind) -> Resource {
 impl<M: Machine> Kernel<M> {
     /// A new object of this kind, charged to `owner`; for a process, whose quota was carved out before, `owner` is its
     /// parent. Alive, linked, and its generation new; the other fields are as the last user left them.
+    #[track_caller]
     pub(crate) fn create(&self, kind: Kind, owner: u32) -> Result<u32, Error> {
         let account = &self.tables.process(owner).account;
         if kind != Kind::Process && !account.charge(resource(kind), 1) {
@@ -145,11 +146,13 @@ impl<M: Machine> Kernel<M> {
     }
 
     /// Take a slot of a table: every allocation of the kernel but for pages of handles.
+    #[track_caller]
     pub(crate) fn take_slot<'a>(&self, pool: &Pool, link: impl FnOnce(u32) -> &'a Cell<u32>) -> Option<u32> {
         if self.machine.refuses_memory() { None } else { pool.take(link) }
     }
 
     /// A frame of the arena, uncharged.
+    #[track_caller]
     pub(crate) fn take_frame(&self) -> Option<Frame> {
         let index = self.take_slot(&self.frames, |slot| self.tables.frame_link(slot))?;
         Some(Frame(self.frame_base.get() + u64::from(index - 1) * PAGE_SIZE))
@@ -162,6 +165,7 @@ impl<M: Machine> Kernel<M> {
     }
 
     /// A frame for a page table, charged to a process.
+    #[track_caller]
     pub(crate) fn charged_frame(&self, process: &Process<M>) -> Option<Frame> {
         if !process.account.charge(Resource::Pages, 1) {
             return None;
@@ -174,6 +178,7 @@ impl<M: Machine> Kernel<M> {
     }
 
     /// Add a page to a process's handle table, charged to it.
+    #[track_caller]
     pub(crate) fn grow_handles(&self, process: &Process<M>) -> Result<(), Error> {
         if !process.account.charge(Resource::Pages, 1) {
             return Err(Error::QuotaExceeded);

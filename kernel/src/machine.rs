@@ -267,6 +267,7 @@ pub trait Machine: Sized + 'static {
     }
     /// Whether the slot or frame that is about to be taken is to be refused, as if none were left. Only a machine that looks
     /// for what comes of it does that.
+    #[track_caller]
     fn refuses_memory(&self) -> bool {
         false
     }

@@ -137,6 +137,7 @@ impl<M: Machine> Kernel<M> {
 
     /// A record, linked, of which nothing is mapped yet. `behind`: the process's last record before it, or 0 if that is not known.
     #[allow(clippy::too_many_arguments)]
+    #[track_caller]
     pub(crate) fn new_mapping(
         &self,
         process: u32,
@@ -454,32 +455,30 @@ impl<M: Machine> Kernel<M> {
             return Err(Error::Busy);
         }
         let mut id = record;
-        let record = self.tables.mapping(id);
-        let writable = u64::from(record.access.get()) & access::WRITE != 0;
-        if writable && !keep {
+        let taken = if keep { 0 } else { u64::from(self.tables.mapping(id).access.get()) & access::WRITE };
+        if taken != 0 {
             id = self.isolate(source, start, stop)?;
             if id == 0 {
                 return Ok(());
             }
-            let bits = u64::from(self.tables.mapping(id).access.get()) & !access::WRITE;
-            self.set_access(id, bits)?;
         }
         let record = self.tables.mapping(id);
         let offset = record.offset.get() + (start - record.address());
-        let (bits, most) = (u64::from(record.access.get()), u64::from(record.allowed.get()));
+        let (bits, most) = (u64::from(record.access.get()) & !taken, u64::from(record.allowed.get()));
         let new =
             self.new_mapping(index, record.memory.get(), start, offset, (stop - start) / PAGE_SIZE, bits, most, 0)?;
         // Bound: the pages, a large page's worth at a time.
-        loop {
+        let shared = loop {
             match self.map_piece(new) {
-                Ok(true) => return Ok(()),
                 Ok(false) => {}
-                Err(error) => {
-                    // Bound: two pieces.
-                    while self.undo_mapping(new) == Error::More {}
-                    return Err(error);
-                }
+                Ok(true) if taken != 0 => break self.set_access(id, bits),
+                shared => break shared.map(drop),
             }
+        };
+        if shared.is_err() {
+            // Bound: two pieces.
+            while self.undo_mapping(new) == Error::More {}
         }
+        shared
     }
 }

@@ -347,6 +347,7 @@ impl<M: Machine> Kernel<M> {
     }
 
     /// Charge one mapping record and take it.
+    #[track_caller]
     pub(crate) fn take_mapping(&self, process: &crate::process::Process<M>) -> Result<u32, Error> {
         if !process.account.charge(Resource::Mappings, 1) {
             return Err(Error::QuotaExceeded);

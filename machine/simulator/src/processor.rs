@@ -7,6 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future::Future;
+use std::panic::Location;
 use std::rc::Rc;
 
 use abi::call::flags;
@@ -134,6 +135,8 @@ pub struct World {
     unlucky: Cell<bool>,
     /// Allocations until the one that is refused, if one is to be.
     refused_after: Cell<Option<u64>>,
+    /// Where the kernel asked for it.
+    refused_at: Cell<Option<&'static Location<'static>>>,
     /// What another processor changes, and how often it did.
     shared: RefCell<Vec<(u64, u64)>>,
     meddled: Cell<u64>,
@@ -194,6 +197,7 @@ impl World {
             coverage: RefCell::default(),
             unlucky: Cell::new(false),
             refused_after: Cell::new(None),
+            refused_at: Cell::new(None),
             shared: RefCell::default(),
             meddled: Cell::new(0),
             held: Cell::new(false),
@@ -283,6 +287,18 @@ impl World {
     #[must_use]
     pub fn is_refusal_due(&self) -> bool {
         self.refused_after.get().is_some()
+    }
+
+    /// Whether the next allocation of the kernel is the one that is refused.
+    #[must_use]
+    pub fn is_refusal_next(&self) -> bool {
+        self.refused_after.get() == Some(0)
+    }
+
+    /// Where in its source the kernel asked for what it was refused.
+    #[must_use]
+    pub fn refused_at(&self) -> Option<&'static Location<'static>> {
+        self.refused_at.get()
     }
 
     /// Whether the kernel went idle with nothing that could ever end it.
@@ -1034,6 +1050,9 @@ impl Machine for Processor {
     fn refuses_memory(&self) -> bool {
         let due = self.world.refused_after.get();
         self.world.refused_after.set(due.and_then(|count| count.checked_sub(1)));
+        if due == Some(0) {
+            self.world.refused_at.set(Some(Location::caller()));
+        }
         due == Some(0) || self.world.unlucky.get()
     }
 

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::rc::Rc;
 use std::sync::Once;
 
@@ -206,6 +207,16 @@ fn explain_panics() {
             });
         }));
     });
+}
+
+/// Switch the machine on, and refuse one of the allocations that the kernel makes before init runs: where that was asked for,
+/// if the kernel then halted; `None`: it came up, because there are fewer.
+#[must_use]
+pub fn refused_boot(count: u64) -> Option<&'static Location<'static>> {
+    let world = World::new(0, Settings::default());
+    world.refuse_allocation_after(count);
+    let boot = || drop(Simulation::new(&world, 0, capacities()));
+    quietly(|| catch_unwind(AssertUnwindSafe(boot))).err().and_then(|_| world.refused_at())
 }
 
 /// Run `body` as init once, with everything decided by `seed`; on failure say what happened, and how to repeat it.
