@@ -442,6 +442,8 @@ mod tests {
         assert!(call());
         assert_eq!((kernel.cpu.thread.get(), server.code(), caller.code()), (pair.server, READY, REPLY));
         assert_eq!((server.serving.get(), gate.word.get() & 0xffff), (caller.request.get(), 0));
-        assert_eq!(server.context.outcome.get().lengths, 5 | 9 << 32);
+        let outcome = server.context.outcome.get();
+        assert_eq!(outcome.lengths, 5 | 9 << 32);
+        assert_eq!(outcome.status >> 32, kernel.tables.baton(baton.baton()).priority.get().into());
     }
 }

@@ -322,7 +322,10 @@ impl<M: Machine> Kernel<M> {
 mod tests {
     use super::*;
     use crate::fake;
+    use abi::Envelope;
+    use abi::object::process;
     use core::cell::Cell;
+    use core::mem::offset_of;
 
     #[test]
     fn a_plain_reply_is_quick_if_its_caller_waits_and_nothing_is_odd() {
@@ -363,9 +366,13 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_with_bytes_is_quick_if_moreover_its_receive_has_no_deadline() {
+    fn a_reply_with_bytes_or_handles_is_quick_if_moreover_its_receive_has_no_deadline() {
+        const GIVE: usize = offset_of!(Envelope, give) / 8;
+        const TAKE: usize = offset_of!(Envelope, take) / 8;
         let pair = fake::pair();
         let kernel = &pair.kernel;
+        let reserve = (u64::from(process::RESERVE), [0; 4]);
+        let slot = fake::exchange(kernel, pair.caller, 0, Handle::SELF_PROCESS, reserve);
         fake::exchange(kernel, pair.caller, 0, pair.connection, (3, [0; 4]));
         let (caller, server) = (kernel.tables.thread(pair.caller), kernel.tables.thread(pair.server));
         let reply = || kernel.quick_reply(pair.server, server);
@@ -401,11 +408,16 @@ mod tests {
         // A handle to pass that it does not have.
         server.envelope.words()[0].set(1 << 16);
         assert!(!reply());
-        server.envelope.words()[0].set(0);
         assert_eq!(kernel.cpu.thread.get(), pair.server);
 
+        // One that it has, to a caller with room for it.
+        server.envelope.words()[GIVE].set(pair.connection.0);
+        caller.operation.set(flags::ENVELOPE);
+        caller.envelope.words()[0].set(1 << 24);
+        caller.envelope.words()[TAKE].set(slot);
         assert!(reply());
         assert_eq!((caller.code(), server.code(), kernel.cpu.thread.get()), (READY, STATE_RECEIVE, pair.caller));
+        assert_eq!(caller.context.outcome.get().status, 1 << 40);
         assert!(!reply());
     }
 }

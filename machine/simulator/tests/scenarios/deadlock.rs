@@ -285,6 +285,45 @@ fn a_receiver_that_went_to_another_gate_or_is_in_no_call_is_never_accused() {
     });
 }
 
+/// Who waits for a receiver waits as much as who waits for an answer.
+#[test]
+fn of_two_servers_that_call_each_other_before_either_receives_the_second_is_told() {
+    scenario(|root| async move {
+        let pair = Pair::new(&root).await;
+        let back_gate = root.gate(&pair.client).await;
+        let back_receiving = root.give_gate(&pair.client, back_gate).await;
+        let back = root.give_connection(&pair.server, back_gate, 5).await;
+        let (gate, connection, log) = (pair.receiving, pair.sending, Log::new());
+        let busy = Rc::new(Cell::new(true));
+        let (is_busy, noted) = (Rc::clone(&busy), log.clone());
+        root.start(Plan::new(&pair.server, "second").priority(5), |user| async move {
+            user.receive(gate).poll().fails(Error::TimedOut).await;
+            noted.note("busy");
+            while is_busy.get() {
+                let _ = user.compute(10_000).await;
+            }
+            let answer = user.call(back).await;
+            noted.note(format!("second: {:?} {:?}", answer.error(), answer.words));
+            let message = user.receive(gate).ok().await;
+            user.reply(message.request).ok().await;
+        })
+        .await;
+        root.until_noted(&log, 1).await;
+        let noted = log.clone();
+        let first = root
+            .start(Plan::new(&pair.client, "first").priority(10), |user| async move {
+                user.receive(back_receiving).poll().fails(Error::TimedOut).await;
+                noted.note(format!("first: {:?}", user.call(connection).await.error()));
+            })
+            .await;
+        root.until_state(first, State::Send).await;
+        busy.set(false);
+        root.until_noted(&log, 3).await;
+        let told = format!("second: Some(Deadlock) {:?}", [5, 2, pair.client.identity, 0]);
+        log.assert(&["busy", &told, "first: None"]);
+    });
+}
+
 /// A fault is a call to the pager. Whichever of the two comes last is told.
 #[test]
 fn a_pager_and_its_client_that_wait_for_each_other_are_told() {

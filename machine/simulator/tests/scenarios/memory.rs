@@ -187,6 +187,31 @@ fn a_page_fault_is_a_message_to_the_pager_first() {
 }
 
 #[test]
+fn a_pager_may_refuse_as_it_receives_the_next_fault() {
+    scenario(|root| async move {
+        let pager = root.process().await;
+        let process = root.process().await;
+        let gate = root.gate(&pager).await;
+        let faults = root.connect(gate, 66).await;
+        let receiving = root.give_gate(&pager, gate).await;
+        let log = Log::new();
+        let noted = log.clone();
+        root.start_server(Plan::new(&pager, "pager").priority(20), |user| async move {
+            let mut fault = user.receive(receiving).ok().await;
+            loop {
+                noted.note(format!("{}", fault.label));
+                fault = user.reply_and_receive(fault.request, receiving).label(1).ok().await;
+            }
+        })
+        .await;
+        let plan = Plan::new(&process, "faulter").priority(10).fault(faults);
+        let thread = root.start(plan, |user| async move { drop(user.load(PLACE, 1).await) }).await;
+        root.until_state(thread, State::Dead).await;
+        log.assert(&[&notice::FAULT_PAGE.to_string(), &notice::FAULT_REFUSED.to_string()]);
+    });
+}
+
+#[test]
 fn a_pager_that_dies_does_not_leave_its_threads_hanging() {
     scenario(|root| async move {
         let pager = root.process().await;

@@ -44,6 +44,32 @@ fn a_passed_handle_arrives_in_a_reserved_slot_with_at_most_the_same_rights() {
 }
 
 #[test]
+fn the_answer_of_a_server_that_receives_on_carries_handles_and_bytes_as_any_does() {
+    scenario(|root| async move {
+        let pair = Pair::new(&root).await;
+        let (gate, connection, log) = (pair.receiving, pair.sending, Log::new());
+        root.start_server(Plan::new(&pair.server, "server").priority(20), |user| async move {
+            user.store(DATA, b"bytes").await.expect("it is not moved");
+            let message = user.receive(gate).ok().await;
+            let _ = user.reply_and_receive(message.request, gate).send(DATA, 5).give(gate, Rights::RECEIVE).await;
+        })
+        .await;
+        let noted = log.clone();
+        root.start(Plan::new(&pair.client, "client").priority(10), |user| async move {
+            let slot = user.reserve().await;
+            let answer = user.call(connection).take(slot).room(DATA, 9).ok().await;
+            assert_eq!((answer.status().handles(), answer.moved), (1, 5));
+            assert_eq!(user.load(DATA, 5).await.as_deref(), Ok(&b"bytes"[..]));
+            let what = user.method(Handle::SELF_PROCESS, process::HANDLE_INFORMATION, [slot.0, 0, 0, 0]).ok().await;
+            assert_eq!(what.words[..2], [u64::from(Rights::RECEIVE.0), Kind::Gate as u64]);
+            noted.note("answered");
+        })
+        .await;
+        root.until_noted(&log, 1).await;
+    });
+}
+
+#[test]
 fn a_handle_that_is_handed_over_is_gone_here_and_its_last_close_is_seen_there() {
     scenario(|root| async move {
         let pair = Pair::new(&root).await;
