@@ -16,13 +16,15 @@ pub struct Mutant {
     /// As cargo-mutants names it.
     pub name: String,
     pub file: String,
+    /// The file and the function.
+    pub function: String,
     pub genre: String,
     pub start: Place,
     /// What stands there instead.
     pub replacement: String,
 }
 
-/// The changes of these files, or of all of the kernel.
+/// The changes of these files, in their order, or of all of the kernel.
 pub fn list(tree: &str, files: &[String]) -> Vec<Mutant> {
     let mut command = Command::new("cargo");
     command.current_dir(tree).args(["mutants", "--list", "--json", "--package", "kernel"]);
@@ -35,12 +37,16 @@ pub fn list(tree: &str, files: &[String]) -> Vec<Mutant> {
         let number = |name: &str| value[name].as_u64().expect("a number") as usize;
         (number("line"), number("column"))
     };
-    let mutants = list.as_array().expect("a list").iter().enumerate();
-    mutants
+    let order = |file: &Value| files.iter().position(|name| file == name);
+    let mut list: Vec<_> = list.as_array().expect("a list").iter().collect();
+    list.sort_by_key(|value| order(&value["file"]));
+    list.iter()
+        .enumerate()
         .map(|(index, value)| Mutant {
             number: index + 1,
             name: text(&value["name"]),
             file: text(&value["file"]),
+            function: format!("{} {}", value["file"], value["function"]["function_name"]),
             genre: text(&value["genre"]),
             start: place(&value["span"]["start"]),
             replacement: text(&value["replacement"]),

@@ -11,27 +11,25 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::Path;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use trial::Verdict;
+use trial::{Tests, Verdict};
 
 /// Where everything is put.
 const TARGET: &str = "target";
-/// How many are tried at once.
-const JOBS: usize = 4;
-
 fn main() {
-    let (packages, files) = arguments(std::env::args().skip(1));
+    let Wish { packages, files, quick } = arguments(std::env::args().skip(1));
     let mutants = list::list("..", &files);
     println!("{} changes", mutants.len());
     let tree = Path::new(TARGET).join("tree");
     build::copy(Path::new(".."), &tree);
-    let (binaries, left_out) = build::build(&tree, &mutants, &packages);
+    let (programs, left_out) = build::build(&tree, &mutants, &packages);
     println!(
         "{} of them are in the build; the others do not compile, or are constants",
         mutants.len() - left_out.len()
     );
-    let (tests, reached) = trial::prepare(binaries);
+    let jobs = std::thread::available_parallelism().map_or(1, usize::from);
+    let tests = Tests::new(jobs, &programs, quick);
+    println!("{} tests", tests.count());
 
     let path = Path::new(TARGET).join("results");
     let known = results(&path);
@@ -40,34 +38,33 @@ fn main() {
     let caught = |name| known.get(name).is_some_and(|verdict| verdict == "caught" || verdict == "stuck");
     let open: Vec<_> =
         mutants.iter().filter(|mutant| !left_out.contains(&mutant.number) && !caught(&mutant.name)).collect();
-    let next = AtomicUsize::new(0);
-    std::thread::scope(|scope| {
-        for _ in 0..JOBS {
-            scope.spawn(|| {
-                while let Some(mutant) = open.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let verdict = if reached.contains(&mutant.number) {
-                        trial::run(&tests, mutant.number)
-                    } else {
-                        Verdict::Unreached
-                    };
-                    let mut file = file.lock().expect("nobody panics with it");
-                    writeln!(file, "{verdict}\t{}", mutant.name).expect("the file of results");
-                    if matches!(verdict, Verdict::Missed | Verdict::Unreached) {
-                        println!("{verdict}: {}", mutant.name);
-                    }
-                }
-            });
+    trial::each(jobs, &open, |mutant| {
+        let verdict = tests.trial(mutant);
+        let mut file = file.lock().expect("nobody panics with it");
+        writeln!(file, "{verdict}\t{}", mutant.name).expect("the file of results");
+        if matches!(verdict, Verdict::Missed | Verdict::Unreached) {
+            println!("{verdict}: {}", mutant.name);
         }
     });
     tell(&mutants, &left_out, &results(&path));
 }
 
-/// Packages whose tests are run, and files of the kernel.
-fn arguments(mut words: impl Iterator<Item = String>) -> (Vec<String>, Vec<String>) {
-    let (mut packages, mut files) = (Vec::new(), Vec::new());
+/// What is asked for.
+struct Wish {
+    /// Packages whose tests are run.
+    packages: Vec<String>,
+    /// Files of the kernel, none: all.
+    files: Vec<String>,
+    /// Without tests that take long.
+    quick: bool,
+}
+
+fn arguments(mut words: impl Iterator<Item = String>) -> Wish {
+    let (mut packages, mut files, mut quick) = (Vec::new(), Vec::new(), false);
     while let Some(word) = words.next() {
         match word.as_str() {
             "--package" => packages.push(words.next().expect("--package: which?")),
+            "--quick" => quick = true,
             option if option.starts_with('-') => panic!("there is no option {option}"),
             _ => files.push(word),
         }
@@ -75,7 +72,7 @@ fn arguments(mut words: impl Iterator<Item = String>) -> (Vec<String>, Vec<Strin
     if packages.is_empty() {
         packages = build::PACKAGES.map(String::from).to_vec();
     }
-    (packages, files)
+    Wish { packages, files, quick }
 }
 
 /// What is known already, by name.

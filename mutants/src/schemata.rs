@@ -37,6 +37,10 @@ impl<'a> Schemata<'a> {
         Self { places, placed: Vec::new() }
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
     fn take(&mut self, span: Span, genre: &str) -> Vec<&'a Mutant> {
         let here = self.places.get(&place(span)).map_or(&[][..], Vec::as_slice);
         let taken: Vec<_> = here.iter().copied().filter(|mutant| mutant.genre == genre).collect();
