@@ -104,8 +104,8 @@ impl Machine for Fake {
     fn destroy_space(&self, space: u64) -> Frame {
         Frame(space)
     }
-    fn map(&self, _: u64, _: u64, _: u64, pages: u64, _: PageAccess, _: &mut dyn FnMut() -> Option<Frame>) -> u64 {
-        pages
+    fn map(&self, _: u64, _: u64, _: u64, _: u64, _: PageAccess, _: &mut dyn FnMut() -> Option<Frame>) -> bool {
+        true
     }
     fn unmap(&self, _: u64, _: u64, _: u64, _: &mut dyn FnMut() -> Option<Frame>) -> bool {
         true

@@ -185,8 +185,8 @@ pub trait Machine: Sized + 'static {
     fn create_space(&self, frame: Frame) -> Self::Space;
     /// Give the space's root frame back; every other table frame was returned by [`Machine::release_tables`].
     fn destroy_space(&self, space: Self::Space) -> Frame;
-    /// Map `pages` pages from physical address `physical`; stops early, with the pages mapped so far, when `supply` has no
-    /// further frame for a page table. May use large pages where all is aligned.
+    /// Map `pages` pages from physical address `physical`, where nothing is mapped. They lie between two multiples of 512 pages, so
+    /// all of them are mapped, or none (false) when `supply` has no further frame for a page table. May use a large page where all is aligned.
     fn map(
         &self,
         space: Self::Space,
@@ -195,7 +195,7 @@ pub trait Machine: Sized + 'static {
         pages: u64,
         access: PageAccess,
         supply: &mut dyn FnMut() -> Option<Frame>,
-    ) -> u64;
+    ) -> bool;
     /// Remove the translations of `pages` pages, mapped or not, and forget them on every CPU. Whole ranges that were mapped
     /// with one call are removed whole; a large page that is only partly covered is split, with frames from `supply`
     /// (false: no frame, nothing was changed).

@@ -180,12 +180,11 @@ impl<M: Machine> Kernel<M> {
         let device = memory.kind.get() == MemoryType::Device as u8;
         let access = PageAccess { bits: u64::from(record.access.get()), device };
         let supply = &mut || self.charged_frame(process);
-        let mapped = self.machine.map(process.space.get(), address, physical, pages, access, supply);
-        record.done.set(done + mapped);
-        if mapped < pages {
+        if !self.machine.map(process.space.get(), address, physical, pages, access, supply) {
             return Err(Error::QuotaExceeded);
         }
-        Ok(record.done.get() == record.pages.get())
+        record.done.set(done + pages);
+        Ok(done + pages == record.pages.get())
     }
 
     /// Remove a piece of a record whose mapping failed half-way; `More` until nothing of it is left, then the reason.

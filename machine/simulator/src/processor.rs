@@ -21,7 +21,7 @@ use crate::memory::Memory;
 use crate::program::{Action, Answer, CALL_LENGTH, Completion, ENVELOPE_BELOW_STACK, Program, Shared, User};
 use crate::random::Random;
 use crate::simulation::RING;
-use crate::space::{Tables, Translation};
+use crate::space::{LARGE, Tables, Translation};
 use crate::trace::{Event, Trace};
 
 const PAGE: u64 = abi::PAGE_SIZE;
@@ -918,16 +918,18 @@ impl Machine for Processor {
         pages: u64,
         access: PageAccess,
         supply: &mut dyn FnMut() -> Option<Frame>,
-    ) -> u64 {
+    ) -> bool {
         self.world.work(|piece| piece.pages += pages);
         assert!(address.is_multiple_of(PAGE) && physical.is_multiple_of(PAGE), "map of {address:#x} to {physical:#x}");
+        let last = address + (pages - 1) * PAGE;
+        assert_eq!(address / (LARGE * PAGE), last / (LARGE * PAGE), "map of {pages} pages at {address:#x}");
         assert!(pages <= (abi::USER_END - address.min(abi::USER_END)) / PAGE, "map of {pages} pages at {address:#x}");
         let (start, end) = self.world.arena.get();
         let record = address == abi::boot::RECORD_ADDRESS && pages == 1;
         assert!(physical + pages * PAGE <= start || end <= physical || record, "the arena was mapped for a user");
         let large = self.world.settings.large_pages;
         self.with_tables(space, supply, |tables, supply| {
-            tables.map(address / PAGE, physical, pages, access, large, supply)
+            tables.map(address / PAGE, physical, pages, access, large, supply) == pages
         })
     }
 

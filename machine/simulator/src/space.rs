@@ -9,7 +9,7 @@ use kernel::machine::{Frame, PageAccess};
 /// Pages in the range that one table covers, per level: a leaf table maps 512 pages, and so on.
 const LEVEL_BITS: [u32; 3] = [9, 18, 27];
 /// Pages of a large page.
-const LARGE: u64 = 512;
+pub(crate) const LARGE: u64 = 512;
 
 /// One translation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

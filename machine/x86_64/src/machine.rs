@@ -161,7 +161,7 @@ impl Machine for X86 {
         pages: u64,
         access: PageAccess,
         supply: &mut dyn FnMut() -> Option<Frame>,
-    ) -> u64 {
+    ) -> bool {
         self.spaces.map(space, address, physical, pages, access, supply)
     }
 

@@ -90,6 +90,11 @@ impl Entry {
         self.0 & Self::LARGE != 0
     }
 
+    /// At level 2 and 3: a table of the next level, not a leaf.
+    pub(crate) const fn is_table(self) -> bool {
+        self.0 & (Self::PRESENT | Self::LARGE) == Self::PRESENT
+    }
+
     /// Whether the kernel may copy from it (`need`: [`Entry::READABLE`]) or to it ([`Entry::WRITABLE`]).
     pub(crate) const fn allows(self, need: u64) -> bool {
         self.0 & need == need
@@ -104,11 +109,6 @@ impl Entry {
     pub(crate) const fn with_access(self, bits: u64) -> Self {
         let keep = Self::ADDRESS | Self::LARGE | Self::RAM | Self::UNCACHED;
         Self(Self::user(0, PageAccess { bits, device: false }, false).0 | self.0 & keep)
-    }
-
-    /// The same access to another page; `self` is for address 0.
-    pub(crate) const fn at(self, physical: u64) -> Self {
-        Self(self.0 | physical)
     }
 
     /// Whether it says the same; the processor's own notes do not count.

@@ -107,7 +107,8 @@ impl Ranges {
 
     /// Whether all of `range` is in the set.
     pub(crate) fn contains(&self, range: Range) -> bool {
-        self.members().iter().any(|member| member.start <= range.start && range.end <= member.end)
+        // Members that are not there are empty.
+        self.members.iter().any(|member| member.start <= range.start && range.end <= member.end)
     }
 
     #[cfg_attr(target_os = "none", unsafe(link_section = ".boot.text"))]

@@ -75,7 +75,8 @@ impl Table {
     /// The table that an entry of this one points to.
     #[inline]
     pub(crate) fn below(entry: Entry) -> Self {
-        Self(entry.physical())
+        // It has no bits above the address.
+        Self(entry.0 & !(PAGE - 1))
     }
 }
 
@@ -193,6 +194,8 @@ impl Spaces {
         }
     }
 
+    /// Map pages that lie in one large page's place, where nothing is mapped. False: no frame for a table, and nothing is mapped.
+    #[inline(always)]
     pub(crate) fn map(
         &self,
         space: Space,
@@ -201,64 +204,45 @@ impl Spaces {
         pages: u64,
         access: PageAccess,
         supply: Supply<'_>,
-    ) -> u64 {
+    ) -> bool {
         if !in_user_half(address, pages) {
-            return 0;
+            return false;
         }
         let ram = self.ram.contains(Range::new(physical, physical + pages * PAGE));
-        let small = Entry::user(0, access, ram);
-        let large = small.large();
-        let mut done = 0;
-        while done < pages {
-            let (to, from) = (address + done * PAGE, physical + done * PAGE);
-            let Some(directory) = descend(space, to, 2, supply) else { return done };
-            let index = page::index(to, 2);
-            let entry = directory.read(index);
-            let wants_large = (to | from).is_multiple_of(LARGE) && pages - done >= ENTRIES as u64;
-            if wants_large && !entry.is_present() {
-                directory.write(index, large.at(from));
-                done += ENTRIES as u64;
-                continue;
-            }
-            let table = match self.small_pages(directory, index, to, supply) {
-                Some(table) => table,
-                None => return done,
-            };
-            let first = page::index(to, 1);
-            let end = ENTRIES.min(first.saturating_add((pages - done) as usize));
-            let mut entry = small.at(from);
-            for index in first..end {
-                if table.read(index).is_present() {
-                    self.forget_walks();
-                    self.forget(space, to + (index - first) as u64 * PAGE);
-                }
-                table.write(index, entry);
-                entry = entry.next();
-            }
-            done += (end - first) as u64;
+        let mut entry = Entry::user(physical, access, ram);
+        let above = directory_entry(space, address);
+        let table = if above.is_table() {
+            Table::below(above)
+        } else if pages == ENTRIES as u64 && physical.is_multiple_of(LARGE) {
+            let Some(directory) = descend(space, address, 2, supply) else { return false };
+            directory.write(page::index(address, 2), entry.large());
+            return true;
+        } else {
+            let Some(table) = descend(space, address, 1, supply) else { return false };
+            table
+        };
+        let first = page::index(address, 1);
+        for index in first..ENTRIES.min(first + pages as usize) {
+            debug_assert!(!table.read(index).is_present());
+            table.write(index, entry);
+            entry = entry.next();
         }
-        done
+        true
     }
 
-    /// The table of small pages below an entry of a directory: there, or made, or a large page split.
-    fn small_pages(&self, directory: Table, index: usize, address: u64, supply: Supply<'_>) -> Option<Table> {
-        let entry = directory.read(index);
-        if entry.is_present() && !entry.is_large() {
-            return Some(Table::below(entry));
-        }
-        let frame = supply()?;
-        clear(frame);
+    /// Split a large page. False: no frame for the table.
+    fn split(directory: Table, index: usize, address: u64, supply: Supply<'_>) -> bool {
+        let Some(frame) = supply() else { return false };
+        let large = directory.read(index);
         // SAFETY: a frame of the arena given to us as a page table.
         let table = unsafe { Table::at(frame.0) };
-        if entry.is_large() {
-            for part in 0..ENTRIES {
-                table.write(part, entry.part(part));
-            }
+        for part in 0..ENTRIES {
+            table.write(part, large.part(part));
         }
         directory.write(index, Entry::table(frame.0));
         // The translations are the same, but a processor must not hold both sizes for long.
         processor::forget(address);
-        Some(table)
+        true
     }
 
     pub(crate) fn unmap(&self, space: Space, address: u64, pages: u64, supply: Supply<'_>) -> bool {
@@ -340,13 +324,7 @@ impl Spaces {
         level != 2
             || !entry.is_present()
             || !entry.is_large()
-            || self.small_pages(directory, index, address, supply).is_some()
-    }
-
-    fn forget(&self, space: Space, address: u64) {
-        if LOADED.load(Ordering::Relaxed) == space.0 {
-            processor::forget(address);
-        }
+            || Self::split(directory, index, address, supply)
     }
 
     pub(crate) fn copy(
@@ -560,19 +538,15 @@ fn deepest(space: Space, address: u64, level: u32) -> (Table, u32) {
 /// ([`Entry::READABLE`] or [`Entry::WRITABLE`]). If that is less than `length`, then with the pages behind it that lie side by side
 /// and have the same access, as far as the same table says.
 ///
-/// What is not present is zero in our tables, and at physical address 0 the direct map has a page of zeros
-/// (boot.rs). So a walk that ends early goes on through zeros to a leaf that allows nothing, and needs no test on the way.
+/// A walk that ends early goes on through zeros to a leaf that allows nothing.
 #[inline(never)]
 fn translate(space: Space, address: u64, length: u64, need: u64) -> Window {
-    const TABLE: u64 = !(PAGE - 1);
     if address >= abi::USER_END {
         return Window::default();
     }
-    let pointers = entry(space.0, address >> 36);
-    let directory = entry(pointers & TABLE, address >> 27);
-    let table = entry(directory & TABLE, address >> 18);
-    let mut entry = place(table & TABLE, address >> 9);
-    let (leaf, size) = if Entry(table).is_large() { (Entry(table), LARGE) } else { (Entry(read(entry)), PAGE) };
+    let above = directory_entry(space, address);
+    let mut entry = place(above.0, address >> 9);
+    let (leaf, size) = if above.is_large() { (above, LARGE) } else { (Entry(read(entry)), PAGE) };
     if !leaf.allows(need) {
         return Window::default();
     }
@@ -590,16 +564,21 @@ fn translate(space: Space, address: u64, length: u64, need: u64) -> Window {
     window
 }
 
-/// The entry of a table whose number, times 8, is in bits 3 to 11 of `place`.
+/// The entry of a directory on the way to an address of the user half.
+///
+/// What is not present is zero in our tables, and at physical address 0 the direct map has a page of zeros
+/// (boot.rs). So a walk that ends early goes on through zeros, and needs no test on the way.
 #[inline(always)]
-fn entry(table: u64, place: u64) -> u64 {
-    read(self::place(table, place))
+fn directory_entry(space: Space, address: u64) -> Entry {
+    let pointers = read(place(space.0, address >> 36));
+    let directory = read(place(pointers, address >> 27));
+    Entry(read(place(directory, address >> 18)))
 }
 
-/// Where it is in the direct map.
+/// Where in the direct map the entry is whose number, times 8, is in bits 3 to 11 of `place`; of the table that the entry `above` points to.
 #[inline(always)]
-const fn place(table: u64, place: u64) -> u64 {
-    layout::direct(table) + (place & 0xff8)
+const fn place(above: u64, place: u64) -> u64 {
+    layout::direct(above & !(PAGE - 1)) + (place & 0xff8)
 }
 
 #[inline(always)]
