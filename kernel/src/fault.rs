@@ -19,8 +19,7 @@ impl<M: Machine> Kernel<M> {
     /// A page is missing or forbids the access, says the thread that runs: ask the pager.
     pub(crate) fn page_fault(&self, index: u32, address: u64, access: u64) {
         let thread = self.tables.thread(index);
-        let words = [address, thread.context.instruction_pointer(), access, thread.upcalls.get().cookie];
-        self.keep_fault(thread, FaultMessage { label: notice::FAULT_PAGE, words });
+        self.keep_fault(thread, notice::FAULT_PAGE, address, access);
         thread.operation.set(0);
         let connection = self.tables.connection(thread.fault_connection.get());
         if connection.header.generation.get() != thread.fault_generation.get()
@@ -33,17 +32,17 @@ impl<M: Machine> Kernel<M> {
     /// Another exception: an upcall, else a message.
     pub(crate) fn exception(&self, index: u32, vector: u64, code: u64) {
         let thread = self.tables.thread(index);
-        let words = [vector, thread.context.instruction_pointer(), code, thread.upcalls.get().cookie];
-        self.keep_fault(thread, FaultMessage { label: notice::FAULT_EXCEPTION, words });
+        self.keep_fault(thread, notice::FAULT_EXCEPTION, vector, code);
         if !self.fault_upcall(index, vector, code, 0) {
             self.send_fault(index);
         }
     }
 
-    /// Keep what the message says.
-    fn keep_fault(&self, thread: &Thread<M>, message: FaultMessage) {
-        self.note(trace::FAULTED, thread.index(), message.label as u32, message.words[0]);
-        thread.fault.set(message);
+    /// Keep what the message says: this, and where the thread is.
+    fn keep_fault(&self, thread: &Thread<M>, label: u64, what: u64, how: u64) {
+        self.note(trace::FAULTED, thread.index(), label as u32, what);
+        let words = [what, thread.context.instruction_pointer(), how, thread.upcalls.get().cookie];
+        thread.fault.set(FaultMessage { label, words });
     }
 
     /// Send the thread's fault to its fault connection; without one, or if that fails, it counts as refused.
@@ -72,7 +71,7 @@ impl<M: Machine> Kernel<M> {
             if self.fault_upcall(index, PAGE_FAULT, access, address) {
                 return;
             }
-            self.keep_fault(thread, FaultMessage { label: notice::FAULT_REFUSED, ..message });
+            self.keep_fault(thread, notice::FAULT_REFUSED, address, access);
             self.send_fault(index);
         } else {
             if thread.process.get() == 1 {
