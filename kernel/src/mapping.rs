@@ -41,6 +41,17 @@ impl Mapping {
     pub(crate) fn end(&self) -> u64 {
         self.node.key() + self.pages.get() * PAGE_SIZE
     }
+
+    /// Whether it is mapped whole, and what is mapped so at this address would be more of it.
+    pub(crate) fn goes_on(&self, memory: u32, address: u64, offset: u64, access: u8, allowed: u8) -> bool {
+        self.end() == address
+            && self.memory.get() == memory
+            && self.offset.get() + self.pages.get() * PAGE_SIZE == offset
+            && self.access.get() == access
+            && self.allowed.get() == allowed
+            && self.done.get() == self.pages.get()
+            && !self.failed.get()
+    }
 }
 
 /// The mapping records alone, for what is asked at every fault: a copy of that part of the tree's code that knows where they are.

@@ -195,17 +195,18 @@ impl<M: Machine> Kernel<M> {
         if record.node.linked() { Error::More } else { Error::QuotaExceeded }
     }
 
+    #[inline(never)]
     pub(super) fn map(&self, request: &Request<'_, M>) -> Answer {
+        request.need(Rights::MANAGE)?;
         let [handle, place, offset, length] = request.words();
-        let entry = self.tables.entry(self.tables.process(request.caller.process.get()), abi::Handle(handle))?;
-        let Reference { kind, object: memory_index, rights, .. } = entry.reference();
-        if !self.tables.names(entry) {
+        let entry = self.tables.slot(self.tables.process(request.caller.process.get()), handle);
+        let Reference { kind, object: memory_index, generation, rights } = entry.reference();
+        let memory = self.tables.memory(memory_index);
+        if entry.key.get() != handle || kind != Kind::Memory || memory.header.generation.get() != generation {
+            // What is wrong with it: it has another kind, or names nothing.
+            self.named(request, handle, Kind::Memory, Rights::NONE)?;
             return Err(Error::BadHandle);
         }
-        if kind != Kind::Memory {
-            return Err(Error::WrongKind);
-        }
-        let memory = self.tables.memory(memory_index);
         let wanted = place & (PAGE_SIZE - 1);
         let (start, end) = user_range(place & !(PAGE_SIZE - 1), length)?;
         let fits = offset.checked_add(length).is_some_and(|end| end <= memory.length.get());
@@ -221,8 +222,16 @@ impl<M: Machine> Kernel<M> {
         }
         let process = self.tables.process(request.object);
         let (before, pages) = (self.tables.mapping_before(process, end), length / PAGE_SIZE);
-        let free = self.tables.mapping(before).end() <= start;
-        let found = if free { 0 } else { self.tables.mapping_from(process, start) };
+        let previous = self.tables.mapping(before);
+        // More of the record before it; in one piece, so all or none of that.
+        if (start ^ (end - 1)) < LARGE_PAGES * PAGE_SIZE
+            && previous.goes_on(memory_index, start, offset, wanted as u8, most as u8)
+        {
+            let earlier = previous.pages.get();
+            previous.pages.set(earlier + pages);
+            return self.map_piece(before).map(drop).inspect_err(|_| previous.pages.set(earlier));
+        }
+        let found = if previous.end() <= start { 0 } else { self.tables.mapping_from(process, start) };
         let record = self.tables.mapping(found);
         let goes_on = found != 0
             && record.address() == start
@@ -384,15 +393,9 @@ impl<M: Machine> Kernel<M> {
             None => id,
         };
         let previous = self.tables.mapping(before);
-        let follows = before != id
-            && previous.end() == record.address()
-            && previous.memory.get() == record.memory.get()
-            && previous.offset.get() + previous.pages.get() * PAGE_SIZE == record.offset.get()
-            && previous.access.get() == record.access.get()
-            && previous.allowed.get() == record.allowed.get()
-            && previous.done.get() == previous.pages.get()
-            && !previous.failed.get();
-        if follows {
+        let (memory, offset) = (record.memory.get(), record.offset.get());
+        if before != id && previous.goes_on(memory, record.address(), offset, record.access.get(), record.allowed.get())
+        {
             let pages = previous.pages.get() + record.pages.get();
             self.drop_mapping(id);
             previous.pages.set(pages);

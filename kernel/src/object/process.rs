@@ -37,8 +37,14 @@ impl<M: Machine> Kernel<M> {
         self.further_process_method(request)
     }
 
+    /// What a page fault waits for comes first.
     #[inline(never)]
     fn further_process_method(&self, request: &Request<'_, M>) -> Answer {
+        if request.method == method::MAP { self.map(request) } else { self.rarer_process_method(request) }
+    }
+
+    #[inline(never)]
+    fn rarer_process_method(&self, request: &Request<'_, M>) -> Answer {
         match request.method {
             method::IDENTITY => return request.word(self.tables.process(request.object).identity.get()),
             _ => request.need(Rights::MANAGE)?,
@@ -57,7 +63,6 @@ impl<M: Machine> Kernel<M> {
             method::CREATE_BATON => self.create_baton(request),
             method::CREATE_GATE => self.create_gate(request),
             method::CREATE_PULSE => self.create_pulse(request),
-            method::MAP => self.map(request),
             method::UNMAP => self.unmap(request),
             method::PROTECT => self.protect(request),
             method::SHARE_RANGE => self.share_range(request),

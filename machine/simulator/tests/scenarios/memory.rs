@@ -419,6 +419,79 @@ fn protecting_a_large_record_goes_in_pieces_and_leaves_one_record() {
     }
 }
 
+/// A pager maps page after page. What goes on where the mapping before it ends, of the same Memory with the same access, is more of
+/// that record; and unmapping takes any part of it out again.
+#[test]
+fn what_goes_on_where_a_mapping_ends_is_one_record_with_it() {
+    scenario(|root| async move {
+        let process = root.process().await;
+        let (user, own) = (root.user.clone(), root.usage(process.handle).await.used.mappings);
+        let (memory, other) = (root.memory(1100).await, root.memory(16).await);
+        let share = [memory.0, u64::from(Rights::READ.and(Rights::WRITE).0), 0, 0];
+        let lesser = user.method(Handle::SELF_PROCESS, process::DUPLICATE, share).ok().await.handle();
+        // Memory, page, offset, pages, access, and how many records there are then.
+        let maps = [
+            (memory, 0, 0, 1, RW, 1),
+            (memory, 1, 1, 1, RW, 1),
+            (memory, 2, 2, 5, RW, 1),
+            // Another access, what was permitted at most, offset, Memory; a gap between them; what ends where another begins.
+            (memory, 7, 7, 1, access::READ, 2),
+            (memory, 8, 8, 1, RW, 3),
+            (lesser, 9, 9, 1, RW, 4),
+            (memory, 10, 9, 1, RW, 5),
+            (other, 11, 10, 1, RW, 6),
+            (other, 14, 12, 1, RW, 7),
+            (other, 13, 11, 1, RW, 8),
+            // Up to the end of a large page's place, across it, and behind it.
+            (memory, 512, 0, 512, RW, 9),
+            (memory, 1024, 512, 511, RW, 9),
+            (memory, 1535, 1023, 2, RW, 10),
+            (memory, 1537, 1025, 70, RW, 10),
+        ];
+        for (number, (memory, page, offset, pages, bits, records)) in maps.into_iter().enumerate() {
+            let words = [memory.0, (PLACE + page * PAGE) | bits, offset * PAGE, pages * PAGE];
+            assert_eq!(user.method(process.handle, process::MAP, words).repeat().await.error(), None, "map {number}");
+            assert_eq!(root.usage(process.handle).await.used.mappings, own + records, "map {number}");
+        }
+        let again = [memory.0, (PLACE + 6 * PAGE) | RW, 6 * PAGE, PAGE];
+        user.method(process.handle, process::MAP, again).fails(Error::Busy).await;
+        // A hole in the first, then the rest, page by page in disorder.
+        for (page, records) in [(3, 11), (0, 11), (6, 11), (5, 11), (1, 11), (4, 10), (2, 9)] {
+            user.method(process.handle, process::UNMAP, [PLACE + page * PAGE, PAGE, 0, 0]).ok().await;
+            assert_eq!(root.usage(process.handle).await.used.mappings, own + records, "page {page}");
+        }
+        root.destroy(memory).await;
+        assert_eq!(root.usage(process.handle).await.used.mappings, own + 3);
+    });
+}
+
+/// A record that could not go on, as there is no frame for another page table, is what it was.
+#[test]
+fn a_record_that_cannot_go_on_stays_as_it_was() {
+    scenario(|root| async move {
+        let process = root.process().await;
+        let (user, memory) = (root.user.clone(), root.memory(600).await);
+        let first = [memory.0, PLACE | RW, 0, 512 * PAGE];
+        user.method(process.handle, process::MAP, first).repeat().await;
+        let used = root.usage(process.handle).await.used;
+        let quota = |pages| simulator::scenario::quota_bytes(&abi::Quota { pages, ..simulator::scenario::QUOTA });
+        let limit = async |pages| {
+            let place = abi::boot::STACK_TOP - 2 * PAGE;
+            user.store(place, &quota(pages)).await.unwrap();
+            user.method(process.handle, process::SET_QUOTA, [0; 4]).send(place, quota(pages).len() as u64).ok().await;
+        };
+        limit(used.pages).await;
+        let second = [memory.0, (PLACE + 512 * PAGE) | RW, 512 * PAGE, 3 * PAGE];
+        user.method(process.handle, process::MAP, second).fails(Error::QuotaExceeded).await;
+        assert_eq!(root.usage(process.handle).await.used, used);
+        limit(used.pages + 1).await;
+        user.method(process.handle, process::MAP, second).ok().await;
+        assert_eq!(root.usage(process.handle).await.used, abi::Quota { pages: used.pages + 1, ..used });
+        user.method(process.handle, process::UNMAP, [PLACE, 515 * PAGE, 0, 0]).repeat().await;
+        assert_eq!(root.usage(process.handle).await.used.mappings, used.mappings - 1);
+    });
+}
+
 /// Parts of parts are found by going down from the whole: not deeper than a bound.
 #[test]
 fn memory_is_derived_from_memory_a_bounded_number_of_times() {
