@@ -3,7 +3,6 @@
 use crate::alarm::AlarmOf;
 use crate::baton::Hold;
 use crate::connection::Connection;
-use crate::envelope;
 use crate::gate::Waiter;
 use crate::handle_table::Entry;
 use crate::kernel::Kernel;
@@ -74,51 +73,62 @@ impl<M: Machine> Kernel<M> {
     }
 
     /// A call that is plain but for its envelope, or a flag that matters only while it waits, to a gate whose one receiver
-    /// is parked: like [`Kernel::fast_call`], with the bytes copied. False: nothing was changed, go the general way.
+    /// is parked: like [`Kernel::fast_call`], with the bytes copied. The context of the receiver; `None`: nothing was
+    /// changed, go the general way. `whole`: this is the general way, so that a long message may begin, and label and words
+    /// go from context to context.
     #[inline(never)]
-    pub(crate) fn quick_call(&self, thread: &Thread<M>) -> bool {
-        let tables = self.tables;
-        let handle = thread.context.target();
+    pub(crate) fn quick_call(&self, handle: u64, thread: &Thread<M>, whole: bool) -> Option<&M::Context> {
+        let tables = &self.tables;
         let entry = tables.slot(tables.process(thread.process.get()), handle);
         let connection = tables.connection(entry.object.get());
         if entry.send.get() != handle
             || connection.header.generation.get() != entry.object_generation.get()
             || self.flagged(thread, flags::DEADLINE_SEND | flags::DEADLINE_REPLY)
             || thread.interrupted.get()
-            || thread.gifts() != 0
+            || thread.envelope.gifts() != 0
         {
-            return false;
+            return None;
         }
-        self.deliver_at_once(thread, connection, 0)
+        self.deliver_at_once(thread, connection, 0, whole)
     }
 
-    /// The message of the thread that runs, or its fault, to the one receiver that is parked. False: nothing was changed.
+    /// The message of the thread that runs, or its fault, to the one receiver that is parked: its context. `None`: nothing
+    /// was changed.
     #[inline(always)]
-    pub(crate) fn deliver_at_once(&self, thread: &Thread<M>, connection: &Connection, faulting: u32) -> bool {
-        let tables = self.tables;
+    pub(crate) fn deliver_at_once(
+        &self,
+        thread: &Thread<M>,
+        connection: &Connection,
+        faulting: u32,
+        whole: bool,
+    ) -> Option<&M::Context> {
+        let tables = &self.tables;
         let target = connection.gate.get();
         let gate = tables.gate(target as u32 & 0xffff);
         let word = gate.word.get();
-        let (receiver_index, hold) = (u32::from(word as u16), thread.current.get());
+        let (parked, hold) = (u32::from(word as u16), thread.current.get());
         let carried = if faulting == 0 { hold.may_call() } else { hold.may_fault() };
-        if (word ^ target) >> 16 != 0 || receiver_index == 0 || !carried {
-            return false;
+        if (word ^ target) >> 16 != 0 || parked == 0 || !carried {
+            return None;
         }
-        let receiver = tables.thread(receiver_index);
-        let Some(moved) = self.copy_at_once(thread, receiver, true) else { return false };
+        let receiver = tables.thread(parked);
+        let (moved, lengths) = match faulting {
+            0 => (self.copy_at_once(thread, receiver, whole)?, thread.envelope.totals()),
+            _ => (0, 0),
+        };
         if self.flagged(thread, flags::RETRY) {
             // Its place, should it have to come again.
             thread.queue.set_key(self.arrival());
         }
-        let hold = hold.carried();
-        gate.word.set(word & !0xffff);
+        // Read anew what the copy cannot have changed: that is cheaper than to keep it meanwhile.
+        let (hold, receiver_index) = (thread.current.get().carried(), receiver.index());
+        gate.word.set(gate.word.get() & !0xffff);
         let request = thread.request.get() + 0x10000;
         let badge = connection.badge.get();
         thread.request.set(request);
-        thread.target.set(target);
+        thread.target.set(connection.gate.get());
         thread.badge.set(badge);
         thread.server.set(receiver_index);
-        thread.retried.set(false);
         thread.state.set(receiver.reply_key.get() | faulting);
         receiver.serving.set(request);
         receiver.current.set(hold);
@@ -126,11 +136,11 @@ impl<M: Machine> Kernel<M> {
         let baton = tables.baton(hold.baton());
         baton.holder.set(receiver_index);
         self.cpu.thread.set(receiver_index);
-        if faulting == 0 {
-            receiver.context.take_message(&thread.context);
-        } else {
+        if faulting != 0 {
             let message = thread.fault.get();
             receiver.context.set_message(message.label, message.words);
+        } else if whole {
+            receiver.context.take_message(&thread.context);
         }
         receiver.context.set_outcome(Outcome {
             status: u64::from(baton.priority.get()) << 32,
@@ -138,10 +148,12 @@ impl<M: Machine> Kernel<M> {
             identity: thread.identity.get(),
             badge,
             moved,
-            lengths: thread.total(envelope::SEND) | thread.total(envelope::RECEIVE) << 32,
+            lengths,
         });
-        self.note_message(trace::RECEIVED, thread, receiver_index, request);
-        true
+        if self.traces(trace::RECEIVED) {
+            self.note_message(trace::RECEIVED, thread, receiver_index, request);
+        }
+        Some(&receiver.context)
     }
 
     /// Call: send through a connection, or call the object that the handle names.
@@ -312,7 +324,7 @@ impl<M: Machine> Kernel<M> {
             identity: thread.identity.get(),
             badge: thread.badge.get(),
             moved: receiver.moved.get(),
-            lengths: thread.total(envelope::SEND) | thread.total(envelope::RECEIVE) << 32,
+            lengths: thread.totals(),
         });
     }
 
@@ -406,7 +418,7 @@ mod tests {
         let pair = fake::pair();
         let kernel = &pair.kernel;
         let (caller, server) = (kernel.tables.thread(pair.caller), kernel.tables.thread(pair.server));
-        let call = || kernel.quick_call(caller);
+        let call = || kernel.quick_call(caller.context.target.get(), caller, true).is_some();
         let entry = kernel.tables.slot(kernel.tables.process(caller.process.get()), pair.connection.0);
         let connection = kernel.tables.connection(entry.object.get());
         let gate = kernel.tables.gate(connection.gate.get() as u32 & 0xffff);

@@ -8,19 +8,21 @@ const WORDS: usize = size_of::<Envelope>() / 8;
 /// Cells for them and for the totals, a power of two so that a mask makes an index safe.
 const CELLS: usize = 32;
 
-/// One of the two lists of segments: where it starts, where its total is kept, in words, and where its count is, in bits of
-/// the first word.
+/// One of the two lists of segments: where it starts, in words, and where its total and its count are, in bits of the word of
+/// totals and of the first word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Direction {
     first: usize,
-    total: usize,
+    total: u32,
     shift: u32,
 }
 
 /// Bytes that the thread sends.
-pub(crate) const SEND: Direction = Direction { first: 1, total: WORDS, shift: 0 };
+pub(crate) const SEND: Direction = Direction { first: 1, total: 0, shift: 0 };
 /// Room for bytes that it gets.
-pub(crate) const RECEIVE: Direction = Direction { first: 1 + 2 * SEGMENTS, total: WORDS + 1, shift: 8 };
+pub(crate) const RECEIVE: Direction = Direction { first: 1 + 2 * SEGMENTS, total: 32, shift: 8 };
+/// The word behind the envelope's own: how many bytes the lists have, as [`abi::call`] tells a receiver.
+const TOTALS: usize = WORDS;
 const GIVE: usize = 1 + 4 * SEGMENTS;
 const TAKE: usize = 1 + 4 * SEGMENTS + 2 * GIFTS;
 const GIFT_SHIFT: u32 = 16;
@@ -53,8 +55,7 @@ impl Kept {
     /// There is none.
     pub(crate) fn clear(&self) {
         self.0[0].set(0);
-        self.0[SEND.total].set(0);
-        self.0[RECEIVE.total].set(0);
+        self.0[TOTALS].set(0);
     }
 
     /// Where the machine is to read an envelope to; [`Kept::check`] comes next.
@@ -65,17 +66,12 @@ impl Kept {
     /// An envelope of one segment each way, from the registers; `lengths`: bits 0–31 send, 32–63 receive.
     #[inline(always)]
     pub(crate) fn set_segments(&self, send: u64, receive: u64, lengths: u64) -> Result<(), Error> {
-        self.set_segment(SEND, send, lengths & 0xffff_ffff);
-        self.set_segment(RECEIVE, receive, lengths >> 32);
         let (sent, room) = (lengths & 0xffff_ffff, lengths >> 32);
-        // Such addresses do not wrap.
-        let low = (send | receive) >> 48 == 0;
-        if low
-            && sent <= MESSAGE_MAXIMUM
-            && room <= MESSAGE_MAXIMUM
-            && send + sent <= USER_END
-            && receive + room <= USER_END
-        {
+        self.set_segment(SEND, send, sent);
+        self.set_segment(RECEIVE, receive, room);
+        self.0[TOTALS].set(lengths);
+        // No sum wraps: a length has 32 bits.
+        if sent <= MESSAGE_MAXIMUM && room <= MESSAGE_MAXIMUM && send <= USER_END - sent && receive <= USER_END - room {
             self.0[0].set(1 << SEND.shift | 1 << RECEIVE.shift);
             return Ok(());
         }
@@ -87,7 +83,6 @@ impl Kept {
     fn set_segment(&self, of: Direction, address: u64, length: u64) {
         self.0[of.first & (CELLS - 1)].set(address);
         self.0[(of.first + 1) & (CELLS - 1)].set(length);
-        self.0[of.total & (CELLS - 1)].set(length);
     }
 
     /// Where the first bytes are, if so many lie together. (There must be as many.)
@@ -101,7 +96,11 @@ impl Kept {
         let counts = self.at(0);
         // 32 bits of counts, each at most 4 (SEGMENTS and GIFTS): nothing else but bits 0 to 2.
         let whole = counts & !0x0707_0707 == 0 && (counts + 0x0303_0303) & 0x0808_0808 == 0;
-        if whole && self.sum(SEND) && self.sum(RECEIVE) {
+        if whole
+            && let Some(sent) = self.sum(SEND)
+            && let Some(room) = self.sum(RECEIVE)
+        {
+            self.0[TOTALS].set(sent | room << RECEIVE.total);
             return Ok(());
         }
         self.clear();
@@ -110,19 +109,18 @@ impl Kept {
 
     /// Check and add up the segments of a direction.
     #[inline(never)]
-    fn sum(&self, of: Direction) -> bool {
+    fn sum(&self, of: Direction) -> Option<u64> {
         let (mut total, mut at) = (0, of.first);
         // Bound: SEGMENTS.
         for _ in 0..self.count(of.shift) {
             let (address, length) = (self.at(at), self.at(at + 1));
             if length > MESSAGE_MAXIMUM || address > USER_END || address + length > USER_END {
-                return false;
+                return None;
             }
             total += length;
             at += 2;
         }
-        self.0[of.total & (CELLS - 1)].set(total);
-        total <= MESSAGE_MAXIMUM
+        (total <= MESSAGE_MAXIMUM).then_some(total)
     }
 
     /// A segment; none behind the last.
@@ -134,7 +132,13 @@ impl Kept {
     /// Bytes in a list of segments.
     #[inline(always)]
     pub(crate) fn total(&self, of: Direction) -> u64 {
-        self.at(of.total)
+        self.totals() >> of.total & 0xffff_ffff
+    }
+
+    /// Bytes in both: sent in bits 0–31, room in bits 32–63.
+    #[inline(always)]
+    pub(crate) fn totals(&self) -> u64 {
+        self.at(TOTALS)
     }
 
     /// Where byte `offset` of a list of segments is, and how many follow it in the same segment; none: behind the end.

@@ -43,6 +43,23 @@ impl<M: Machine> core::fmt::Debug for Missed<'_, M> {
     }
 }
 
+/// A call or reply-and-receive with segments, as its registers say; see [`abi::call`].
+#[derive(Clone, Copy, Debug)]
+pub struct Exchange {
+    /// Operation and flags.
+    pub operation: u64,
+    /// Handle or request.
+    pub target: u64,
+    /// Where to receive.
+    pub gate: u64,
+    /// Address of the bytes to send.
+    pub send: u64,
+    /// Address of the room for bytes.
+    pub receive: u64,
+    /// Bytes to send (bits 0–31) and room (bits 32–63).
+    pub lengths: u64,
+}
+
 impl<M: Machine> Kernel<M> {
     /// A thread made the system call.
     pub(crate) fn system_call(&self, index: u32) {
@@ -112,30 +129,34 @@ impl<M: Machine> Kernel<M> {
     /// on, with all registers in its context; false: back to [`Kernel::step`].
     #[inline(always)]
     pub fn take_call(&self) -> bool {
-        let index = self.cpu.thread.get();
-        let thread = self.tables.thread(index);
-        let raised = thread.context.operation() == Operation::Raise as u64 && self.raise_at_once(thread);
-        if !raised && !self.pass_segments(index, thread) {
-            self.system_call(index);
+        let thread = self.tables.thread(self.cpu.thread.get());
+        if thread.context.operation() != Operation::Raise as u64 || !self.raise_at_once(thread) {
+            self.system_call(thread.index());
         }
         self.decided()
     }
 
-    /// A call or reply-and-receive with segments in registers, nothing else that matters before it waits, and somebody to
-    /// take it. False: go the general way.
+    /// A call or reply-and-receive with segments in registers, for a machine's entry code: of the thread that runs, whose context
+    /// is saved. Who goes on with the message; its label and words are left to the machine: they stay in registers. `None`:
+    /// nothing was changed, go by [`Kernel::take_call`].
     #[inline(always)]
-    fn pass_segments(&self, index: u32, thread: &Thread<M>) -> bool {
+    pub fn pass_segments(&self, exchange: Exchange) -> Option<&M::Context> {
+        // What matters only while it waits.
         const HARMLESS: u64 = flags::INTERRUPTIBLE | flags::NO_GRACE | flags::CHARGE_ME | flags::RETRY;
-        let (context, operation) = (&thread.context, thread.context.operation());
-        if operation & !(HARMLESS | 1) != flags::SEGMENTS {
-            return false;
+        let Exchange { operation, target, gate, send, receive, lengths } = exchange;
+        let thread = self.tables.thread(self.cpu.thread.get());
+        if self.cpu.attention.get() != 0
+            || operation & !(HARMLESS | 1) != flags::SEGMENTS
+            || thread.envelope.set_segments(send, receive, lengths).is_err()
+        {
+            return None;
         }
-        thread.deadline.set(NEVER);
         thread.operation.set(operation | flags::ENVELOPE);
-        if thread.envelope.set_segments(context.envelope(), context.receive_address(), context.deadline()).is_err() {
-            return false;
+        if operation & 1 == Operation::Call as u64 {
+            self.quick_call(target, thread, false)
+        } else {
+            self.quick_reply(target, gate, thread, false)
         }
-        if operation & 1 == Operation::Call as u64 { self.quick_call(thread) } else { self.quick_reply(index, thread) }
     }
 
     /// A plain call that [`Missed::is_yield`]; like [`Kernel::take_call`].
@@ -183,10 +204,11 @@ impl<M: Machine> Kernel<M> {
         let kind = Operation::from_number(operation as u8).ok_or(Error::Unsupported)?;
         thread.moved.set(0);
         self.take_envelope(thread, operation)?;
+        let (target, gate) = (thread.context.target(), thread.context.gate());
         match kind {
-            Operation::Call if self.quick_call(thread) => Ok(()),
+            Operation::Call if self.quick_call(target, thread, true).is_some() => Ok(()),
             Operation::Call => self.call(index, thread),
-            Operation::ReplyAndReceive if self.quick_reply(index, thread) => Ok(()),
+            Operation::ReplyAndReceive if self.quick_reply(target, gate, thread, true).is_some() => Ok(()),
             Operation::ReplyAndReceive | Operation::Reply => self.reply(index, thread),
             Operation::Receive => self.receive(index),
             Operation::Raise => self.raise_handle(thread),
@@ -214,6 +236,7 @@ impl<M: Machine> Kernel<M> {
             }
             thread.envelope.check()?;
         } else {
+            thread.envelope.clear();
             return Ok(());
         }
         thread.operation.set(operation | flags::ENVELOPE);
@@ -240,5 +263,100 @@ impl<M: Machine> Kernel<M> {
     /// A flag of the exchange that a thread is in.
     pub(crate) fn flagged(&self, thread: &Thread<M>, flag: u64) -> bool {
         thread.operation.get() & flag != 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake;
+    use crate::schedule::ALARM;
+    use crate::thread::{READY, REPLY};
+
+    /// With 5 bytes of 9 that there is room for, each way.
+    fn segments(operation: Operation, flags: u64, target: u64, gate: u64) -> Exchange {
+        let operation = operation as u64 | flags::SEGMENTS | flags;
+        Exchange { operation, target, gate, send: 0x1000, receive: 0x2000, lengths: 5 | 9 << 32 }
+    }
+
+    /// A caller, a server that waits, and nothing to look after.
+    fn pair() -> fake::Pair {
+        let pair = fake::pair();
+        pair.kernel.cpu.attention.set(0);
+        pair
+    }
+
+    #[test]
+    fn a_round_trip_with_segments_is_passed_but_for_its_words() {
+        let pair = pair();
+        let kernel = &pair.kernel;
+        let (caller, server) = (kernel.tables.thread(pair.caller), kernel.tables.thread(pair.server));
+        let words = [1, 2, 3, 4];
+        server.context.set_message(3, words);
+        let runs =
+            |context: Option<&_>, thread: &Thread<_>| context.is_some_and(|it| core::ptr::eq(it, &thread.context));
+
+        let call = segments(Operation::Call, flags::INTERRUPTIBLE, pair.connection.0, 0);
+        assert!(runs(kernel.pass_segments(call), server));
+        assert_eq!((kernel.cpu.thread.get(), caller.code(), server.code()), (pair.server, REPLY, READY));
+        let outcome = server.context.outcome.get();
+        assert_eq!((outcome.request, outcome.moved, outcome.lengths), (caller.request.get(), 0, 5 | 9 << 32));
+
+        // The server takes what it is sent from now on.
+        let reply = segments(Operation::ReplyAndReceive, 0, caller.request.get(), pair.gate.0);
+        assert!(runs(kernel.pass_segments(reply), caller));
+        let outcome = caller.context.outcome.get();
+        assert_eq!((kernel.cpu.thread.get(), outcome.moved, outcome.status), (pair.caller, 5, 0));
+        assert!(runs(kernel.pass_segments(call), server));
+        assert_eq!(server.context.outcome.get().moved, 5);
+        assert_eq!((server.context.label(), server.context.words()), (3, words));
+    }
+
+    #[test]
+    fn what_is_odd_about_segments_goes_the_general_way() {
+        let pair = pair();
+        let kernel = &pair.kernel;
+        let call = segments(Operation::Call, 0, pair.connection.0, 0);
+        let odd = [
+            segments(Operation::Call, flags::DEADLINE_SEND, pair.connection.0, 0),
+            segments(Operation::Call, flags::ENVELOPE, pair.connection.0, 0),
+            segments(Operation::Receive, 0, pair.connection.0, 0),
+            segments(Operation::Call, 0, pair.connection.0 + 0x10000, 0),
+            Exchange { operation: 0, ..call },
+            Exchange { send: abi::USER_END - 4, ..call },
+            Exchange { send: u64::MAX, ..call },
+            Exchange { receive: abi::USER_END - 8, ..call },
+            Exchange { lengths: abi::envelope::MESSAGE_MAXIMUM + 1, ..call },
+            Exchange { lengths: (abi::envelope::MESSAGE_MAXIMUM + 1) << 32, ..call },
+        ];
+        for exchange in odd {
+            assert!(kernel.pass_segments(exchange).is_none(), "{exchange:x?}");
+        }
+        // Something must be looked after first.
+        kernel.cpu.attend(ALARM);
+        assert!(kernel.pass_segments(call).is_none());
+        assert_eq!((kernel.cpu.thread.get(), kernel.tables.thread(pair.caller).code()), (pair.caller, READY));
+        kernel.cpu.attention.set(0);
+        assert!(kernel.pass_segments(call).is_some());
+    }
+
+    #[test]
+    fn long_messages_and_answers_to_faults_go_the_general_way() {
+        let pair = pair();
+        let kernel = &pair.kernel;
+        let (caller, server) = (kernel.tables.thread(pair.caller), kernel.tables.thread(pair.server));
+        let long = crate::transfer::PIECE + 1;
+        server.operation.set(flags::ENVELOPE);
+        server.envelope.set_segments(0, 0x1000, long << 32).expect("a program's");
+        let call = segments(Operation::Call, 0, pair.connection.0, 0);
+        let call = Exchange { lengths: long, ..call };
+        assert!(kernel.pass_segments(call).is_none());
+        assert!(kernel.pass_segments(Exchange { lengths: long - 1, ..call }).is_some());
+
+        caller.state.set(caller.state.get() | FAULTING);
+        let reply = segments(Operation::ReplyAndReceive, 0, caller.request.get(), pair.gate.0);
+        assert!(kernel.pass_segments(reply).is_none());
+        caller.state.set(caller.state.get() & !FAULTING);
+        assert!(kernel.pass_segments(reply).is_some());
     }
 }

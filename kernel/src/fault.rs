@@ -23,7 +23,7 @@ impl<M: Machine> Kernel<M> {
         thread.operation.set(0);
         let connection = self.tables.connection(thread.fault_connection.get());
         if connection.header.generation.get() != thread.fault_generation.get()
-            || !self.deliver_at_once(thread, connection, FAULTING)
+            || self.deliver_at_once(thread, connection, FAULTING, true).is_none()
         {
             self.send_fault(index);
         }

@@ -2,6 +2,7 @@
 //! processor (`machine/simulator`) for tests.
 
 use crate::tables::Tables;
+use abi::PAGE_SIZE;
 use core::cell::Cell;
 use core::fmt;
 use core::ops::Deref;
@@ -159,8 +160,9 @@ pub trait Machine: Sized + 'static {
     /// an object has it in its instructions, which are fewer and shorter.
     type Tables: Deref<Target = Tables<Self>> + Copy + 'static;
 
-    /// Whether its entry code tries [`Kernel::pass_call`](crate::Kernel::pass_call) and
-    /// [`Kernel::pass_reply`](crate::Kernel::pass_reply) before [`Machine::enter`] returns: then `enter` may return for
+    /// Whether its entry code tries [`Kernel::pass_call`](crate::Kernel::pass_call),
+    /// [`Kernel::pass_reply`](crate::Kernel::pass_reply) and, if it likes,
+    /// [`Kernel::pass_segments`](crate::Kernel::pass_segments) before [`Machine::enter`] returns: then `enter` may return for
     /// another thread than it was called for.
     const PASSES_MESSAGES: bool = false;
 
@@ -223,15 +225,16 @@ pub trait Machine: Sized + 'static {
         destination: u64,
         length: u64,
     ) -> (u64, Option<CopyFault>);
-    /// Copy at most a page between the spaces of two contexts, if that can be done at once. False: go by [`Machine::copy`], as
-    /// if nothing had been copied. `from` and `to`: space, context (for what the machine remembers of it) and address.
+    /// Copy between the spaces of two contexts, if it is at most a page and can be done at once. False: go by
+    /// [`Machine::copy`], as if nothing had been copied. `from` and `to`: space, context (for what the machine remembers of
+    /// it) and address.
     fn copy_at_once(
         &self,
         from: (Self::Space, &Self::Context, u64),
         to: (Self::Space, &Self::Context, u64),
         length: u64,
     ) -> bool {
-        self.copy(from.0, from.2, to.0, to.2, length) == (length, None)
+        length <= PAGE_SIZE && self.copy(from.0, from.2, to.0, to.2, length) == (length, None)
     }
     /// Read a structure from user memory into the kernel; false: not readable.
     fn read(&self, space: Self::Space, address: u64, bytes: &mut [u8]) -> bool;

@@ -64,22 +64,28 @@ impl<M: Machine> Kernel<M> {
     }
 
     /// A reply-and-receive that is plain but for its envelope, or a flag that matters only while it waits: like
-    /// [`Kernel::fast_reply`], with the bytes copied. False: nothing was changed (but bytes may have been copied), go the
-    /// general way.
+    /// [`Kernel::fast_reply`], with the bytes copied. The caller's context; `None`: nothing was changed (but bytes may have been
+    /// copied), go the general way. `whole`: this is the general way, so that a fault may be answered, and label and words
+    /// go from context to context.
     #[inline(never)]
-    pub(crate) fn quick_reply(&self, index: u32, thread: &Thread<M>) -> bool {
-        let tables = self.tables;
-        let (request, handle) = (thread.context.target(), thread.context.gate());
-        let caller_index = request as u32 & 0xffff;
-        let caller = tables.thread(caller_index);
+    pub(crate) fn quick_reply(
+        &self,
+        request: u64,
+        handle: u64,
+        thread: &Thread<M>,
+        whole: bool,
+    ) -> Option<&M::Context> {
+        let tables = &self.tables;
+        let caller = tables.thread(request as u32 & 0xffff);
         let entry = tables.slot(tables.process(thread.process.get()), handle);
         let gate = tables.gate(entry.object.get());
         let word = gate.word.get();
         let hold = thread.current.get();
-        let faulting = caller.state.get() & FAULTING;
+        // What is odd about the caller: nothing, or that it faulted.
+        let odd = caller.state.get() ^ thread.reply_key.get();
         if caller.request.get() != request
-            || caller.state.get() != thread.reply_key.get() | faulting
-            || faulting != 0 && (thread.context.label() != 0 || caller.interrupted.get())
+            || odd & !FAULTING != 0
+            || odd != 0 && (!whole || thread.context.label() != 0 || caller.interrupted.get())
             || !hold.carries(caller.current.get())
             || entry.receive.get() != handle
             || word != u64::from(entry.object_generation.get()) << 32
@@ -88,27 +94,35 @@ impl<M: Machine> Kernel<M> {
             || thread.serving.get() != request
             || self.flagged(thread, flags::DEADLINE_RECEIVE)
             || thread.interrupted.get()
-            || thread.gifts() != 0 && self.check_gifts(index, caller_index).is_err()
+            || thread.envelope.gifts() != 0 && self.check_gifts(thread.index(), caller.index()).is_err()
         {
-            return false;
+            return None;
         }
-        let Some(moved) = self.copy_at_once(thread, caller, false) else { return false };
-        // Nothing can have changed since they were checked.
-        let handles = if thread.gifts() == 0 { 0 } else { self.pass_handles(index, caller_index).unwrap_or(0) as u64 };
-        gate.word.set(word | u64::from(index));
-        caller.state.set(READY);
+        let moved = self.copy_at_once(thread, caller, false)?;
+        // Read anew what the copy cannot have changed: that is cheaper than to keep it meanwhile.
+        let (index, caller_index, hold) = (thread.index(), caller.index(), thread.current.get());
+        let handles = match thread.envelope.gifts() {
+            0 => 0,
+            _ => self.pass_handles(index, caller_index).unwrap_or(0) as u64,
+        };
+        gate.word.set(gate.word.get() | u64::from(index));
         // A fault that was dealt with: its thread goes on, and that is all.
-        if faulting == 0 {
-            caller.context.take_message(&thread.context);
+        if !caller.is(FAULTING) {
+            if whole {
+                caller.context.take_message(&thread.context);
+            }
             caller.context.set_outcome(Outcome { status: handles << 40, moved, ..Outcome::default() });
         }
+        caller.state.set(READY);
         tables.baton(hold.baton()).holder.set(caller_index);
         thread.state.set(STATE_RECEIVE);
         thread.current.set(thread.own.get());
         thread.serving.set(0);
         self.cpu.thread.set(caller_index);
-        self.note_answer(thread, caller);
-        true
+        if self.traces(trace::REPLIED) {
+            self.note_answer(thread, caller);
+        }
+        Some(&caller.context)
     }
 
     /// The caller that a request id names, if it is this process's to answer.
@@ -375,7 +389,10 @@ mod tests {
         let slot = fake::exchange(kernel, pair.caller, 0, Handle::SELF_PROCESS, reserve);
         fake::exchange(kernel, pair.caller, 0, pair.connection, (3, [0; 4]));
         let (caller, server) = (kernel.tables.thread(pair.caller), kernel.tables.thread(pair.server));
-        let reply = || kernel.quick_reply(pair.server, server);
+        let reply = || {
+            let (request, gate) = (server.context.target.get(), server.context.gate.get());
+            kernel.quick_reply(request, gate, server, true).is_some()
+        };
         let entry = kernel.tables.slot(kernel.tables.process(server.process.get()), pair.gate.0);
         let gate = kernel.tables.gate(entry.object.get());
         server.context.target.set(caller.request.get());

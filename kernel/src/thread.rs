@@ -201,6 +201,12 @@ impl<M: Machine> Thread<M> {
         if self.operation.get() & ENVELOPE == 0 { 0 } else { self.envelope.total(of) }
     }
 
+    /// Bytes that go both ways with it: sent in bits 0–31, room in bits 32–63.
+    #[inline(always)]
+    pub(crate) fn totals(&self) -> u64 {
+        if self.operation.get() & ENVELOPE == 0 { 0 } else { self.envelope.totals() }
+    }
+
     /// Handles that it gives with the exchange it is in. (A fault's message has none: it has no envelope.)
     #[inline(always)]
     pub(crate) fn gifts(&self) -> usize {

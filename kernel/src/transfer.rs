@@ -11,7 +11,7 @@ use crate::machine::{Context, CopyFault, Machine};
 use crate::schedule::WORK;
 use crate::thread::{FAULTING, REPLY, Thread, Work};
 use abi::object::Kind;
-use abi::{Error, Gift, Handle, PAGE_SIZE, Rights};
+use abi::{Error, Gift, Handle, Rights};
 use core::cell::Cell;
 
 /// Bytes copied before interrupts are looked for: 4,096 words, which count as many instructions, and 16 pages' ends.
@@ -56,34 +56,36 @@ impl<M: Machine> Kernel<M> {
         Ok(end == total)
     }
 
-    /// Copy all that goes from one thread to another with a message, if that is little and both sides' memory is there; how
-    /// much. If it is much and a `call`, the first piece, and the rest is the receiver's work. `None`: go the general way, as if
-    /// nothing had been copied.
+    /// Copy all that goes from the thread that runs to another with a message, if that is little and both sides' memory is there;
+    /// how much. If it is much and may be `long`, the first piece, and the rest is the receiver's work. `None`: go the general
+    /// way, as if nothing had been copied.
     #[inline(always)]
-    pub(crate) fn copy_at_once(&self, from: &Thread<M>, to: &Thread<M>, call: bool) -> Option<u64> {
-        let length = from.total(SEND).min(to.total(RECEIVE));
+    pub(crate) fn copy_at_once(&self, from: &Thread<M>, to: &Thread<M>, long: bool) -> Option<u64> {
+        let length = from.envelope.total(SEND).min(to.total(RECEIVE));
         if length == 0 {
             return Some(0);
         }
         if let (Some(read), Some(write)) = (from.envelope.together(SEND, length), to.envelope.together(RECEIVE, length))
         {
             let (source, destination) = ((from.space.get(), &from.context, read), (to.space.get(), &to.context, write));
-            if length <= PAGE_SIZE && self.machine.copy_at_once(source, destination, length) {
+            if self.machine.copy_at_once(source, destination, length) {
                 return Some(length);
             }
         }
-        self.copy_soon(from, to, length <= PIECE, call)
+        self.copy_soon(from, to, length <= PIECE, long)
     }
 
+    #[cold]
     #[inline(never)]
-    fn copy_soon(&self, thread: &Thread<M>, receiver: &Thread<M>, little: bool, call: bool) -> Option<u64> {
+    fn copy_soon(&self, thread: &Thread<M>, receiver: &Thread<M>, little: bool, long: bool) -> Option<u64> {
         let moved = Cell::new(0);
         let from = Side { thread, of: SEND, offset: 0 };
         let to = Side { thread: receiver, of: RECEIVE, offset: 0 };
-        if !little && !call || self.copy_piece(&from, &to, &moved).is_err() {
+        if !little && !long || self.copy_piece(&from, &to, &moved).is_err() {
             return None;
         }
         if !little {
+            thread.retried.set(false);
             receiver.moved.set(moved.get());
             receiver.work.set(Work::Deliver);
             self.cpu.attend(WORK);

@@ -190,7 +190,8 @@ impl Machine for X86 {
 
     #[inline(always)]
     fn copy_at_once(&self, from: (Space, &X86Context, u64), to: (Space, &X86Context, u64), length: u64) -> bool {
-        self.spaces.copy_at_once((from.0, &from.1.read, from.2), (to.0, &to.1.written, to.2), length)
+        // A context knows its space.
+        self.spaces.copy_at_once((from.1, from.2), (to.1, to.2), length)
     }
 
     fn read(&self, space: Space, address: u64, bytes: &mut [u8]) -> bool {

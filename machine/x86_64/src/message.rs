@@ -1,12 +1,12 @@
-//! The message path straight from the entry code: a plain call or reply-and-receive that the kernel can do at once never
-//! leaves the entry code's registers. The label and the words stay in `r10` and `r12`–`r15`, on their way from one program
-//! to the other; everything else goes through the contexts, as always. The general way is
+//! The message path straight from the entry code: a call or reply-and-receive that the kernel can do at once, plain or with
+//! segments in registers, never leaves the entry code's registers. The label and the words stay in `r10` and `r12`–`r15`, on
+//! their way from one program to the other; everything else goes through the contexts, as always. The general way is
 //! entered from here too: nearly always somebody can go on at once, and the kernel's loop is not needed.
 
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
 
-use kernel::{Boot, Kernel, Missed};
+use kernel::{Boot, Exchange, Kernel, Missed};
 
 use crate::boot;
 use crate::context::X86Context;
@@ -80,6 +80,19 @@ fn address(context: &X86Context) -> u64 {
 /// reads. The context to go on with; null: nothing was changed, go the general way.
 pub(crate) extern "C" fn reply(request: u64, gate: u64) -> Option<&'static X86Context> {
     kernel().pass_reply(request, gate)
+}
+
+/// A call or reply-and-receive of the current thread with segments in registers; its context is saved. The context to go on
+/// with, as after [`reply`]; null: nothing was changed, go the general way.
+pub(crate) extern "C" fn segments(
+    target: u64,
+    gate: u64,
+    send: u64,
+    operation: u64,
+    lengths: u64,
+    receive: u64,
+) -> Option<&'static X86Context> {
+    kernel().pass_segments(Exchange { operation, target, gate, send, receive, lengths })
 }
 
 /// Any system call of the current thread, whose context is saved. The context to go on with; null: return from `enter`.

@@ -12,6 +12,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use kernel::machine::{CopyFault, Frame, PageAccess};
 
+use crate::context::X86Context;
 use crate::layout;
 use crate::page::{self, ENTRIES, Entry, LARGE, PAGE, ROOT_LEVEL};
 use crate::processor;
@@ -371,48 +372,55 @@ impl Spaces {
     #[inline(always)]
     pub(crate) fn copy_at_once(
         &self,
-        from: (Space, &Translation, u64),
-        to: (Space, &Translation, u64),
+        (from, source): (&X86Context, u64),
+        (to, destination): (&X86Context, u64),
         length: u64,
     ) -> bool {
-        let Some(read) = self.find(from, length, Entry::READABLE) else { return false };
-        let Some(write) = self.find(to, length, Entry::WRITABLE) else { return false };
+        // Where within a page it may begin at most.
+        let Some(last) = PAGE.checked_sub(length) else { return false };
+        let (read, written, changes) = (&from.read, &to.written, self.changes.get());
+        let mut offsets = (source.wrapping_sub(read.page.get()), destination.wrapping_sub(written.page.get()));
+        if offsets.0 > last || offsets.1 > last || read.at.get() != changes || written.at.get() != changes {
+            if !self.walk_both((from, source), (to, destination), last) {
+                return false;
+            }
+            offsets = (source % PAGE, destination % PAGE);
+        }
         // Within one page they may overlap.
-        if from.1.place.get() == to.1.place.get() {
+        if read.place.get() == written.place.get() {
             return false;
         }
-        let (read, write) = (read as *const u8, write as *mut u8);
+        let (read, write) = ((read.place.get() + offsets.0) as *const u8, (written.place.get() + offsets.1) as *mut u8);
         // SAFETY: both are in pages of RAM granted to programs, in the direct map, for `length` bytes; they do not overlap. No
         // Rust reference to such memory exists.
         unsafe { processor::copy_bytes(read, write, length as usize) };
         true
     }
 
-    /// Where `length` bytes within one page are in the direct map.
-    #[inline(always)]
-    fn find(&self, (space, known, address): (Space, &Translation, u64), length: u64, need: u64) -> Option<u64> {
-        let offset = address & (PAGE - 1);
-        if offset + length > PAGE {
-            return None;
-        }
-        if known.at.get() == self.changes.get() && known.page.get() == address - offset {
-            return Some(known.place.get() + offset);
-        }
-        self.walk(space, known, address, need)
+    /// Find out where two pages are. False: one is not to be used so, or an address in it is behind `last`.
+    #[cold]
+    #[inline(never)]
+    fn walk_both(&self, from: (&X86Context, u64), to: (&X86Context, u64), last: u64) -> bool {
+        let ((from, source), (to, destination)) = (from, to);
+        source % PAGE <= last
+            && destination % PAGE <= last
+            && self.walk(from.space.get(), &from.read, source, Entry::READABLE)
+            && self.walk(to.space.get(), &to.written, destination, Entry::WRITABLE)
     }
 
-    #[inline(never)]
-    fn walk(&self, space: Space, known: &Translation, address: u64, need: u64) -> Option<u64> {
-        let window = translate(space, address, 0, need);
-        if window.left == 0 {
-            return None;
+    /// Find out where a page is, if that is not known.
+    fn walk(&self, space: Space, known: &Translation, address: u64, need: u64) -> bool {
+        let offset = address % PAGE;
+        if known.at.get() != self.changes.get() || known.page.get() != address - offset {
+            let window = translate(space, address, 0, need);
+            if window.left == 0 {
+                return false;
+            }
+            known.at.set(self.changes.get());
+            known.page.set(address - offset);
+            known.place.set(layout::direct(window.physical) - offset);
         }
-        let offset = address & (PAGE - 1);
-        known.at.set(self.changes.get());
-        known.page.set(address - offset);
-        let place = layout::direct(window.physical);
-        known.place.set(place - offset);
-        Some(place)
+        true
     }
 
     pub(crate) fn read(&self, space: Space, address: u64, bytes: &mut [u8]) -> bool {

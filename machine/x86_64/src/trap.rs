@@ -26,6 +26,7 @@ use crate::context::{
 use crate::segments::{USER_CODE, USER_DATA};
 use crate::serial::Part;
 use crate::{message, space, vector};
+use abi::call::flags::SEGMENTS;
 use kernel::machine::Context;
 
 /// What [`enter`] returns after a system call, which has been carried out; below it, the number of an exception or interrupt.
@@ -141,11 +142,11 @@ global_asm!(
 
     .macro SWITCH_REGISTERS        // vector registers and segment bases, from the context in rbp to the one in rax: rdi
         mov rdi, rax
-        mov r8, [rbp + {area}]
-        mov r9, [rdi + {area}]
+        mov rcx, [rbp + {area}]
+        mov rsi, [rdi + {area}]
         mov eax, -1                // all components; there are none in the upper half, so edx does not count
-        xsaveopt64 [r8]
-        xrstor64 [r9]
+        xsaveopt64 [rcx]
+        xrstor64 [rsi]
         mov [rip + {current}], rdi
         rdfsbase rax
         mov [rbp + {fs}], rax
@@ -179,7 +180,6 @@ global_asm!(
         SWITCH \registers
         RESUME_COMPARED
     6:  mov rdi, rax
-        jmp resume
     .endm
 
     .macro STORE_ALL
@@ -202,7 +202,9 @@ global_asm!(
         call {pass_call}
         test rax, rax
         jns 9f
-        SWITCH SWITCH_REGISTERS
+        xor r8d, r8d
+        xor r9d, r9d
+    2:  SWITCH SWITCH_REGISTERS
         mov r10, [rbp + 8 * 10]
         jne passed_to_whole
         mov rax, [rdi + 8 * 0]
@@ -210,8 +212,6 @@ global_asm!(
         mov rdx, [rdi + 8 * 3]
         mov rsi, [rdi + 8 * 4]
         mov rbp, [rdi + 8 * 6]
-        xor r8d, r8d
-        xor r9d, r9d
         mov rcx, [rdi + {ip}]
         mov r11, [rdi + {flags}]
         mov rsp, [rdi + 8 * 7]
@@ -242,6 +242,25 @@ global_asm!(
     7:  STORE_WORDS                // the rest was left to `pass_reply`
         jmp 8f
 
+    4:  bt eax, {segments}         // one with segments in registers?
+        jnc 4f
+        STORE_PLAIN
+        mov [rbp + 8 * 0], rax
+        mov [rbp + 8 * 3], rdx
+        mov [rbp + 8 * 4], rsi
+        mov [rbp + 8 * 5], rdi
+        mov [rbp + 8 * 8], r8
+        mov [rbp + 8 * 9], r9
+        mov [rbp + 8 * 10], r10
+        STORE_WORDS
+        mov rcx, rax
+        call {pass_segments}
+        test rax, rax
+        jz 8f
+        mov r8, [rax + 8 * 8]
+        mov r9, [rax + 8 * 9]
+        jmp 2b
+
     4:  STORE_ALL
     8:  call {general}
         test rax, rax              // who goes on
@@ -251,6 +270,8 @@ global_asm!(
     9:  jz return_from_enter
         not rax
     8:  GO_ON SWITCH_REGISTERS
+    resume:
+        RESUME
 
     .balign 16
     syscall_portable:
@@ -261,9 +282,8 @@ global_asm!(
         jz return_from_enter
         mov rbp, [rip + {current}]
         GO_ON SWITCH_BY_CALL
+        jmp resume
 
-    resume:
-        RESUME
     return_from_enter:
         mov eax, {called}
         add rsp, 8
@@ -272,15 +292,15 @@ global_asm!(
         ret
 
     replied_to_whole:              // somebody has set this thread's registers: all of them must be loaded
-        xor eax, eax
-        mov [rdi + 8 * 0], rax
-        mov [rdi + 8 * 3], rax
-        mov [rdi + 8 * 4], rax
-        mov [rdi + 8 * 5], rax
+        xor r8d, r8d
+        xor r9d, r9d
+        mov [rdi + 8 * 0], r8
+        mov [rdi + 8 * 3], r8
+        mov [rdi + 8 * 4], r8
+        mov [rdi + 8 * 5], r8
     passed_to_whole:
-        xor eax, eax
-        mov [rdi + 8 * 8], rax
-        mov [rdi + 8 * 9], rax
+        mov [rdi + 8 * 8], r8
+        mov [rdi + 8 * 9], r9
         mov rbp, rdi
         mov [rbp + 8 * 10], r10
         STORE_WORDS
@@ -413,7 +433,9 @@ global_asm!(
     kernel_fault = sym kernel_fault,
     pass_call = sym message::call,
     pass_reply = sym message::reply,
+    pass_segments = sym message::segments,
     general = sym message::general,
+    segments = const SEGMENTS.trailing_zeros(),
     switch = sym vector::switch,
     loaded_space = sym space::LOADED,
     area = const AREA,
