@@ -145,7 +145,7 @@ impl Machine for Fake {
 pub(crate) fn tables() -> &'static Tables<Fake> {
     Box::leak(Box::new(Tables {
         threads: from_fn(|_| Default::default()),
-        handle_pages: from_fn(|_| Default::default()),
+        entries: from_fn(|_| Default::default()),
         processes: from_fn(|_| Default::default()),
         batons: from_fn(|_| Default::default()),
         gates: from_fn(|_| Default::default()),

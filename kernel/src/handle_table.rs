@@ -4,10 +4,10 @@
 //! entry is a connection with the right to send; `receive` likewise for gates. A slot's generation grows with every
 //! use; one whose generation would wrap is never used again.
 
-use crate::header::Pool;
+use crate::header::{Header, Pool};
 use crate::machine::Machine;
 use crate::process::Process;
-use crate::tables::{HANDLE_PAGES, Tables};
+use crate::tables::{ENTRIES, Tables};
 use abi::object::Kind;
 use abi::{Error, Handle, Rights};
 use core::cell::Cell;
@@ -66,6 +66,12 @@ impl Entry {
         }
     }
 
+    /// Its object, whose header this is, must still be alive.
+    #[inline(always)]
+    pub(crate) fn must_name(&self, header: &Header) -> Result<(), Error> {
+        if header.generation.get() == self.object_generation.get() { Ok(()) } else { Err(Error::BadHandle) }
+    }
+
     /// Make it name an object, under `key`.
     fn fill(&self, key: u64, reference: &Reference) {
         self.key.set(key);
@@ -83,27 +89,13 @@ impl Entry {
     }
 }
 
-/// A page of entries.
-#[derive(Debug)]
-#[repr(C, align(4096))]
-pub(crate) struct HandlePage {
-    pub(crate) entries: [Entry; PAGE_ENTRIES as usize],
-}
-
-const _: () = assert!(size_of::<HandlePage>() == 4096);
-
-impl Default for HandlePage {
-    fn default() -> Self {
-        Self { entries: core::array::from_fn(|_| Entry::default()) }
-    }
-}
-
 impl<M: Machine> Tables<M> {
     /// The slot that a handle's index leads to, whatever it holds (a dummy for indices beyond the table).
     #[inline(always)]
     pub(crate) fn slot(&self, process: &Process<M>, handle: u64) -> &Entry {
-        let page = process.directory[(handle >> 6) as usize & (DIRECTORY - 1)].get();
-        &self.handle_pages[page as usize & (HANDLE_PAGES - 1)].entries[handle as usize & (PAGE_ENTRIES as usize - 1)]
+        let first = process.directory[(handle >> 6) as usize & (DIRECTORY - 1)].get();
+        let at = first | handle as u32 & (PAGE_ENTRIES - 1);
+        &self.entries[at as usize & (ENTRIES - 1)]
     }
 
     /// The entry that a handle names.
@@ -127,7 +119,7 @@ impl<M: Machine> Tables<M> {
 
     /// Where the chain of free pages continues.
     fn page_link(&self, page: u32) -> &Cell<u32> {
-        &self.handle_pages[page as usize & (HANDLE_PAGES - 1)].entries[0].next
+        &self.entries[(page * PAGE_ENTRIES) as usize & (ENTRIES - 1)].next
     }
 
     /// Put a slot in front of the free ones.
@@ -160,7 +152,7 @@ impl<M: Machine> Tables<M> {
             return Err(Error::BadArgument);
         }
         let page = pool.take(|page| self.page_link(page)).ok_or(Error::Exhausted)?;
-        process.directory[count as usize & (DIRECTORY - 1)].set(page);
+        process.directory[count as usize & (DIRECTORY - 1)].set(page * PAGE_ENTRIES);
         process.handle_pages.set(count + 1);
         // Bound: 64 entries. Chained so that the lowest index is used first.
         for position in (0..PAGE_ENTRIES).rev() {
@@ -184,15 +176,16 @@ impl<M: Machine> Tables<M> {
         if count == 0 {
             return false;
         }
-        let page = process.directory[(count as usize - 1) & (DIRECTORY - 1)].replace(0);
-        process.handle_pages.set(count - 1);
-        process.free_handle.set(0);
         // Bound: 64 entries. Generations start anew with the next process: its handles are other handles.
-        for entry in &self.handle_pages[page as usize & (HANDLE_PAGES - 1)].entries {
+        for position in 0..PAGE_ENTRIES {
+            let entry = self.slot(process, u64::from((count - 1) * PAGE_ENTRIES + position));
             entry.key.set(0);
             entry.send.set(0);
             entry.receive.set(0);
         }
+        let page = process.directory[(count as usize - 1) & (DIRECTORY - 1)].replace(0) / PAGE_ENTRIES;
+        process.handle_pages.set(count - 1);
+        process.free_handle.set(0);
         pool.give(page, self.page_link(page));
         true
     }

@@ -8,7 +8,7 @@
 use crate::baton::Baton;
 use crate::connection::Connection;
 use crate::gate::Gate;
-use crate::handle_table::{Entry, HandlePage};
+use crate::handle_table::{Entry, PAGE_ENTRIES};
 use crate::header::Header;
 use crate::interrupt::{LINES, Line};
 use crate::machine::Machine;
@@ -26,6 +26,9 @@ use core::mem::offset_of;
 pub const OBJECTS: usize = if cfg!(test) { 64 } else { 1 << 16 };
 /// Pages of handles.
 pub const HANDLE_PAGES: usize = if cfg!(test) { 32 } else { 1 << 17 };
+/// Their entries.
+pub(crate) const ENTRIES: usize = HANDLE_PAGES * PAGE_ENTRIES as usize;
+const ENTRY_PAGE: usize = size_of::<Entry>() * PAGE_ENTRIES as usize;
 /// Mapping records.
 pub const MAPPINGS: usize = if cfg!(test) { 128 } else { 1 << 20 };
 /// Frames of the arena.
@@ -35,7 +38,7 @@ pub const FRAMES: usize = if cfg!(test) { 256 } else { 1 << 20 };
 #[repr(C, align(4096))]
 pub struct Tables<M: Machine> {
     pub(crate) threads: [Thread<M>; OBJECTS],
-    pub(crate) handle_pages: [HandlePage; HANDLE_PAGES],
+    pub(crate) entries: [Entry; ENTRIES],
     pub(crate) processes: [Process<M>; OBJECTS],
     pub(crate) batons: [Baton; OBJECTS],
     pub(crate) gates: [Gate; OBJECTS],
@@ -145,7 +148,7 @@ impl Capacities {
         };
         let mut capacities = Self {
             threads: count(24, size_of::<Thread<M>>(), OBJECTS),
-            handle_pages: count(40, size_of::<HandlePage>(), HANDLE_PAGES),
+            handle_pages: count(40, ENTRY_PAGE, HANDLE_PAGES),
             processes: count(12, size_of::<Process<M>>(), OBJECTS),
             batons: count(6, size_of::<Baton>(), OBJECTS),
             gates: count(5, size_of::<Gate>(), OBJECTS),
@@ -175,7 +178,7 @@ impl<M: Machine> Tables<M> {
         let region = |offset, count: u32, size| Region { offset, length: count as usize * size };
         [
             region(offset_of!(Self, threads), capacities.threads, size_of::<Thread<M>>()),
-            region(offset_of!(Self, handle_pages), capacities.handle_pages, size_of::<HandlePage>()),
+            region(offset_of!(Self, entries), capacities.handle_pages, ENTRY_PAGE),
             region(offset_of!(Self, processes), capacities.processes, size_of::<Process<M>>()),
             region(offset_of!(Self, batons), capacities.batons, size_of::<Baton>()),
             region(offset_of!(Self, gates), capacities.gates, size_of::<Gate>()),
@@ -244,7 +247,14 @@ impl<M: Machine> Tables<M> {
     }
 
     /// The header of any object.
+    #[inline(never)]
     pub(crate) fn header(&self, kind: Kind, index: u32) -> &Header {
+        self.header_at_once(kind, index)
+    }
+
+    /// As [`Tables::header`], where it matters how long it takes.
+    #[inline(always)]
+    fn header_at_once(&self, kind: Kind, index: u32) -> &Header {
         match kind {
             Kind::Process => &self.process(index).header,
             Kind::Thread => &self.thread(index).header,
@@ -257,19 +267,10 @@ impl<M: Machine> Tables<M> {
         }
     }
 
-    /// Whether what an entry names is still alive (a reserved slot names nothing, and is there).
+    /// Whether what a used entry names is still alive (a reserved slot names the dummy of no kind, which never dies).
     #[inline(always)]
     pub(crate) fn names(&self, entry: &Entry) -> bool {
-        let (kind, index) = (entry.kind.get(), entry.object.get());
-        let header = match kind {
-            Kind::Free => return false,
-            Kind::Reserved => return true,
-            // The commonest ones, without a table.
-            Kind::Process => &self.process(index).header,
-            Kind::Gate => &self.gate(index).header,
-            Kind::Connection => &self.connection(index).header,
-            _ => self.header(kind, index),
-        };
+        let header = self.header_at_once(entry.kind.get(), entry.object.get());
         header.generation.get() == entry.object_generation.get()
     }
 
