@@ -9,7 +9,7 @@ use crate::kernel::Kernel;
 use crate::machine::{Context, Machine, Outcome};
 use crate::thread::{FAULTING, Thread, Work};
 use abi::call::{NEVER, flags};
-use abi::object::{Kind, thread as method};
+use abi::object::thread as method;
 use abi::{Error, Handle, Operation, Status};
 
 const FLAGS: u64 = flags::DEADLINE_SEND
@@ -27,6 +27,17 @@ const FLAGS: u64 = flags::DEADLINE_SEND
 pub struct Missed<'a, M: Machine> {
     thread: &'a Thread<M>,
     entry: &'a Entry,
+}
+
+/// What became of a plain call that could not be passed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finished {
+    /// A kernel object has answered: the thread goes on, with the words of its context; label and outcome are all zero.
+    Answered,
+    /// [`Kernel::current`] goes on, with all registers in its context.
+    Decided,
+    /// Back to [`Kernel::step`].
+    Undecided,
 }
 
 impl<M: Machine> Missed<'_, M> {
@@ -168,21 +179,41 @@ impl<M: Machine> Kernel<M> {
         self.decided()
     }
 
-    /// A plain call that [`Kernel::pass_call`] did not pass; like [`Kernel::take_call`].
+    /// A plain call that [`Kernel::pass_call`] did not pass.
     #[inline(always)]
-    pub fn finish_call(&self, missed: Missed<'_, M>, target: u64) -> bool {
+    pub fn finish_call(&self, missed: Missed<'_, M>, target: u64) -> Finished {
         let Missed { thread, entry } = missed;
-        if entry.key.get() == target && entry.kind.get() != Kind::Connection {
-            thread.operation.set(0);
-            thread.moved.set(0);
-            if let Err(error) = self.call_method(thread, entry) {
-                self.fail(thread.index(), error, 0);
-            }
-        } else {
-            thread.context.complete_plain_call(target);
-            self.system_call(thread.index());
+        if !self.calls_object(thread, entry, target) {
+            return self.finish_generally(thread, target);
         }
-        self.decided()
+        thread.operation.set(0);
+        match self.call_method(thread, entry) {
+            Ok(()) if self.cpu.attention.get() == 0 && self.cpu.thread.get() == thread.index() => Finished::Answered,
+            answer => self.finish_answer(thread, answer),
+        }
+    }
+
+    #[inline(never)]
+    fn finish_generally(&self, thread: &Thread<M>, target: u64) -> Finished {
+        thread.context.complete_plain_call(target);
+        self.system_call(thread.index());
+        self.finished()
+    }
+
+    #[inline(never)]
+    fn finish_answer(&self, thread: &Thread<M>, answer: Result<(), Error>) -> Finished {
+        match answer {
+            Ok(()) => {
+                thread.context.set_label(0);
+                thread.context.set_outcome(Outcome::default());
+            }
+            Err(error) => self.fail(thread.index(), error, 0),
+        }
+        self.finished()
+    }
+
+    fn finished(&self) -> Finished {
+        if self.decided() { Finished::Decided } else { Finished::Undecided }
     }
 
     /// The context of the thread that runs.
@@ -269,9 +300,11 @@ impl<M: Machine> Kernel<M> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fake;
-    use crate::schedule::ALARM;
+    use crate::fake::{self, Fake};
+    use crate::schedule::{ALARM, SCHEDULE};
     use crate::thread::{READY, REPLY};
+    use abi::object::{Kind, gate, process, thread};
+    use abi::trace;
 
     /// With 5 bytes of 9 that there is room for, each way.
     fn segments(operation: Operation, flags: u64, target: u64, gate: u64) -> Exchange {
@@ -358,5 +391,69 @@ mod tests {
         assert!(kernel.pass_segments(reply).is_none());
         caller.state.set(caller.state.get() & !FAULTING);
         assert!(kernel.pass_segments(reply).is_some());
+    }
+
+    /// A plain call of init's first thread, as a machine's entry code makes it: what became of it, its status, its first word. (Word 1 is all rights.)
+    fn plain(kernel: &Kernel<Fake>, target: Handle, label: u16, first: u64) -> (Finished, Status, u64) {
+        let context = &kernel.tables.thread(1).context;
+        context.outcome.set(Outcome { status: u64::MAX, ..Outcome::default() });
+        context.operation.set(0);
+        context.target.set(target.0);
+        context.label.set(u64::from(label));
+        context.words.set([first, u64::from(abi::Rights::ALL.0), 0, 0]);
+        kernel.cpu.thread.set(1);
+        let Err(missed) = kernel.pass_call(target.0) else { panic!("nobody waits for a message") };
+        let finished = kernel.finish_call(missed, target.0);
+        (finished, Status(context.outcome.get().status), context.words.get()[0])
+    }
+
+    /// The outcome of what is answered at once is the machine's to set, so it stays what it was.
+    const UNTOUCHED: Status = Status(u64::MAX);
+
+    #[test]
+    fn a_plain_call_to_an_object_is_answered_at_once() {
+        let pair = fake::pair();
+        let kernel = &pair.kernel;
+        assert!(kernel.decided());
+        let asked = plain(kernel, Handle::SELF_PROCESS, process::HANDLE_INFORMATION, pair.gate.0);
+        assert_eq!(asked, (Finished::Answered, UNTOUCHED, u64::from(abi::Rights::ALL.0 as u8)));
+        assert_eq!(kernel.tables.thread(1).context.words.get()[1], Kind::Gate as u64);
+        assert_eq!(plain(kernel, pair.gate, gate::INFORMATION, 9), (Finished::Answered, UNTOUCHED, 0));
+    }
+
+    #[test]
+    fn what_is_wrong_or_noted_goes_the_general_way() {
+        let pair = fake::pair();
+        let kernel = &pair.kernel;
+        assert!(kernel.decided());
+        let failed = |target, label, first| {
+            let (finished, status, _) = plain(kernel, target, label, first);
+            assert_eq!(finished, Finished::Decided);
+            status.result()
+        };
+        let dead = Handle(plain(kernel, Handle::SELF_PROCESS, process::CREATE_GATE, 0).2);
+        let copy = Handle(plain(kernel, Handle::SELF_PROCESS, process::DUPLICATE, dead.0).2);
+        assert_eq!(failed(Handle(pair.gate.0 + 0x10000), gate::INFORMATION, 0), Err(Error::BadHandle));
+        assert_eq!(failed(pair.gate, process::IDENTITY, 0), Err(Error::WrongKind));
+        assert_eq!(failed(pair.gate, 0x9901, 0), Err(Error::Unsupported));
+        assert_eq!(failed(pair.gate, gate::INFORMATION | 0xff, 0), Err(Error::Unsupported));
+        assert_eq!(failed(Handle::SELF_PROCESS, process::HANDLE_INFORMATION, 77), Err(Error::BadHandle));
+        assert_eq!(plain(kernel, Handle::SELF_PROCESS, process::DESTROY, dead.0).2, dead.0);
+        assert_eq!(failed(copy, gate::INFORMATION, 0), Err(Error::BadHandle));
+        kernel.cpu.classes.set(trace::class_of(trace::CALLED) as u32);
+        assert_eq!(plain(kernel, pair.gate, gate::INFORMATION, 9), (Finished::Decided, Status(0), 0));
+    }
+
+    #[test]
+    fn what_changes_who_runs_leaves_a_whole_outcome_behind() {
+        let pair = fake::pair();
+        let kernel = &pair.kernel;
+        kernel.cpu.attend(SCHEDULE);
+        assert_eq!(plain(kernel, pair.gate, gate::INFORMATION, 0).1, Status(0));
+        let own = Handle(plain(kernel, Handle::SELF_PROCESS, process::DUPLICATE, Handle::CURRENT_THREAD.0).2);
+        let context = &kernel.tables.thread(1).context;
+        assert_ne!(plain(kernel, own, thread::STOP, 0).0, Finished::Answered);
+        assert_eq!(Status(context.outcome.get().status), Status(0));
+        assert_ne!(kernel.cpu.thread.get(), 1);
     }
 }

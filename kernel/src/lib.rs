@@ -45,6 +45,6 @@ mod tree;
 mod waiting;
 
 pub use boot::{Boot, KEPT_PORTS, PortRange, Range};
-pub use exchange::{Exchange, Missed};
+pub use exchange::{Exchange, Finished, Missed};
 pub use kernel::Kernel;
 pub use tables::{Capacities, FRAMES, HANDLE_PAGES, MAPPINGS, OBJECTS, Region, TABLES, Tables};

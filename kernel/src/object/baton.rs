@@ -35,18 +35,20 @@ impl<M: Machine> Kernel<M> {
     }
 
     #[inline(never)]
-    pub(super) fn baton_method(&self, request: &Request<'_, M>) -> Answer {
-        let baton = self.tables.baton(request.object);
-        match request.method {
+    pub(super) fn baton_method(&self, request: Request<'_, M>) -> Answer {
+        let baton = self.tables.baton(request.object());
+        match request.method() {
             method::SET => {
                 request.need(Rights::MANAGE)?;
                 let owner = self.tables.process(baton.header.owner.get());
                 let (priority, policy, slice, period, sporadic) = self.baton_parameters(request, owner)?;
-                self.change_baton(request.object, |baton| self.shape(baton, priority, policy, slice, period, sporadic));
+                self.change_baton(request.object(), |baton| {
+                    self.shape(baton, priority, policy, slice, period, sporadic)
+                });
                 DONE
             }
             method::INFORMATION => {
-                let billed = self.billed(request.object);
+                let billed = self.billed(request.object());
                 request.answer(
                     billed,
                     u64::from(baton.priority.get()),

@@ -11,11 +11,11 @@ use abi::object::{Kind, gate as method};
 use abi::{Error, Rights};
 
 impl<M: Machine> Kernel<M> {
-    pub(super) fn create_gate(&self, request: &Request<'_, M>) -> Answer {
+    pub(super) fn create_gate(&self, request: Request<'_, M>) -> Answer {
         let [reserve, grace, ..] = request.words();
         let reserve = self.named_or_none(request, reserve, Kind::Baton, Rights::MANAGE)?;
         self.check_reserve(0, reserve)?;
-        let index = self.create(Kind::Gate, request.object)?;
+        let index = self.create(Kind::Gate, request.object())?;
         let gate = self.tables.gate(index);
         gate.word.set(u64::from(gate.header.generation.get()) << 32);
         gate.callers.set(0);
@@ -51,18 +51,18 @@ impl<M: Machine> Kernel<M> {
     }
 
     #[inline(never)]
-    pub(super) fn gate_method(&self, request: &Request<'_, M>) -> Answer {
+    pub(super) fn gate_method(&self, request: Request<'_, M>) -> Answer {
         let [first, second, ..] = request.words();
-        let gate = self.tables.gate(request.object);
-        if request.method != method::REQUEST_INFORMATION {
+        let gate = self.tables.gate(request.object());
+        if request.method() != method::REQUEST_INFORMATION {
             request.need(Rights::MANAGE)?;
         }
-        match request.method {
+        match request.method() {
             method::CONNECT => self.connect(request, first, second),
             method::SET_RESERVE => {
                 let baton = self.named_or_none(request, first, Kind::Baton, Rights::MANAGE)?;
-                self.check_reserve(request.object, baton)?;
-                self.set_reserve(request.object, baton);
+                self.check_reserve(request.object(), baton)?;
+                self.set_reserve(request.object(), baton);
                 DONE
             }
             method::NEXT_CONNECTION => {
@@ -89,7 +89,7 @@ impl<M: Machine> Kernel<M> {
             method::REQUEST_INFORMATION => {
                 request.need(Rights::RECEIVE)?;
                 let (_, caller) = self.requester(request.caller, first)?;
-                if caller.target.get() as u32 & 0xffff != request.object {
+                if caller.target.get() as u32 & 0xffff != request.object() {
                     return Err(Error::NotFound);
                 }
                 let baton = caller.current.get().baton();
@@ -100,8 +100,8 @@ impl<M: Machine> Kernel<M> {
         }
     }
 
-    fn connect(&self, request: &Request<'_, M>, badge: u64, serving: u64) -> Answer {
-        let gate = self.tables.gate(request.object);
+    fn connect(&self, request: Request<'_, M>, badge: u64, serving: u64) -> Answer {
+        let gate = self.tables.gate(request.object());
         // Who makes it says who pays, and nobody pays that did not agree.
         let mut payer = request.caller;
         if serving != 0 {
@@ -120,7 +120,7 @@ impl<M: Machine> Kernel<M> {
         }
         let index = self.create(Kind::Connection, payer.process.get())?;
         let connection = self.tables.connection(index);
-        connection.gate.set(gate.word.get() >> 32 << 32 | u64::from(request.object));
+        connection.gate.set(gate.word.get() >> 32 << 32 | u64::from(request.object()));
         connection.badge.set(badge);
         connection.count.set(0);
         tree::insert(self.tables.members(Ordered::Connections), &gate.connections, index, badge);

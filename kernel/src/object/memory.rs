@@ -38,11 +38,11 @@ fn allowed(rights: Rights) -> u64 {
 
 impl<M: Machine> Kernel<M> {
     #[inline(never)]
-    pub(super) fn memory_method(&self, request: &Request<'_, M>) -> Answer {
-        let memory = self.tables.memory(request.object);
-        match request.method {
+    pub(super) fn memory_method(&self, request: Request<'_, M>) -> Answer {
+        let memory = self.tables.memory(request.object());
+        match request.method() {
             method::INFORMATION => {
-                let base = if request.rights.contains(Rights::MANAGE) { memory.base.get() } else { 0 };
+                let base = if request.rights().contains(Rights::MANAGE) { memory.base.get() } else { 0 };
                 request.answer(memory.length.get(), u64::from(memory.kind.get()), base, 0)
             }
             method::DERIVE => self.derive(request),
@@ -85,8 +85,8 @@ impl<M: Machine> Kernel<M> {
     }
 
     /// The port at an offset, if so many bytes there are this Memory's, and not the kernel's own.
-    fn port(&self, request: &Request<'_, M>, offset: u64, bytes: u64) -> Result<u16, Error> {
-        let memory = self.tables.memory(request.object);
+    fn port(&self, request: Request<'_, M>, offset: u64, bytes: u64) -> Result<u16, Error> {
+        let memory = self.tables.memory(request.object());
         if memory.kind.get() != MemoryType::Ports as u8 {
             return Err(Error::WrongKind);
         }
@@ -103,11 +103,11 @@ impl<M: Machine> Kernel<M> {
         if kept || port + bytes > 1 << 16 { Err(Error::NoRight) } else { Ok(port as u16) }
     }
 
-    fn derive(&self, request: &Request<'_, M>) -> Answer {
+    fn derive(&self, request: Request<'_, M>) -> Answer {
         request.need(Rights::COPY)?;
         let [payer, offset, length, rights] = request.words();
         let payer = self.named(request, payer, Kind::Process, Rights::MANAGE)?;
-        let whole = self.tables.memory(request.object);
+        let whole = self.tables.memory(request.object());
         let paged = whole.kind.get() <= MemoryType::Device as u8;
         let fits = offset.checked_add(length).is_some_and(|end| end <= whole.length.get());
         if length == 0 || !fits || (paged && (offset | length) & (PAGE_SIZE - 1) != 0) {
@@ -125,14 +125,14 @@ impl<M: Machine> Kernel<M> {
         part.kind.set(whole.kind.get());
         part.parts.set(0);
         part.mappings.set(0);
-        part.parent.set(request.object);
+        part.parent.set(request.object());
         part.sibling_previous.set(0);
         let next = whole.parts.replace(index);
         part.sibling_next.set(next);
         if next != 0 {
             self.tables.memory(next).sibling_previous.set(index);
         }
-        self.hand_out(request, Kind::Memory, index, request.rights.intersect(Rights(rights as u32)))
+        self.hand_out(request, Kind::Memory, index, request.rights().intersect(Rights(rights as u32)))
     }
 
     /// A record, linked, of which nothing is mapped yet. `behind`: the process's last record before it, or 0 if that is not known.
@@ -196,7 +196,7 @@ impl<M: Machine> Kernel<M> {
     }
 
     #[inline(never)]
-    pub(super) fn map(&self, request: &Request<'_, M>) -> Answer {
+    pub(super) fn map(&self, request: Request<'_, M>) -> Answer {
         request.need(Rights::MANAGE)?;
         let [handle, place, offset, length] = request.words();
         let entry = self.tables.slot(self.tables.process(request.caller.process.get()), handle);
@@ -220,7 +220,7 @@ impl<M: Machine> Kernel<M> {
         if wanted & !most != 0 {
             return Err(Error::NoRight);
         }
-        let process = self.tables.process(request.object);
+        let process = self.tables.process(request.object());
         let (before, pages) = (self.tables.mapping_before(process, end), length / PAGE_SIZE);
         let previous = self.tables.mapping(before);
         // More of the record before it; in one piece, so all or none of that.
@@ -243,7 +243,7 @@ impl<M: Machine> Kernel<M> {
         } else if found != 0 {
             return Err(Error::Busy);
         } else {
-            self.new_mapping(request.object, memory_index, start, offset, pages, wanted, most, before)?
+            self.new_mapping(request.object(), memory_index, start, offset, pages, wanted, most, before)?
         };
         if self.tables.mapping(id).failed.get() {
             return Err(self.undo_mapping(id));
@@ -291,9 +291,9 @@ impl<M: Machine> Kernel<M> {
         Ok(id)
     }
 
-    pub(super) fn unmap(&self, request: &Request<'_, M>) -> Answer {
+    pub(super) fn unmap(&self, request: Request<'_, M>) -> Answer {
         let (start, end) = user_range(request.words()[0], request.words()[1])?;
-        let process = self.tables.process(request.object);
+        let process = self.tables.process(request.object());
         let mut pages = 0;
         // Bound: RECORDS; ENOUGH_PAGES and a large page's worth of pages.
         for _ in 0..RECORDS {
@@ -344,13 +344,13 @@ impl<M: Machine> Kernel<M> {
         Ok(())
     }
 
-    pub(super) fn protect(&self, request: &Request<'_, M>) -> Answer {
+    pub(super) fn protect(&self, request: Request<'_, M>) -> Answer {
         let bits = request.words()[0] & (PAGE_SIZE - 1);
         let (mut at, end) = user_range(request.words()[0] & !(PAGE_SIZE - 1), request.words()[1])?;
         if bits & !ACCESS != 0 {
             return Err(Error::BadArgument);
         }
-        let process = self.tables.process(request.object);
+        let process = self.tables.process(request.object());
         let mut pages = 0;
         // Bound: PROTECTED, changed or passed over because they need no change, or a large page's worth of pages.
         for _ in 0..PROTECTED {
@@ -403,12 +403,12 @@ impl<M: Machine> Kernel<M> {
         }
     }
 
-    pub(super) fn share_range(&self, request: &Request<'_, M>) -> Answer {
+    pub(super) fn share_range(&self, request: Request<'_, M>) -> Answer {
         let [source, address, length, _] = request.words();
         let source = self.tables.process(self.named(request, source, Kind::Process, Rights::MANAGE)?);
         let (mut at, end) = user_range(address, length)?;
         let keep = request.option() & 1 == 1;
-        let (process, mut pages) = (self.tables.process(request.object), LARGE_PAGES);
+        let (process, mut pages) = (self.tables.process(request.object()), LARGE_PAGES);
         // Bound: SHARED, and their pages.
         for _ in 0..SHARED {
             let found = self.tables.mapping_from(source, at);
@@ -425,7 +425,7 @@ impl<M: Machine> Kernel<M> {
                     break;
                 }
             }
-            if let Err(error) = self.share_record((source, found), process, request.object, start, stop, keep) {
+            if let Err(error) = self.share_record((source, found), process, request.object(), start, stop, keep) {
                 if at == address {
                     return Err(error);
                 }

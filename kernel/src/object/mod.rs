@@ -15,7 +15,7 @@ use crate::handle_table::Entry;
 use crate::kernel::Kernel;
 use crate::machine::{Context, Machine, Outcome};
 use crate::thread::Thread;
-use abi::object::Kind;
+use abi::object::{Kind, process as process_method};
 use abi::{Error, Handle, Rights, Segment};
 
 /// Done, with what it has to say in the caller's words; or why not.
@@ -24,96 +24,153 @@ pub(crate) type Answer = Result<(), Error>;
 /// Nothing to say.
 pub(crate) const DONE: Answer = Ok(());
 
-/// A method call. Option and words are in the caller's context, where the answer goes too.
+/// A method call. Method, option and words are in the caller's context, where the answer goes too. (Two registers, so passed in such.)
 pub(crate) struct Request<'a, M: Machine> {
     /// The calling thread.
     pub(crate) caller: &'a Thread<M>,
-    /// Whose method is called.
-    pub(crate) object: u32,
-    pub(crate) rights: Rights,
-    pub(crate) method: u16,
+    /// Index of the object, and the handle's rights << 32.
+    called: u64,
 }
 
-impl<M: Machine> Request<'_, M> {
+impl<M: Machine> Clone for Request<'_, M> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<M: Machine> Copy for Request<'_, M> {}
+
+impl<'a, M: Machine> Request<'a, M> {
+    /// What the thread's label says.
+    #[inline(always)]
+    fn new(caller: &'a Thread<M>, object: u32, rights: Rights) -> Self {
+        Self { caller, called: u64::from(object) | u64::from(rights.0) << 32 }
+    }
+
+    /// Whose method is called.
+    pub(crate) fn object(self) -> u32 {
+        self.called as u32
+    }
+
+    pub(crate) fn rights(self) -> Rights {
+        Rights((self.called >> 32) as u32)
+    }
+
+    pub(crate) fn method(self) -> u16 {
+        self.caller.context.label() as u16
+    }
+
     /// Which thread calls.
-    pub(crate) fn index(&self) -> u32 {
+    pub(crate) fn index(self) -> u32 {
         self.caller.index()
     }
 
-    pub(crate) fn words(&self) -> [u64; 4] {
+    pub(crate) fn words(self) -> [u64; 4] {
         self.caller.context.words()
     }
 
-    pub(crate) fn option(&self) -> u64 {
+    pub(crate) fn option(self) -> u64 {
         self.caller.context.label() >> 16
     }
 
     /// An answer of one word. The others stay what they were.
     #[inline(always)]
-    pub(crate) fn word(&self, word: u64) -> Answer {
+    pub(crate) fn word(self, word: u64) -> Answer {
         self.caller.context.set_word(word);
         DONE
     }
 
     /// An answer of a new handle, if there was room for it.
-    pub(crate) fn handle(&self, handle: Handle) -> Answer {
+    pub(crate) fn handle(self, handle: Handle) -> Answer {
         if handle.is_none() { Err(Error::TableFull) } else { self.word(handle.0) }
     }
 
     /// An answer of several words.
-    pub(crate) fn answer(&self, first: u64, second: u64, third: u64, fourth: u64) -> Answer {
+    pub(crate) fn answer(self, first: u64, second: u64, third: u64, fourth: u64) -> Answer {
         self.caller.context.set_message(0, [first, second, third, fourth]);
         DONE
     }
 
     /// The handle must permit this.
-    pub(crate) fn need(&self, rights: Rights) -> Result<(), Error> {
-        if self.rights.contains(rights) { Ok(()) } else { Err(Error::NoRight) }
+    pub(crate) fn need(self, rights: Rights) -> Result<(), Error> {
+        if self.rights().contains(rights) { Ok(()) } else { Err(Error::NoRight) }
     }
 }
 
 impl<M: Machine> Kernel<M> {
     /// Call the object that a handle of the thread's process names.
-    pub(crate) fn call_object(&self, thread: &Thread<M>, handle: Handle) -> Result<(), Error> {
-        if handle == Handle::CURRENT_THREAD {
-            return self.call_kind(thread, Kind::Thread, thread.index(), Rights::ALL);
-        }
-        self.call_method(thread, self.tables.entry(self.tables.process(thread.process.get()), handle)?)
-    }
-
-    /// Call the object that an entry of the thread's process names.
-    #[inline(always)]
-    pub(crate) fn call_method(&self, thread: &Thread<M>, entry: &Entry) -> Result<(), Error> {
-        if !self.tables.names(entry) {
+    pub(crate) fn call_object(&self, thread: &Thread<M>, handle: Handle) -> Answer {
+        let method = thread.context.label() as u16;
+        let own = handle == Handle::CURRENT_THREAD;
+        let entry =
+            if own { None } else { Some(self.tables.entry(self.tables.process(thread.process.get()), handle)?) };
+        if entry.is_some_and(|entry| !self.tables.names(entry)) {
             return Err(Error::BadHandle);
         }
-        self.call_kind(thread, entry.kind.get(), entry.object.get(), Rights(u32::from(entry.rights.get())))
-    }
-
-    #[inline(never)]
-    fn call_kind(&self, thread: &Thread<M>, kind: Kind, object: u32, rights: Rights) -> Result<(), Error> {
-        let request = Request { caller: thread, object, rights, method: thread.context.label() as u16 };
-        if request.method >> 8 != kind as u16 {
-            let exists = matches!(Kind::from_number((request.method >> 8) as u8), Some(kind) if kind != Kind::Free);
+        if method >> 8 != entry.map_or(Kind::Thread, |entry| entry.kind.get()) as u16 {
+            let exists = matches!(Kind::from_number((method >> 8) as u8), Some(kind) if kind != Kind::Free);
             return Err(if exists { Error::WrongKind } else { Error::Unsupported });
         }
         self.note(abi::trace::CALLED, thread.index(), thread.context.label() as u32, thread.context.words()[0]);
-        match kind {
-            Kind::Process => self.process_method(&request)?,
-            Kind::Thread => self.thread_method(&request)?,
-            Kind::Baton => self.baton_method(&request)?,
-            Kind::Gate => self.gate_method(&request)?,
-            Kind::Pulse => self.pulse_method(&request)?,
-            Kind::Memory => self.memory_method(&request)?,
-            Kind::Connection | Kind::Free | Kind::Reserved => return Err(Error::Unsupported),
+        match entry {
+            Some(entry) => self.call_method(thread, entry)?,
+            None => self.thread_method(Request::new(thread, thread.index(), Rights::ALL))?,
         }
         thread.context.set_label(0);
         thread.context.set_outcome(Outcome { moved: thread.moved.get(), ..Outcome::default() });
-        Ok(())
+        DONE
+    }
+
+    /// Whether a plain call can go straight to [`Kernel::call_method`]: it names an object that has such a method, and nobody notes it.
+    #[inline(always)]
+    pub(crate) fn calls_object(&self, thread: &Thread<M>, entry: &Entry, target: u64) -> bool {
+        let kind = entry.kind.get();
+        entry.key.get() == target
+            && kind != Kind::Connection
+            && thread.context.label() as u16 >> 8 == kind as u16
+            && !self.traces(abi::trace::CALLED)
+    }
+
+    /// Call the method of an entry's object, if it is still alive. (All calls are the last thing in it: so it saves no registers.)
+    #[inline(never)]
+    pub(crate) fn call_method(&self, thread: &Thread<M>, entry: &Entry) -> Answer {
+        let (tables, object) = (self.tables, entry.object.get());
+        let request = || Request::new(thread, object, Rights(u32::from(entry.rights.get())));
+        match entry.kind.get() {
+            Kind::Process => {
+                entry.must_name(&tables.process(object).header)?;
+                // The one that waits for nothing.
+                if thread.context.label() as u16 == process_method::HANDLE_INFORMATION {
+                    return self.handle_information(thread);
+                }
+                self.process_method(request())
+            }
+            Kind::Thread => {
+                entry.must_name(&tables.thread(object).header)?;
+                self.thread_method(request())
+            }
+            Kind::Baton => {
+                entry.must_name(&tables.baton(object).header)?;
+                self.baton_method(request())
+            }
+            Kind::Gate => {
+                entry.must_name(&tables.gate(object).header)?;
+                self.gate_method(request())
+            }
+            Kind::Pulse => {
+                entry.must_name(&tables.pulse(object).header)?;
+                self.pulse_method(request())
+            }
+            Kind::Memory => {
+                entry.must_name(&tables.memory(object).header)?;
+                self.memory_method(request())
+            }
+            Kind::Connection | Kind::Free | Kind::Reserved => Err(Error::Unsupported),
+        }
     }
 
     /// An object that a word names in the caller's table.
-    pub(crate) fn named(&self, request: &Request<'_, M>, word: u64, kind: Kind, rights: Rights) -> Result<u32, Error> {
+    pub(crate) fn named(&self, request: Request<'_, M>, word: u64, kind: Kind, rights: Rights) -> Result<u32, Error> {
         let handle = Handle(word);
         if kind == Kind::Thread && handle == Handle::CURRENT_THREAD {
             return Ok(request.index());
@@ -124,7 +181,7 @@ impl<M: Machine> Kernel<M> {
     /// Like [`Kernel::named`], but 0 is nobody.
     pub(crate) fn named_or_none(
         &self,
-        request: &Request<'_, M>,
+        request: Request<'_, M>,
         word: u64,
         kind: Kind,
         rights: Rights,
@@ -133,7 +190,7 @@ impl<M: Machine> Kernel<M> {
     }
 
     /// A new object's handle for the caller; without room for it, the object is destroyed again.
-    pub(crate) fn hand_out(&self, request: &Request<'_, M>, kind: Kind, object: u32, rights: Rights) -> Answer {
+    pub(crate) fn hand_out(&self, request: Request<'_, M>, kind: Kind, object: u32, rights: Rights) -> Answer {
         let process = self.tables.process(request.caller.process.get());
         let handle = self.install(process, kind, object, rights);
         if handle.is_none() {

@@ -9,6 +9,7 @@ use crate::kernel::Kernel;
 use crate::machine::{Context, Machine};
 use crate::process::Teardown;
 use crate::quota::{RESOURCES, Resource, Share};
+use crate::thread::Thread;
 use abi::object::{Kind, process as method};
 use abi::thread::Policy;
 use abi::{Error, Handle, PAGE_SIZE, Quota, Rights};
@@ -29,35 +30,27 @@ fn quota_words(share: &Share) -> [u64; size_of::<Quota>() / 8] {
 }
 
 impl<M: Machine> Kernel<M> {
-    #[inline(always)]
-    pub(super) fn process_method(&self, request: &Request<'_, M>) -> Answer {
-        if request.method == method::HANDLE_INFORMATION {
-            return self.handle_information(request);
-        }
-        self.further_process_method(request)
-    }
-
     /// What a page fault waits for comes first.
     #[inline(never)]
-    fn further_process_method(&self, request: &Request<'_, M>) -> Answer {
-        if request.method == method::MAP { self.map(request) } else { self.rarer_process_method(request) }
+    pub(super) fn process_method(&self, request: Request<'_, M>) -> Answer {
+        if request.method() == method::MAP { self.map(request) } else { self.rarer_process_method(request) }
     }
 
     #[inline(never)]
-    fn rarer_process_method(&self, request: &Request<'_, M>) -> Answer {
-        match request.method {
-            method::IDENTITY => return request.word(self.tables.process(request.object).identity.get()),
+    fn rarer_process_method(&self, request: Request<'_, M>) -> Answer {
+        match request.method() {
+            method::IDENTITY => return request.word(self.tables.process(request.object()).identity.get()),
             _ => request.need(Rights::MANAGE)?,
         }
         let [first, second, ..] = request.words();
-        let process = self.tables.process(request.object);
+        let process = self.tables.process(request.object());
         let caller = self.tables.process(request.caller.process.get());
-        match request.method {
+        match request.method() {
             method::CREATE_PROCESS => self.create_process(request),
             method::CREATE_THREAD => {
                 let connection = self.named_or_none(request, first, Kind::Connection, Rights::SEND)?;
                 let generation = self.tables.connection(connection).header.generation.get();
-                let thread = self.new_thread(request.object, connection, generation)?;
+                let thread = self.new_thread(request.object(), connection, generation)?;
                 self.hand_out(request, Kind::Thread, thread, Rights::ALL)
             }
             method::CREATE_BATON => self.create_baton(request),
@@ -82,7 +75,7 @@ impl<M: Machine> Kernel<M> {
                 DONE
             }
             method::RESERVE | method::CLOSE => {
-                if request.method == method::CLOSE {
+                if request.method() == method::CLOSE {
                     self.close(process, self.tables.entry(process, Handle(first))?);
                     if request.option() & 1 == 0 {
                         return DONE;
@@ -103,7 +96,7 @@ impl<M: Machine> Kernel<M> {
             method::COPY_ENTRY => {
                 let source = self.tables.process(self.named(request, first, Kind::Process, Rights::MANAGE)?);
                 let entry = self.tables.entry(source, Handle(second))?;
-                self.copy_entry(request.object, entry)?;
+                self.copy_entry(request.object(), entry)?;
                 DONE
             }
             method::SET_INHERIT => {
@@ -130,14 +123,14 @@ impl<M: Machine> Kernel<M> {
         }
     }
 
-    fn next_thread(&self, request: &Request<'_, M>) -> Answer {
+    fn next_thread(&self, request: Request<'_, M>) -> Answer {
         let end = self.pool(Kind::Thread).high_water();
         let start = request.words()[0].min(u64::from(end)) as u32;
         let stop = end.min(start.saturating_add(1 + SCAN));
         // Bound: SCAN.
         for slot in start + 1..stop {
             let thread = self.tables.thread(slot);
-            if thread.header.alive() && thread.process.get() == request.object {
+            if thread.header.alive() && thread.process.get() == request.object() {
                 let process = self.tables.process(request.caller.process.get());
                 let handle = self.install(process, Kind::Thread, slot, Rights::ALL);
                 request.answer(0, u64::from(slot), 0, 0)?;
@@ -151,21 +144,22 @@ impl<M: Machine> Kernel<M> {
         Err(Error::NotFound)
     }
 
-    #[inline(always)]
-    fn handle_information(&self, request: &Request<'_, M>) -> Answer {
-        let [handle, ..] = request.words();
-        let process = self.tables.process(request.caller.process.get());
+    #[inline(never)]
+    pub(super) fn handle_information(&self, caller: &Thread<M>) -> Answer {
+        let [handle, ..] = caller.context.words();
+        let process = self.tables.process(caller.process.get());
         let entry = self.tables.entry_at_once(process, Handle(handle)).ok_or(Error::BadHandle)?;
         if !self.tables.names(entry) {
             return Err(Error::BadHandle);
         }
         let kind = entry.kind.get();
         let badge = if kind == Kind::Connection { self.tables.connection(entry.object.get()).badge.get() } else { 0 };
-        request.answer(u64::from(entry.rights.get()), kind as u64, badge, 0)
+        caller.context.set_message(0, [u64::from(entry.rights.get()), kind as u64, badge, 0]);
+        DONE
     }
 
     /// A reference of the caller's that may be copied, with at most these rights.
-    fn copyable(&self, request: &Request<'_, M>, handle: u64, rights: u64) -> Result<Reference, Error> {
+    fn copyable(&self, request: Request<'_, M>, handle: u64, rights: u64) -> Result<Reference, Error> {
         if Handle(handle) == Handle::CURRENT_THREAD {
             let generation = request.caller.header.generation.get();
             let rights = Rights::ALL.intersect(Rights(rights as u32));
@@ -184,7 +178,7 @@ impl<M: Machine> Kernel<M> {
     }
 
     #[inline(never)]
-    fn sent_quota(&self, request: &Request<'_, M>) -> Result<Share, Error> {
+    fn sent_quota(&self, request: Request<'_, M>) -> Result<Share, Error> {
         let mut bytes = [0; size_of::<Quota>()];
         self.sent_bytes(request.caller, &mut bytes)?;
         let mut share = [0; RESOURCES + 1];
@@ -195,9 +189,9 @@ impl<M: Machine> Kernel<M> {
         Ok(share)
     }
 
-    fn create_process(&self, request: &Request<'_, M>) -> Answer {
+    fn create_process(&self, request: Request<'_, M>) -> Answer {
         let quota = self.sent_quota(request)?;
-        let parent = self.tables.process(request.object);
+        let parent = self.tables.process(request.object());
         if !self.tables.has_room(self.tables.process(request.caller.process.get())) {
             return Err(Error::TableFull);
         }
@@ -209,7 +203,7 @@ impl<M: Machine> Kernel<M> {
         if depth == DEPTH || !parent.account.carve(&quota) {
             return Err(Error::QuotaExceeded);
         }
-        let Ok(index) = self.create(Kind::Process, request.object) else {
+        let Ok(index) = self.create(Kind::Process, request.object()) else {
             parent.account.restore(&quota);
             return Err(Error::Exhausted);
         };
@@ -243,9 +237,9 @@ impl<M: Machine> Kernel<M> {
         Err(Error::Exhausted)
     }
 
-    fn create_baton(&self, request: &Request<'_, M>) -> Answer {
-        let parameters = self.baton_parameters(request, self.tables.process(request.object))?;
-        let index = self.create(Kind::Baton, request.object)?;
+    fn create_baton(&self, request: Request<'_, M>) -> Answer {
+        let parameters = self.baton_parameters(request, self.tables.process(request.object()))?;
+        let index = self.create(Kind::Baton, request.object())?;
         let (priority, policy, slice, period, low) = parameters;
         self.set_baton(index, priority, policy, slice, period, low);
         self.hand_out(request, Kind::Baton, index, Rights::ALL)
@@ -254,7 +248,7 @@ impl<M: Machine> Kernel<M> {
     /// The words of `CREATE_BATON`, checked.
     pub(super) fn baton_parameters(
         &self,
-        request: &Request<'_, M>,
+        request: Request<'_, M>,
         owner: &crate::process::Process<M>,
     ) -> Result<(u8, Policy, u64, u64, u16), Error> {
         let [priority, policy, slice, period] = request.words();
@@ -296,7 +290,7 @@ impl<M: Machine> Kernel<M> {
         Ok(())
     }
 
-    fn copy_table(&self, request: &Request<'_, M>) -> Answer {
+    fn copy_table(&self, request: Request<'_, M>) -> Answer {
         let source = self.tables.process(self.named(request, request.words()[0], Kind::Process, Rights::MANAGE)?);
         let end = u64::from(source.handle_pages.get() * PAGE_ENTRIES);
         let start = request.words()[1];
@@ -305,7 +299,7 @@ impl<M: Machine> Kernel<M> {
         for index in start..stop {
             let entry = self.tables.slot(source, index);
             if entry.key.get() != 0 && entry.inherit.get() {
-                self.copy_entry(request.object, entry)?;
+                self.copy_entry(request.object(), entry)?;
             }
         }
         if stop < end {
@@ -315,7 +309,7 @@ impl<M: Machine> Kernel<M> {
         DONE
     }
 
-    fn destroy_handle(&self, request: &Request<'_, M>) -> Answer {
+    fn destroy_handle(&self, request: Request<'_, M>) -> Answer {
         let process = self.tables.process(request.caller.process.get());
         let entry = self.tables.entry(process, Handle(request.words()[0]))?;
         let reference = entry.reference();
@@ -339,8 +333,8 @@ impl<M: Machine> Kernel<M> {
         DONE
     }
 
-    fn set_quota(&self, request: &Request<'_, M>) -> Answer {
-        let process = self.tables.process(request.object);
+    fn set_quota(&self, request: Request<'_, M>) -> Answer {
+        let process = self.tables.process(request.object());
         let owner = process.header.owner.get();
         // A process does not help itself to its parent's share.
         if owner == 0 || owner != request.caller.process.get() {

@@ -11,11 +11,11 @@ use abi::{Error, Handle, Rights};
 const PERIOD_MINIMUM: u64 = 10_000;
 
 impl<M: Machine> Kernel<M> {
-    pub(super) fn create_pulse(&self, request: &Request<'_, M>) -> Answer {
+    pub(super) fn create_pulse(&self, request: Request<'_, M>) -> Answer {
         let [gate, badge, options, baton] = request.words();
         let gate = self.named(request, gate, Kind::Gate, Rights::MANAGE)?;
         let baton = self.named_or_none(request, baton, Kind::Baton, Rights::MANAGE)?;
-        let index = self.create(Kind::Pulse, request.object)?;
+        let index = self.create(Kind::Pulse, request.object())?;
         let pulse = self.tables.pulse(index);
         pulse.gate.set(self.tables.gate(gate).word.get() >> 32 << 32 | u64::from(gate));
         pulse.badge.set(badge);
@@ -38,12 +38,12 @@ impl<M: Machine> Kernel<M> {
     }
 
     #[inline(never)]
-    pub(super) fn pulse_method(&self, request: &Request<'_, M>) -> Answer {
+    pub(super) fn pulse_method(&self, request: Request<'_, M>) -> Answer {
         request.need(Rights::MANAGE)?;
-        let index = request.object;
+        let index = request.object();
         let pulse = self.tables.pulse(index);
         let [first, second, third, _] = request.words();
-        match request.method {
+        match request.method() {
             method::SET_ALARM => {
                 if second != 0 && second < PERIOD_MINIMUM {
                     return Err(Error::BadArgument);

@@ -75,19 +75,19 @@ impl<M: Machine> Kernel<M> {
         }
     }
 
-    fn free_baton(&self, request: &Request<'_, M>, word: u64) -> Result<u32, Error> {
+    fn free_baton(&self, request: Request<'_, M>, word: u64) -> Result<u32, Error> {
         let baton = self.named_or_none(request, word, Kind::Baton, Rights::MANAGE)?;
         let object = self.tables.baton(baton);
         if baton != 0 && (object.owned.get() || self.in_use(baton, 0)) { Err(Error::Busy) } else { Ok(baton) }
     }
 
     #[inline(never)]
-    pub(super) fn thread_method(&self, request: &Request<'_, M>) -> Answer {
+    pub(super) fn thread_method(&self, request: Request<'_, M>) -> Answer {
         request.need(Rights::MANAGE)?;
-        let index = request.object;
+        let index = request.object();
         let thread = self.tables.thread(index);
         let [first, second, third, fourth] = request.words();
-        match request.method {
+        match request.method() {
             method::START => {
                 if thread.code() != DEAD {
                     return Err(Error::Busy);
@@ -178,8 +178,8 @@ impl<M: Machine> Kernel<M> {
         DONE
     }
 
-    fn configure(&self, request: &Request<'_, M>) -> Result<(), Error> {
-        let thread = self.tables.thread(request.object);
+    fn configure(&self, request: Request<'_, M>) -> Result<(), Error> {
+        let thread = self.tables.thread(request.object());
         let mut bytes = [0; size_of::<Configuration>()];
         self.sent_bytes(request.caller, &mut bytes)?;
         thread.native_mask.set(word(&bytes, 0));
@@ -197,8 +197,8 @@ impl<M: Machine> Kernel<M> {
         Ok(())
     }
 
-    fn thread_state(&self, request: &Request<'_, M>) -> Answer {
-        let index = request.object;
+    fn thread_state(&self, request: Request<'_, M>) -> Answer {
+        let index = request.object();
         let thread = self.tables.thread(index);
         let state = thread.state.get();
         let (shown, waits_for) = match state & CODE {

@@ -6,7 +6,7 @@
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
 
-use kernel::{Boot, Exchange, Kernel, Missed};
+use kernel::{Boot, Exchange, Finished, Kernel, Missed};
 
 use crate::boot;
 use crate::context::X86Context;
@@ -46,9 +46,14 @@ fn kernel() -> &'static Kernel<X86> {
     unsafe { place.assume_init_ref() }
 }
 
+/// What [`call`] returns if the thread goes on with the words of its context, and zero in all other registers of an outcome.
+pub(crate) const ANSWERED: u64 = 0;
+/// What [`call`] returns if `enter` is to return. Both are less than any address with its bits inverted.
+pub(crate) const UNDECIDED: u64 = 1;
+
 /// A plain call of the current thread, whose context is saved but for what is zero in a plain call. The context to go on with:
-/// its address, if it goes on with the message whose words are in registers; the address with every bit inverted, if all its registers are in it;
-/// 0: return from `enter`. (So one test tells: addresses of the kernel's are negative.)
+/// its address, if it goes on with the message whose words are in registers; the address with every bit inverted, if all its
+/// registers are in it; [`ANSWERED`]; or [`UNDECIDED`]. (So one test tells who gets a message: addresses of the kernel's are negative.)
 pub(crate) extern "C" fn call(target: u64) -> u64 {
     match kernel().pass_call(target) {
         Ok(context) => address(context),
@@ -59,18 +64,23 @@ pub(crate) extern "C" fn call(target: u64) -> u64 {
 
 #[inline(never)]
 fn finish_yield(missed: Missed<'static, X86>) -> u64 {
-    inverted(kernel().finish_yield(missed))
+    if kernel().finish_yield(missed) { inverted() } else { UNDECIDED }
 }
 
 #[inline(never)]
 fn finish(missed: Missed<'static, X86>, target: u64) -> u64 {
-    inverted(kernel().finish_call(missed, target))
+    match kernel().finish_call(missed, target) {
+        Finished::Answered => ANSWERED,
+        Finished::Decided => inverted(),
+        Finished::Undecided => UNDECIDED,
+    }
 }
 
-#[inline(always)]
-fn inverted(decided: bool) -> u64 {
-    if decided { !address(kernel().current()) } else { 0 }
+fn inverted() -> u64 {
+    !address(kernel().current())
 }
+
+const _: () = assert!(ANSWERED < UNDECIDED);
 
 fn address(context: &X86Context) -> u64 {
     core::ptr::from_ref(context) as u64

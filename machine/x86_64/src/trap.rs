@@ -133,6 +133,15 @@ global_asm!(
         mov rsp, [rip + {kernel_stack}]
     .endm
 
+    .macro ZERO_OUTCOME
+        xor eax, eax
+        xor edx, edx
+        xor esi, esi
+        xor edi, edi
+        xor r8d, r8d
+        xor r9d, r9d
+    .endm
+
     .macro STORE_WORDS
         mov [rbp + 8 * 12], r12
         mov [rbp + 8 * 13], r13
@@ -231,12 +240,7 @@ global_asm!(
         mov rcx, [rdi + {ip}]
         mov r11, [rdi + {flags}]
         mov rsp, [rdi + 8 * 7]
-        xor eax, eax
-        xor edx, edx
-        xor esi, esi
-        xor edi, edi
-        xor r8d, r8d
-        xor r9d, r9d
+        ZERO_OUTCOME
         sysretq
 
     7:  STORE_WORDS                // the rest was left to `pass_reply`
@@ -267,11 +271,28 @@ global_asm!(
         jz return_from_enter
         mov rbp, [rip + {current}]
         jmp 8f
-    9:  jz return_from_enter
+    9:  cmp rax, {undecided}
+        jb answered                // the one that is less
+        je return_from_enter
         not rax
     8:  GO_ON SWITCH_REGISTERS
     resume:
         RESUME
+
+    answered:
+        mov r12, [rbp + 8 * 12]
+        mov r13, [rbp + 8 * 13]
+        mov r14, [rbp + 8 * 14]
+        mov r15, [rbp + 8 * 15]
+        xor r10d, r10d
+        cmp dword ptr [rbp + {whole}], 0
+        jne answered_whole
+        mov rcx, [rbp + {ip}]
+        mov r11, [rbp + {flags}]
+        mov rsp, [rbp + 8 * 7]
+        mov rbp, [rbp + 8 * 6]
+        ZERO_OUTCOME
+        sysretq
 
     .balign 16
     syscall_portable:
@@ -291,6 +312,8 @@ global_asm!(
         pop rbx
         ret
 
+    answered_whole:
+        mov rdi, rbp
     replied_to_whole:              // somebody has set this thread's registers: all of them must be loaded
         xor r8d, r8d
         xor r9d, r9d
@@ -447,6 +470,7 @@ global_asm!(
     whole = const WHOLE,
     native_mask = const NATIVE_MASK,
     foreign_entry = const FOREIGN_ENTRY,
+    undecided = const message::UNDECIDED,
     called = const CALLED,
     nothing = const NOTHING,
     vectors = const VECTORS,
