@@ -268,8 +268,14 @@ impl<M: Machine> Tables<M> {
     }
 
     /// Whether what a used entry names is still alive (a reserved slot names the dummy of no kind, which never dies).
-    #[inline(always)]
+    #[inline(never)]
     pub(crate) fn names(&self, entry: &Entry) -> bool {
+        self.names_at_once(entry)
+    }
+
+    /// As [`Tables::names`], where it matters how long it takes.
+    #[inline(always)]
+    pub(crate) fn names_at_once(&self, entry: &Entry) -> bool {
         let header = self.header_at_once(entry.kind.get(), entry.object.get());
         header.generation.get() == entry.object_generation.get()
     }

@@ -135,7 +135,7 @@ impl<M: Machine> Kernel<M> {
     #[inline(never)]
     pub(crate) fn call_method(&self, thread: &Thread<M>, entry: &Entry) -> Answer {
         let (tables, object) = (self.tables, entry.object.get());
-        let request = || Request::new(thread, object, Rights(u32::from(entry.rights.get())));
+        let request = Request::new(thread, object, Rights(u32::from(entry.rights.get())));
         match entry.kind.get() {
             Kind::Process => {
                 entry.must_name(&tables.process(object).header)?;
@@ -143,27 +143,27 @@ impl<M: Machine> Kernel<M> {
                 if thread.context.label() as u16 == process_method::HANDLE_INFORMATION {
                     return self.handle_information(thread);
                 }
-                self.process_method(request())
+                self.process_method(request)
             }
             Kind::Thread => {
                 entry.must_name(&tables.thread(object).header)?;
-                self.thread_method(request())
+                self.thread_method(request)
             }
             Kind::Baton => {
                 entry.must_name(&tables.baton(object).header)?;
-                self.baton_method(request())
+                self.baton_method(request)
             }
             Kind::Gate => {
                 entry.must_name(&tables.gate(object).header)?;
-                self.gate_method(request())
+                self.gate_method(request)
             }
             Kind::Pulse => {
                 entry.must_name(&tables.pulse(object).header)?;
-                self.pulse_method(request())
+                self.pulse_method(request)
             }
             Kind::Memory => {
                 entry.must_name(&tables.memory(object).header)?;
-                self.memory_method(request())
+                self.memory_method(request)
             }
             Kind::Connection | Kind::Free | Kind::Reserved => Err(Error::Unsupported),
         }

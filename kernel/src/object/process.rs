@@ -149,7 +149,7 @@ impl<M: Machine> Kernel<M> {
         let [handle, ..] = caller.context.words();
         let process = self.tables.process(caller.process.get());
         let entry = self.tables.entry_at_once(process, Handle(handle)).ok_or(Error::BadHandle)?;
-        if !self.tables.names(entry) {
+        if !self.tables.names_at_once(entry) {
             return Err(Error::BadHandle);
         }
         let kind = entry.kind.get();
