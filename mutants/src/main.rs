@@ -55,16 +55,16 @@ struct Wish {
     packages: Vec<String>,
     /// Files of the kernel, none: all.
     files: Vec<String>,
-    /// Without tests that take long.
-    quick: bool,
+    /// Only tests that take no more seconds.
+    quick: Option<f64>,
 }
 
 fn arguments(mut words: impl Iterator<Item = String>) -> Wish {
-    let (mut packages, mut files, mut quick) = (Vec::new(), Vec::new(), false);
+    let (mut packages, mut files, mut quick) = (Vec::new(), Vec::new(), None);
     while let Some(word) = words.next() {
         match word.as_str() {
             "--package" => packages.push(words.next().expect("--package: which?")),
-            "--quick" => quick = true,
+            "--quick" => quick = words.next().map(|seconds| seconds.parse().expect("--quick: how many seconds?")),
             option if option.starts_with('-') => panic!("there is no option {option}"),
             _ => files.push(word),
         }

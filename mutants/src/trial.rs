@@ -12,8 +12,6 @@ use crate::list::Mutant;
 
 /// Seconds of what is tried together with others.
 const SHORT: f64 = 0.5;
-/// Seconds of processor time for a test among the quick ones.
-const QUICK: f64 = 0.1;
 /// Of what failed with other changes in the same function, or else file, so many are tried alone and first.
 const LIKELY: usize = 4;
 
@@ -53,14 +51,14 @@ struct Test {
 }
 
 /// Run tests of a program. `seconds`: of processor time, so that a busy machine changes nothing.
-fn run(program: &Path, names: &[&str], seconds: u64, quick: bool, mutant: usize) -> Output {
+fn run(program: &Path, names: &[&str], seconds: u64, quick: Option<f64>, mutant: usize) -> Output {
     let limits = format!("ulimit -t {seconds} && ulimit -c 0 && ulimit -v 8000000");
     // Without a change, say how long it took.
     let (before, after) = if mutant == 0 { ("", "; result=$?; times >&2; exit $result") } else { ("exec", "") };
     let script = format!("{limits} && {before} \"$0\" --exact --test-threads 1 --nocapture \"$@\"{after}");
     let mut command = Command::new("sh");
     command.args(["-c", &script]).arg(program).args(names).env("MUTANT", mutant.to_string()).stdin(Stdio::null());
-    if quick {
+    if quick.is_some() {
         command.env("SEEDS", "1");
     }
     command.stderr(if mutant == 0 { Stdio::piped() } else { Stdio::null() });
@@ -84,11 +82,11 @@ fn names(program: &Path) -> Vec<String> {
 }
 
 /// A test without a change; none if it is not among the quick ones that are wanted.
-fn measure(program: &Path, name: &str, quick: bool) -> Option<Test> {
-    let output = run(program, &[name], if quick { 1 } else { 3600 }, quick, 0);
+fn measure(program: &Path, name: &str, quick: Option<f64>) -> Option<Test> {
+    let output = run(program, &[name], quick.map_or(3600, |seconds| 1 + seconds as u64), quick, 0);
     let errors = String::from_utf8_lossy(&output.stderr);
     let taken = processor_seconds(errors.lines().next_back()?)?;
-    if quick && taken > QUICK {
+    if quick.is_some_and(|seconds| taken > seconds) {
         return None;
     }
     assert!(output.status.success(), "{name} of {} fails as it is: {errors}", program.display());
@@ -123,14 +121,14 @@ pub fn each<T: Sync>(jobs: usize, list: &[T], action: impl Fn(&T) + Sync) {
 #[derive(Debug)]
 pub struct Tests {
     list: Vec<Test>,
-    quick: bool,
+    quick: Option<f64>,
     /// By function and by file: those that failed, the last one last.
     caught: Mutex<BTreeMap<String, Vec<usize>>>,
 }
 
 impl Tests {
-    /// Run the tests without a change; `quick`: those that do not take long, scenarios under one seed only.
-    pub fn new(jobs: usize, programs: &[PathBuf], quick: bool) -> Self {
+    /// Run the tests without a change; `quick`: those that take no more seconds, scenarios under one seed only.
+    pub fn new(jobs: usize, programs: &[PathBuf], quick: Option<f64>) -> Self {
         let named =
             |program: &PathBuf| names(program).into_iter().map(|name| (program.clone(), name)).collect::<Vec<_>>();
         let named: Vec<_> = programs.iter().flat_map(named).collect();
