@@ -190,4 +190,10 @@ mod tests {
         assert_eq!((baton.refill(), baton.left.get(), baton.has_budget()), (Some(1050), 80, true));
         assert_eq!((baton.refill(), baton.left.get(), baton.refill_count.get()), (None, 100, 0));
     }
+
+    #[test]
+    fn a_hold_tells_how_often_it_was_carried_on() {
+        let hold = Hold::new(7).carried().carried();
+        assert_eq!((hold.baton(), hold.carried_on(), Hold::new(7).carried_on(), Hold::NONE.carried_on()), (7, 2, 0, 0));
+    }
 }

@@ -216,4 +216,45 @@ mod tests {
         assert_eq!(keep(&kept, 2, &[(0, MESSAGE_MAXIMUM), (0, 1)]), Err(Error::BadArgument));
         assert_eq!(keep(&kept, 1, &[(0, MESSAGE_MAXIMUM)]), Ok(()));
     }
+
+    #[test]
+    fn segments_in_registers_lie_in_user_space_and_are_not_too_long() {
+        let kept = Kept::default();
+        let wild = u64::MAX - 15;
+        for (send, receive, lengths) in [
+            (wild, 0, 32),
+            (0, wild, 32 << 32),
+            // Their differences are in no high bit.
+            (wild, wild, 32 | 32 << 32),
+            (USER_END, 0, 1),
+            (0, USER_END, 1 << 32),
+            (0, 0, MESSAGE_MAXIMUM + 1),
+            (0, 0, (MESSAGE_MAXIMUM + 1) << 32),
+        ] {
+            assert_eq!(kept.set_segments(send, receive, lengths), Err(Error::BadArgument));
+        }
+        let most = MESSAGE_MAXIMUM | MESSAGE_MAXIMUM << 32;
+        assert_eq!(kept.set_segments(USER_END - MESSAGE_MAXIMUM, USER_END - MESSAGE_MAXIMUM, most), Ok(()));
+        assert_eq!(kept.set_segments(100, 200, 5 | 9 << 32), Ok(()));
+        assert_eq!((kept.total(SEND), kept.total(RECEIVE), kept.gifts(), kept.slots()), (5, 9, 0, 0));
+        assert_eq!((kept.place(SEND, 1), kept.place(RECEIVE, 1)), ((101, 4), (201, 8)));
+        assert_eq!((kept.together(SEND, 5), kept.together(SEND, 6)), (Some(100), None));
+        assert_eq!((kept.segment(SEND, 0).map(|segment| segment.length), kept.segment(SEND, 1)), (Some(5), None));
+    }
+
+    #[test]
+    fn each_gift_has_its_own_handle_rights_and_flags() {
+        let kept = Kept::default();
+        for (at, word) in kept.words().iter().enumerate() {
+            word.set(at as u64 | (100 + at as u64) << 32);
+        }
+        kept.words()[0].set(2 << GIFT_SHIFT | 3 << SLOT_SHIFT);
+        assert_eq!((kept.gifts(), kept.slots()), (2, 3));
+        for index in 0..2 {
+            let (at, gift) = (GIVE + 2 * index, kept.gift(index));
+            assert_eq!(gift.handle, Handle(at as u64 | (100 + at as u64) << 32));
+            assert_eq!((gift.rights.0, gift.flags), (at as u32 + 1, 101 + at as u32));
+        }
+        assert_eq!(kept.slot(2).0 as usize & 0xff, TAKE + 2);
+    }
 }

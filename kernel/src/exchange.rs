@@ -302,9 +302,10 @@ mod tests {
     use super::*;
     use crate::fake::{self, Fake};
     use crate::schedule::{ALARM, SCHEDULE};
-    use crate::thread::{READY, REPLY};
+    use crate::thread::{READY, RECEIVE, REPLY};
     use abi::object::{Kind, gate, process, thread};
     use abi::trace;
+    use core::ptr::eq;
 
     /// With 5 bytes of 9 that there is room for, each way.
     fn segments(operation: Operation, flags: u64, target: u64, gate: u64) -> Exchange {
@@ -455,5 +456,68 @@ mod tests {
         assert_ne!(plain(kernel, own, thread::STOP, 0).0, Finished::Answered);
         assert_eq!(Status(context.outcome.get().status), Status(0));
         assert_ne!(kernel.cpu.thread.get(), 1);
+    }
+
+    #[test]
+    fn plain_calls_and_replies_are_passed_while_nothing_is_to_be_attended_to() {
+        let pair = fake::pair();
+        let kernel = &pair.kernel;
+        let (caller, server) = (kernel.tables.thread(pair.caller), kernel.tables.thread(pair.server));
+        kernel.cpu.attention.set(SCHEDULE);
+        assert!(kernel.pass_call(pair.connection.0).is_err());
+        kernel.cpu.attention.set(0);
+        assert!(eq(kernel.pass_call(pair.connection.0).unwrap(), &server.context));
+        assert_eq!((kernel.cpu.thread.get(), caller.code(), server.code()), (pair.server, REPLY, READY));
+        assert!(eq(kernel.current(), &server.context));
+
+        let request = caller.request.get();
+        kernel.cpu.attention.set(SCHEDULE);
+        assert!(kernel.pass_reply(request, pair.gate.0).is_none());
+        kernel.cpu.attention.set(0);
+        assert!(kernel.pass_reply(request, 0).is_none());
+        assert!(eq(kernel.pass_reply(request, pair.gate.0).unwrap(), &caller.context));
+        assert_eq!((kernel.cpu.thread.get(), caller.code(), server.code()), (pair.caller, READY, RECEIVE));
+    }
+
+    #[test]
+    fn a_yield_is_known_by_target_and_label() {
+        let kernel = fake::kernel();
+        let context = &kernel.tables.thread(1).context;
+        kernel.cpu.thread.set(1);
+        kernel.cpu.attention.set(0);
+        let own = Handle::CURRENT_THREAD.0;
+        let is_yield = |target: u64, label: u16| {
+            context.label.set(label.into());
+            kernel.pass_call(target).unwrap_err().is_yield(target)
+        };
+        assert!(!is_yield(own, thread::YIELD + 1) && !is_yield(Handle::SELF_PROCESS.0, thread::YIELD));
+        assert!(is_yield(own, thread::YIELD));
+        context.outcome.set(Outcome { status: 1, ..Outcome::default() });
+        assert!(kernel.finish_yield(kernel.pass_call(own).unwrap_err()));
+        assert_eq!((context.label.get(), context.outcome.get()), (0, Outcome::default()));
+    }
+
+    #[test]
+    fn a_pulse_is_raised_once_and_only_by_a_raise() {
+        let pair = fake::pair();
+        let kernel = &pair.kernel;
+        let (caller, server) = (kernel.tables.thread(pair.caller), kernel.tables.thread(pair.server));
+        let create = (u64::from(process::CREATE_PULSE), [pair.gate.0, 7, 1, 0]);
+        let handle = fake::exchange(kernel, pair.caller, 0, Handle::SELF_PROCESS, create);
+        caller.context.target.set(handle);
+        caller.context.words.set([3, 0, 0, 0]);
+        // A method of the pulse, not for it.
+        caller.context.operation.set(Operation::Call as u64);
+        caller.context.label.set(0xff);
+        kernel.cpu.thread.set(pair.caller);
+        assert!(kernel.take_call());
+        assert_eq!(server.code(), RECEIVE);
+
+        caller.context.operation.set(Operation::Raise as u64);
+        kernel.cpu.thread.set(pair.caller);
+        assert!(kernel.take_call());
+        assert_eq!((server.code(), server.context.words.get()[0], server.context.outcome.get().badge), (READY, 3, 7));
+        let entry = kernel.tables.slot(kernel.tables.process(1), handle);
+        assert!(!kernel.tables.pulse(entry.object.get()).pending.get());
     }
 }

@@ -364,12 +364,14 @@ mod tests {
             tables.enqueue(gate, waiter, priority, arrival as u64);
         }
         assert_eq!((tables.strongest_helper(gate), gate.count.get(), gate.has(WAITING)), (2, 6, true));
+        assert_eq!(gate.notice_count.get(), 3);
         for waiter in expected {
             assert_eq!(tables.strongest(gate), Some(waiter));
             tables.dequeue(gate, waiter);
             tables.dequeue(gate, waiter);
         }
         assert_eq!((tables.strongest(gate), gate.count.get(), gate.has(WAITING)), (None, 0, false));
+        assert_eq!(gate.notice_count.get(), 0);
     }
 
     #[test]
@@ -386,6 +388,8 @@ mod tests {
         tables.park(gate, 2, true);
         assert_eq!((gate.busy(), gate.parked(), gate.has(ODD)), (3, 2, true));
         tables.unpark(gate, 2);
+        // Whether another one that is parked has a deadline is not known.
+        assert_eq!((gate.parked(), gate.has(ODD)), (1, true));
         tables.unpark(gate, 1);
         assert_eq!((gate.busy(), gate.parked(), gate.has(ODD)), (3, 0, false));
         tables.to_busy_end(gate, 3);

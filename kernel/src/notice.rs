@@ -385,3 +385,40 @@ impl<M: Machine> Kernel<M> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake;
+    use abi::object::process;
+
+    #[test]
+    fn a_raise_needs_a_pulse_that_is_alive_and_the_right_to_send() {
+        let pair = fake::pair();
+        let kernel = &pair.kernel;
+        let caller = kernel.tables.thread(pair.caller);
+        let create = (u64::from(process::CREATE_PULSE), [pair.gate.0, 7, 1, 0]);
+        let handle = fake::exchange(kernel, pair.caller, 0, Handle::SELF_PROCESS, create);
+        let entry = kernel.tables.slot(kernel.tables.process(1), handle);
+        let pulse = kernel.tables.pulse(entry.object.get());
+        caller.context.words.set([3, 0, 0, 0]);
+        let raised = |target: u64| {
+            caller.context.target.set(target);
+            kernel.raise_at_once(caller)
+        };
+        assert!(!raised(handle + 0x10000));
+        let kind = entry.kind.replace(Kind::Gate);
+        assert!(!raised(handle));
+        entry.kind.set(kind);
+        let rights = entry.rights.replace(Rights::COPY.0 as _);
+        assert!(!raised(handle));
+        entry.rights.set(rights);
+        let generation = pulse.header.generation.replace(99);
+        assert!(!raised(handle));
+        pulse.header.generation.set(generation);
+        let server = kernel.tables.thread(pair.server);
+        assert_eq!(server.code(), crate::thread::RECEIVE);
+        assert!(raised(handle));
+        assert_eq!((server.code(), server.context.words.get()[0]), (crate::thread::READY, 3));
+    }
+}

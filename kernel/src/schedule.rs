@@ -824,4 +824,108 @@ mod tests {
         kernel.alarm();
         assert_eq!((running(&kernel), kernel.tables.baton(baton).level.get()), (sporadic, 100));
     }
+
+    /// The first thread runs, with a second one of its level in the queue, and nothing is to be attended to.
+    fn contended(kernel: &Kernel<Fake>, policy: Policy) -> [(u32, u32); 2] {
+        let pair = [70, 70].map(|priority| thread(kernel, priority, policy));
+        pair.iter().for_each(|(thread, _)| kernel.wake(*thread));
+        assert_eq!(running(kernel), pair[0].0);
+        kernel.cpu.attention.set(0);
+        pair
+    }
+
+    #[test]
+    fn a_receiver_with_a_notice_runs_at_once_if_it_is_stronger_and_in_its_turn_if_not() {
+        let kernel = fake::kernel();
+        let [first, second] = contended(&kernel, Policy::Fifo);
+        let parked = |priority| {
+            let (index, _) = thread(&kernel, priority, Policy::Fifo);
+            let receiver = kernel.tables.thread(index);
+            receiver.enter_state(crate::thread::RECEIVE);
+            receiver.current.set(receiver.own.get());
+            index
+        };
+        for priority in [69, 70] {
+            let receiver = parked(priority);
+            kernel.resume(receiver);
+            assert_eq!((kernel.tables.thread(receiver).code(), kernel.cpu.thread.get()), (READY, first.0));
+            assert_eq!(kernel.cpu.attention.get() & SCHEDULE, 0);
+            kernel.end_thread(receiver);
+            kernel.cpu.attention.set(0);
+        }
+        // Whoever is to be decided on, it is one of them.
+        kernel.cpu.attention.set(SCHEDULE);
+        let receiver = parked(100);
+        kernel.resume(receiver);
+        assert_eq!(kernel.cpu.thread.get(), first.0);
+        assert_eq!(running(&kernel), receiver);
+        kernel.end_thread(receiver);
+        assert_eq!(running(&kernel), first.0);
+        kernel.cpu.attention.set(0);
+
+        let receiver = parked(100);
+        kernel.machine.now.set(50);
+        kernel.resume(receiver);
+        assert_eq!((kernel.tables.thread(receiver).code(), kernel.cpu.thread.get()), (READY, receiver));
+        assert_eq!((kernel.cpu.attention.get() & SCHEDULE, kernel.billed(first.1)), (0, 50));
+        // The other one keeps its turn.
+        for expected in [first.0, second.0] {
+            kernel.end_thread(kernel.cpu.thread.get());
+            assert_eq!(running(&kernel), expected);
+        }
+    }
+
+    #[test]
+    fn one_that_yields_lets_its_equal_run_at_once_if_nothing_is_odd_about_that() {
+        for odd in ["no", "attention", "stopped", "lent", "work", "sporadic"] {
+            let kernel = fake::kernel();
+            let policy = if odd == "sporadic" { Policy::Sporadic } else { Policy::RoundRobin };
+            let [first, second] = contended(&kernel, policy);
+            let next = kernel.tables.thread(second.0);
+            let mut expected = second.0;
+            match odd {
+                "attention" => kernel.cpu.attention.set(ALARM),
+                "stopped" => {
+                    next.state.set(READY | STOPPED);
+                    expected = first.0;
+                }
+                "lent" => {
+                    next.current.set(Hold::NONE);
+                    expected = first.0;
+                }
+                "work" => next.work.set(Work::Receive),
+                _ => {}
+            }
+            kernel.yield_baton();
+            let at_once = odd == "no";
+            assert_eq!(kernel.cpu.thread.get() == second.0, at_once, "{odd}");
+            assert_eq!(kernel.cpu.attention.get() & SCHEDULE == 0, at_once, "{odd}");
+            assert_eq!(running(&kernel), expected, "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_baton_that_becomes_stronger_than_the_one_that_runs_is_decided_on() {
+        let kernel = fake::kernel();
+        let [_, second] = contended(&kernel, Policy::Fifo);
+        kernel.change_baton(second.1, |baton| baton.priority.set(71));
+        assert_ne!(kernel.cpu.attention.get() & SCHEDULE, 0);
+        assert_eq!(running(&kernel), second.0);
+    }
+
+    #[test]
+    fn time_up_to_now_is_billed_to_the_baton_that_runs_and_to_no_other() {
+        let kernel = fake::kernel();
+        let [first, second] = contended(&kernel, Policy::Fifo);
+        kernel.machine.now.set(30);
+        assert_eq!((kernel.billed(first.1), kernel.billed(second.1)), (30, 0));
+        for (thread, _) in [first, second, (1, 1)] {
+            kernel.end_thread(thread);
+        }
+        assert_eq!(running(&kernel), 0);
+        // Nobody runs: it is idle time.
+        kernel.machine.now.set(100);
+        kernel.bill_idle();
+        assert_eq!((kernel.cpu.idle.get(), kernel.billed(first.1), kernel.billed(0)), (70, 30, 0));
+    }
 }

@@ -265,6 +265,27 @@ fn if_the_destroyer_dies_its_parent_inherits_the_obligation() {
 }
 
 #[test]
+fn a_process_that_destroys_itself_runs_no_more_and_leaves_nothing() {
+    scenario(|root| async move {
+        let before = root.usage(Handle::SELF_PROCESS).await.used;
+        let process = root.process().await;
+        let itself = root.give(&process, process.handle, abi::Rights::ALL).await;
+        let log = Log::new();
+        let noted = log.clone();
+        root.start(Plan::new(&process, "itself").priority(30), |user| async move {
+            noted.note("begins");
+            let _ = user.method(Handle::SELF_PROCESS, process::DESTROY, [itself.0, 0, 0, 0]).await;
+            noted.note("never");
+        })
+        .await;
+        root.sleep(5_000_000).await;
+        log.assert(&["begins"]);
+        let after = root.usage(Handle::SELF_PROCESS).await.used;
+        assert_eq!(Quota { memories: 0, ..after }, Quota { memories: 0, ..before });
+    });
+}
+
+#[test]
 fn a_notice_that_its_taker_did_not_settle_is_given_to_the_next() {
     scenario(|root| async move {
         let pair = Pair::new(&root).await;

@@ -1,5 +1,6 @@
 //! Calls and replies: who runs, what is copied, what is an error and whose.
 
+use abi::call::flags;
 use abi::object::{gate as gate_method, process};
 use abi::thread::State;
 use abi::{Error, Handle};
@@ -116,7 +117,12 @@ fn a_server_reads_and_writes_a_request_at_any_offset_before_it_replies() {
             // Past the end: fewer bytes, then none.
             assert_eq!(user.read_request(message.request, 4998, DATA, 100).ok().await.moved, 2);
             assert_eq!(user.read_request(message.request, 5000, DATA, 100).ok().await.moved, 0);
-            assert_eq!(user.read_request(message.request, u64::MAX, DATA, 100).await.moved, 0);
+            // No message is longer than that: an offset behind it is none.
+            let most = abi::envelope::MESSAGE_MAXIMUM;
+            assert_eq!(user.read_request(message.request, most, DATA, 100).ok().await.moved, 0);
+            for offset in [most + 1, u64::MAX] {
+                user.read_request(message.request, offset, DATA, 100).fails(Error::BadArgument).await;
+            }
             user.store(DATA, b"hello").await.unwrap();
             assert_eq!(user.write_request(message.request, 3998, DATA, 5).ok().await.moved, 2);
             assert_eq!(user.write_request(message.request, 10, DATA, 5).ok().await.moved, 5);
@@ -150,6 +156,10 @@ fn what_does_not_exist_is_an_error() {
         let user = root.user.clone();
         assert_eq!(user.raw(7, 0).await.error(), Some(Error::Unsupported));
         assert_eq!(user.raw(255, 0).await.error(), Some(Error::Unsupported));
+        // Segments in registers leave no room for an envelope or a deadline.
+        for flag in [flags::ENVELOPE, flags::DEADLINE_SEND, flags::DEADLINE_REPLY, flags::DEADLINE_RECEIVE] {
+            assert_eq!(user.raw(flags::SEGMENTS | flag, 0).await.error(), Some(Error::BadArgument));
+        }
         assert_eq!(user.call(Handle::NONE).await.error(), Some(Error::BadHandle));
         assert_eq!(user.call(Handle(u64::MAX)).await.error(), Some(Error::BadHandle));
         assert_eq!(user.call(Handle::new(500, 1)).await.error(), Some(Error::BadHandle));

@@ -1,5 +1,8 @@
 //! Callers and pulses wait in one order, and whoever waits helps (DESIGN §2): a busy server runs on the strongest waiting baton.
 
+use std::cell::Cell;
+use std::rc::Rc;
+
 use abi::object::{baton as baton_method, thread as thread_method};
 use abi::thread::State;
 use abi::{Handle, Quota};
@@ -155,6 +158,8 @@ fn a_pulse_that_waits_helps_with_the_baton_it_carries() {
             ("baton is strengthened", first),
             ("baton becomes a thread's own", after_hog),
             ("pulse is destroyed", &["serves 1", "hog is done", "weak is done"]),
+            // Only who is next helps: the caller, who is too weak.
+            ("is behind a caller", &["serves 1", "hog is done", "serves 3", "takes 2", "weak is done"]),
             // It goes on waiting before the caller, who helps.
             ("baton is destroyed, a caller comes", &["serves 1", "takes 2", "serves 3", "hog is done", "weak is done"]),
         ] {
@@ -178,6 +183,10 @@ fn a_pulse_that_waits_helps_with_the_baton_it_carries() {
                 .await;
             root.until_state(server, State::Receive).await;
             calls(&root, &pair, "weak", 1, 10, &log).await;
+            let behind = what == "is behind a caller";
+            if behind {
+                calls(&root, &pair, "middle", 3, 15, &Log::new()).await;
+            }
             let noted = log.clone();
             root.start(Plan::new(&pair.client, "hog").priority(20), |user| async move {
                 let _ = user.compute(5_000_000).await;
@@ -188,7 +197,8 @@ fn a_pulse_that_waits_helps_with_the_baton_it_carries() {
 
             let carried = root.baton(&pair.server, if what == "baton is strengthened" { 15 } else { 40 }).await;
             let given = if what == "has no baton" { Handle::NONE } else { carried };
-            let pulse = root.pulse(&pair.server, pair.gate, 2, 30, false, given).await;
+            let priority = if behind { 12 } else { 30 };
+            let pulse = root.pulse(&pair.server, pair.gate, 2, priority, false, given).await;
             root.user.raise(pulse, 1).ok().await;
             let set = |priority| root.user.method(carried, baton_method::SET, [priority, 0, 0, 0]).ok();
             match what {
@@ -351,6 +361,76 @@ fn a_place_in_a_queue_is_inherited_through_requests_and_gates() {
         root.until_noted(&log, 5).await;
         // The weak one's request was first because the strong one waits for it; the strong one's own comes while 100 is served.
         log.assert(&["10", "100", "40", "101", "102"]);
+    });
+}
+
+/// Whoever waits as strongly as its caller does no more when somebody else has answered that one.
+#[test]
+fn an_inherited_place_in_a_queue_is_given_up_when_a_colleague_answers() {
+    scenario(|root| async move {
+        let pair = Pair::new(&root).await;
+        let back = root.process().await;
+        let back_gate = root.gate(&back).await;
+        let forward = root.give_connection(&pair.server, back_gate, 7).await;
+        let (gate, log, request) = (pair.receiving, Log::new(), Rc::new(Cell::new(0)));
+        let taken = Rc::clone(&request);
+        let server = root
+            .start_server(Plan::new(&pair.server, "server").priority(5), |user| async move {
+                taken.set(user.receive(gate).ok().await.request);
+                user.call(forward).word(5).ok().await;
+            })
+            .await;
+        let calls = async |connection, priority| {
+            root.start(Plan::new(&pair.client, "caller").priority(priority), |user| async move {
+                user.call(connection).word(u64::from(priority)).ok().await;
+            })
+            .await
+        };
+        calls(pair.sending, 40).await;
+        root.until_state(server, State::Send).await;
+        let middling = calls(root.give_connection(&pair.client, back_gate, 1).await, 20).await;
+        root.until_state(middling, State::Send).await;
+        let request = request.get();
+        root.start(Plan::new(&pair.server, "colleague").priority(60), |user| async move {
+            user.reply(request).ok().await;
+        })
+        .await;
+        let (receiving, noted) = (root.give_gate(&back, back_gate).await, log.clone());
+        root.start(Plan::new(&back, "back").priority(5), |user| async move {
+            let mut message = user.receive(receiving).ok().await;
+            loop {
+                noted.note(format!("{}", message.words[0]));
+                message = user.reply_and_receive(message.request, receiving).ok().await;
+            }
+        })
+        .await;
+        root.until_noted(&log, 2).await;
+        log.assert(&["20", "5"]);
+    });
+}
+
+#[test]
+fn a_caller_whose_baton_changes_while_it_waits_changes_its_place() {
+    scenario(|root| async move {
+        let pair = Pair::new(&root).await;
+        let mut callers = Vec::new();
+        for priority in [10, 20, 30] {
+            let connection = root.give_connection(&pair.client, pair.gate, priority).await;
+            let plan = Plan::new(&pair.client, "caller").priority(priority as u8);
+            let caller = root.start(plan, |user| async move {
+                user.call(connection).ok().await;
+            });
+            callers.push(caller.await);
+            root.until_state(callers[callers.len() - 1], State::Send).await;
+        }
+        for (which, priority) in [(0, 40), (2, 5)] {
+            root.user.method(callers[which].baton, baton_method::SET, [priority, 0, 0, 0]).ok().await;
+        }
+        for expected in [10, 20, 30] {
+            let message = root.user.receive(pair.gate).ok().await;
+            assert_eq!(message.badge, expected);
+            root.user.reply(message.request).ok().await;
+        }
     });
 }
 

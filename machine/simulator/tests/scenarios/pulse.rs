@@ -24,6 +24,7 @@ fn a_pulse_ors_or_counts_while_it_is_pending() {
         let second = user.receive(pair.gate).ok().await;
         assert!(second.status().is_pulse() && !second.status().is_notice());
         assert_eq!((second.badge, second.words[0], second.request), (12, 17, 0));
+        assert_eq!(second.status().priority(), 20);
         let first = user.receive(pair.gate).ok().await;
         assert_eq!((first.badge, first.words[0]), (11, 13));
         assert_eq!(user.receive(pair.gate).poll().await.error(), Some(Error::TimedOut));
@@ -72,6 +73,31 @@ fn a_parked_receiver_takes_a_pulse_on_its_own_baton_or_the_pulses_or_the_reserve
         root.user.raise(with_baton, 1).ok().await;
         root.until_noted(&log, 3).await;
         log.assert(&["active got 3", "passive got 3", "carried"]);
+    });
+}
+
+/// Of several parked receivers one takes it, and the others stay; whoever has taken it has no deadline any more.
+#[test]
+fn a_pulse_wakes_one_receiver_and_ends_its_deadline() {
+    scenario(|root| async move {
+        let pair = Pair::new(&root).await;
+        let (gate, log) = (pair.receiving, Log::new());
+        for _ in 0..3 {
+            let noted = log.clone();
+            root.start_server(Plan::new(&pair.server, "server").priority(20), |user| async move {
+                let receive = user.receive(gate).deadline(user.now() + 1_000_000, flags::DEADLINE_RECEIVE);
+                let message = receive.await;
+                let _ = user.compute(2_000_000).await;
+                noted.note(format!("{:?} {}", message.error(), message.words[0]));
+            })
+            .await;
+        }
+        let pulse = root.pulse(&pair.server, pair.gate, 1, 30, true, Handle::NONE).await;
+        for value in [5, 6] {
+            root.user.raise(pulse, value).ok().await;
+        }
+        root.until_noted(&log, 3).await;
+        log.assert(&["None 5", "None 6", "Some(TimedOut) 0"]);
     });
 }
 

@@ -204,3 +204,29 @@ fn an_interrupted_caller_leaves_send_at_once_and_reply_after_the_grace_time() {
         root.until_noted(&log, 4).await;
     });
 }
+
+#[test]
+fn an_answer_in_the_grace_time_takes_the_notice_back() {
+    scenario(|root| async move {
+        let pair = Pair::with_gate(&root, 90, 1_000_000).await;
+        let (connection, log) = (pair.sending, Log::new());
+        let noted = log.clone();
+        root.start(Plan::new(&pair.client, "client").priority(10), |user| async move {
+            for _ in 0..2 {
+                let until = user.now() + 100_000;
+                let answer = user.call(connection).deadline(until, flags::DEADLINE_REPLY).await;
+                noted.note(format!("{:?}", answer.error()));
+            }
+        })
+        .await;
+        for count in 1..=2 {
+            let request = root.user.receive(pair.gate).ok().await.request;
+            // It wants to leave, and its server hears of it when it receives.
+            root.sleep(500_000).await;
+            root.user.reply(request).ok().await;
+            root.until_noted(&log, count).await;
+        }
+        root.user.receive(pair.gate).poll().fails(Error::TimedOut).await;
+        log.assert(&["None", "None"]);
+    });
+}
