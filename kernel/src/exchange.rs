@@ -8,7 +8,7 @@ use crate::handle_table::Entry;
 use crate::kernel::Kernel;
 use crate::machine::{Context, Machine, Outcome};
 use crate::thread::{FAULTING, Thread, Work};
-use abi::call::{NEVER, flags};
+use abi::call::flags;
 use abi::object::thread as method;
 use abi::{Error, Handle, Operation, Status};
 
@@ -254,8 +254,8 @@ impl<M: Machine> Kernel<M> {
         let context = &thread.context;
         // Until it is known to be good, there is none.
         thread.operation.set(operation & !flags::ENVELOPE);
-        let deadline = if operation & flags::DEADLINES == 0 { NEVER } else { context.deadline() };
-        thread.deadline.set(deadline);
+        // It is looked at only with a flag that says for what.
+        thread.deadline.set(context.deadline());
         if operation & flags::SEGMENTS != 0 {
             if operation & (flags::DEADLINES | flags::ENVELOPE) != 0 {
                 return Err(Error::BadArgument);

@@ -313,11 +313,7 @@ impl<M: Machine> Kernel<M> {
         }
         let odd = thread.state.get() != STATE_RECEIVE;
         self.tables.park(gate, index, odd);
-        if thread.own.get() == Hold::NONE {
-            self.give(index, Hold::NONE);
-        } else {
-            self.rest(thread.own.get().baton());
-        }
+        self.rest(thread.own.get().baton());
         self.cpu.attend(SCHEDULE);
         Ok(())
     }
