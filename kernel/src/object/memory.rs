@@ -235,7 +235,10 @@ impl<M: Machine> Kernel<M> {
         let record = self.tables.mapping(found);
         let goes_on = found != 0
             && record.address() == start
-            && (record.failed.get() || (record.done.get() < record.pages.get() && record.pages.get() == pages))
+            && (record.failed.get()
+                || (record.done.get() < record.pages.get()
+                    && record.pages.get() == pages
+                    && u64::from(record.access.get()) == wanted))
             && record.memory.get() == memory_index
             && record.offset.get() == offset;
         let id = if goes_on {

@@ -460,11 +460,21 @@ impl Exchange {
             if answer.error() != Some(Error::More) {
                 return answer;
             }
-            if self.label as u16 == abi::object::process::PROTECT {
-                // It says what is left.
-                self.words = answer.words;
-            }
+            self = self.go_on(&answer);
         }
+    }
+
+    /// What to ask for after the answer `More`: some calls say what is left.
+    pub fn go_on(mut self, more: &Answer) -> Self {
+        use abi::object::process::{COPY_TABLE, PROTECT, SHARE_RANGE};
+        let end = self.words[1] + self.words[2];
+        match self.label as u16 {
+            PROTECT => self.words = more.words,
+            COPY_TABLE => self.words[1] = more.words[0],
+            SHARE_RANGE => (self.words[1], self.words[2]) = (more.words[0], end - more.words[0]),
+            _ => {}
+        }
+        self
     }
 
     /// Do it, and insist on success.

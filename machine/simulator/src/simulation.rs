@@ -6,15 +6,16 @@ use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::rc::Rc;
 use std::sync::Once;
 
-use kernel::{Boot, Capacities, Kernel, Range};
+use kernel::{Boot, Capacities, Kernel, PortRange, Range};
 
 use crate::arena::Arena;
 use crate::invariant::{self, Requests, State};
 use crate::processor::{Processor, Settings, World};
 use crate::scenario::Root;
 
-/// Physical address of the arena's frames.
+/// Physical address of the arena's frames, and where they are if there are many.
 const FRAMES: u64 = 0x10_0000;
+const MANY_FRAMES: u64 = 1 << 40;
 /// Physical address of the ring of the trace.
 pub(crate) const RING: u64 = 0x200_0000;
 /// Physical address of the boot archive.
@@ -24,6 +25,9 @@ const RAM: u64 = 0x800_0000;
 const RAM_LENGTH: u64 = 1 << 30;
 /// Physical addresses of devices.
 const DEVICES: Range = Range { base: 0xc000_0000, length: 0x1000_0000 };
+
+/// The first of two ports that the kernel keeps.
+pub const KEPT_PORT: u16 = 0x40;
 
 /// Most that the kernel may do between two looks at pending interrupts: bytes copied, pages mapped and unmapped, page
 /// tables taken back.
@@ -74,10 +78,12 @@ impl Simulation {
     /// A machine that was just switched on, with `entry` as init's first instruction.
     fn new(world: &Rc<World>, entry: u64, capacities: Capacities) -> Self {
         let (arena, tables) = Arena::new();
-        world.set_arena(FRAMES, u64::from(capacities.frames - 1) * abi::PAGE_SIZE);
+        let length = u64::from(capacities.frames - 1) * abi::PAGE_SIZE;
+        let frame_base = if FRAMES + length <= RING { FRAMES } else { MANY_FRAMES };
+        world.set_arena(frame_base, length);
         let mut boot = Boot {
             capacities,
-            frame_base: FRAMES,
+            frame_base,
             module: ARCHIVE,
             entry,
             archive: Range { base: ARCHIVE, length: abi::PAGE_SIZE },
@@ -89,6 +95,7 @@ impl Simulation {
             trace: Range { base: RING, length: abi::trace::RING_LENGTH },
             ..Boot::default()
         };
+        boot.kept_ports[1] = PortRange { first: KEPT_PORT, count: 2 };
         boot.ram[0] = Range { base: RAM, length: RAM_LENGTH };
         let kernel = Kernel::new(Processor::new(Rc::clone(world)), tables, &boot);
         kernel.start(&boot);

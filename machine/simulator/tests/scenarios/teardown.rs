@@ -143,7 +143,7 @@ fn a_process_with_10_000_objects_and_1_gib_goes_in_pieces_while_others_meet_thei
 }
 
 /// A process of root's with a child that has some of everything; the child's handle in root's and in its table.
-async fn family(root: &Root) -> (simulator::scenario::Process, Handle, Handle) {
+pub(crate) async fn family(root: &Root) -> (simulator::scenario::Process, Handle, Handle) {
     let parent = root
         .process_with(Quota {
             processes: 8,
