@@ -6,6 +6,7 @@ use crate::handle_table::Reference;
 use crate::header::DEPTH;
 use crate::kernel::Kernel;
 use crate::machine::{Context, Machine, PageAccess};
+use crate::memory::Memory;
 use crate::process::Process;
 use abi::object::{Kind, MemoryType, access, memory as method};
 use abi::{Error, PAGE_SIZE, Rights, USER_END};
@@ -176,15 +177,27 @@ impl<M: Machine> Kernel<M> {
         // Up to the next boundary of a large page.
         let room = LARGE_PAGES - ((address / PAGE_SIZE) & (LARGE_PAGES - 1));
         let pages = room.min(record.pages.get() - done);
-        let physical = memory.base.get() + record.offset.get() + done * PAGE_SIZE;
-        let device = memory.kind.get() == MemoryType::Device as u8;
-        let access = PageAccess { bits: u64::from(record.access.get()), device };
-        let supply = &mut || self.charged_frame(process);
-        if !self.machine.map(process.space.get(), address, physical, pages, access, supply) {
-            return Err(Error::QuotaExceeded);
-        }
+        let offset = record.offset.get() + done * PAGE_SIZE;
+        self.map_part(process, memory, address, offset, pages, record.access.get().into())?;
         record.done.set(done + pages);
         Ok(done + pages == record.pages.get())
+    }
+
+    /// Map pages of a Memory that do not go beyond a large page's place: all or none of them.
+    #[inline(never)]
+    fn map_part(
+        &self,
+        process: &Process<M>,
+        memory: &Memory,
+        address: u64,
+        offset: u64,
+        pages: u64,
+        bits: u64,
+    ) -> Result<(), Error> {
+        let access = PageAccess { bits, device: memory.kind.get() == MemoryType::Device as u8 };
+        let supply = &mut || self.charged_frame(process);
+        let mapped = self.machine.map(process.space.get(), address, memory.base.get() + offset, pages, access, supply);
+        if mapped { Ok(()) } else { Err(Error::QuotaExceeded) }
     }
 
     /// Remove a piece of a record whose mapping failed half-way; `More` until nothing of it is left, then the reason.
@@ -227,9 +240,10 @@ impl<M: Machine> Kernel<M> {
         if (start ^ (end - 1)) < LARGE_PAGES * PAGE_SIZE
             && previous.goes_on(memory_index, start, offset, wanted as u8, most as u8)
         {
-            let earlier = previous.pages.get();
-            previous.pages.set(earlier + pages);
-            return self.map_piece(before).map(drop).inspect_err(|_| previous.pages.set(earlier));
+            self.map_part(process, memory, start, offset, pages, wanted)?;
+            previous.pages.set(previous.pages.get() + pages);
+            previous.done.set(previous.pages.get());
+            return DONE;
         }
         let found = if previous.end() <= start { 0 } else { self.tables.mapping_from(process, start) };
         let record = self.tables.mapping(found);
