@@ -6,7 +6,7 @@
 
 use crate::handle_table::Entry;
 use crate::kernel::Kernel;
-use crate::machine::{Context, Machine, Outcome};
+use crate::machine::{Context, Machine, Outcome, Trap};
 use crate::thread::{FAULTING, Thread, Work};
 use abi::call::flags;
 use abi::object::thread as method;
@@ -144,6 +144,13 @@ impl<M: Machine> Kernel<M> {
         if thread.context.operation() != Operation::Raise as u64 || !self.raise_at_once(thread) {
             self.system_call(thread.index());
         }
+        self.decided()
+    }
+
+    /// What else stopped the thread that runs; like [`Kernel::take_call`].
+    #[inline(always)]
+    pub fn take_trap(&self, trap: Trap) -> bool {
+        self.trapped(self.cpu.thread.get(), trap);
         self.decided()
     }
 

@@ -104,6 +104,7 @@ impl<M: Machine> Kernel<M> {
         // It may be another thread that stops: messages are passed without a return from here.
         match self.machine.enter(thread.space.get(), &thread.context) {
             Trap::Call => self.system_call(self.cpu.thread.get()),
+            Trap::Kick => {}
             trap => self.trapped(self.cpu.thread.get(), trap),
         }
     }
@@ -169,7 +170,7 @@ impl<M: Machine> Kernel<M> {
 
     /// User code stopped for a reason other than a call. `index` 0: nobody ran.
     #[inline(never)]
-    fn trapped(&self, index: u32, trap: Trap) {
+    pub(crate) fn trapped(&self, index: u32, trap: Trap) {
         match trap {
             Trap::Call => self.system_call(index),
             Trap::PageFault { address, access } => self.page_fault(index, address, access),

@@ -58,12 +58,19 @@ impl X86 {
     }
 
     /// What an exception or interrupt is to the kernel.
-    #[cold]
-    fn trap(&self, vector: u64) -> Trap {
+    #[inline(always)]
+    pub(crate) fn trap(&self, vector: u64) -> Trap {
+        if vector == PAGE_FAULT {
+            Trap::PageFault { address: processor::fault_address(), access: fault_access(trap::error_code()) }
+        } else {
+            self.further_trap(vector)
+        }
+    }
+
+    /// The same, but for a page fault, which the kernel itself has none of.
+    #[inline(never)]
+    fn further_trap(&self, vector: u64) -> Trap {
         match vector {
-            PAGE_FAULT => {
-                Trap::PageFault { address: processor::fault_address(), access: fault_access(trap::error_code()) }
-            }
             DOUBLE_FAULT | MACHINE_CHECK => crate::start::broken(&[serial::Part::Text(b"double fault or machine check")]),
             DEBUG => {
                 processor::clear_debug_status();
@@ -118,20 +125,19 @@ impl Machine for X86 {
     #[inline(always)]
     fn enter(&self, space: Space, context: &X86Context) -> Trap {
         self.prepare(space, context);
-        match trap::enter(context) {
-            trap::CALLED => Trap::Kick,
-            vector => self.trap(vector),
-        }
+        trap::enter(context);
+        // Whatever it was has been dealt with.
+        Trap::Kick
     }
 
     fn idle(&self) -> Trap {
-        self.trap(trap::idle())
+        self.further_trap(trap::idle())
     }
 
     fn poll(&self) -> Option<Trap> {
         match trap::poll() {
             trap::NOTHING => None,
-            vector => Some(self.trap(vector)),
+            vector => Some(self.further_trap(vector)),
         }
     }
 

@@ -109,3 +109,8 @@ pub(crate) extern "C" fn segments(
 pub(crate) extern "C" fn general() -> Option<&'static X86Context> {
     kernel().take_call().then(|| kernel().current())
 }
+
+/// An exception or interrupt of user code, whose context is saved; likewise.
+pub(crate) extern "C" fn trapped(vector: u64) -> Option<&'static X86Context> {
+    kernel().take_trap(kernel().machine().trap(vector)).then(|| kernel().current())
+}

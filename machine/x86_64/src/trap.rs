@@ -1,4 +1,4 @@
-//! Into user code and out again: running user code is a function call that returns why it stopped.
+//! Into user code and out again: running user code is a function call that returns when the kernel's loop has something to do.
 //!
 //! * [`enter`] saves the kernel's stack pointer, loads the whole context and leaves by `sysretq` (the thread is inside a plain
 //!   system call) or `iretq`.
@@ -29,17 +29,17 @@ use crate::{message, space, vector};
 use abi::call::flags::SEGMENTS;
 use kernel::machine::Context;
 
-/// What [`enter`] returns after a system call, which has been carried out; below it, the number of an exception or interrupt.
-pub(crate) const CALLED: u64 = 0x100;
 /// What [`idle`] returns when something woke the processor that needs no work.
 pub(crate) const NOTHING: u64 = 0x101;
 
 /// How many vectors have an entry.
 pub(crate) const VECTORS: usize = 64;
 
-/// Written by the entry code, read after it returned.
+/// Written by the entry code, read in what it calls.
 static ERROR_CODE: AtomicU64 = AtomicU64::new(0);
 static KERNEL_STACK: AtomicU64 = AtomicU64::new(0);
+/// Where the entry code goes on after an exception or interrupt.
+static GO_ON: AtomicU64 = AtomicU64::new(0);
 
 /// The frame of `iretq` for an upcall. Its stack pointer is also where `syscall` leaves the user's for a moment.
 #[repr(C)]
@@ -267,6 +267,7 @@ global_asm!(
 
     4:  STORE_ALL
     8:  call {general}
+    go_on_fast:
         test rax, rax              // who goes on
         jz return_from_enter
         mov rbp, [rip + {current}]
@@ -299,6 +300,7 @@ global_asm!(
         FOREIGN
         STORE_ALL
         call {general}
+    go_on_portable:
         test rax, rax
         jz return_from_enter
         mov rbp, [rip + {current}]
@@ -306,7 +308,6 @@ global_asm!(
         jmp resume
 
     return_from_enter:
-        mov eax, {called}
         add rsp, 8
         pop rbp
         pop rbx
@@ -365,6 +366,12 @@ global_asm!(
         .set vector, vector + 1
     .endr
 
+    .macro VECTOR                  // rax: return address of a vector entry; its number
+        lea rcx, [rip + vector_entries]
+        sub rax, rcx
+        shr eax, 3
+    .endm
+
     .balign 16
     trap_common:                   // return address, error code, rip, cs, flags, rsp, ss
         test byte ptr [rsp + 24], 3
@@ -382,34 +389,29 @@ global_asm!(
         pop [rdi + {flags}]
         pop [rdi + 8 * 7]
         mov dword ptr [rdi + {whole}], 1
-    back_to_kernel:                // rax: return address of a vector entry
         cld
         mov rsp, [rip + {kernel_stack}]
-        lea rcx, [rip + vector_entries]
-        sub rax, rcx
-        shr rax, 3
-        add rsp, 8
-        pop rbp
-        pop rbx
-        ret
+        VECTOR
+        mov edi, eax
+        call {trapped}
+        jmp [rip + {go_on}]
 
     from_kernel:
         push rax
         push rcx
         mov rax, [rsp + 16]
-        lea rcx, [rip + vector_entries]
-        sub rax, rcx
-        shr rax, 3
+        VECTOR
         cmp eax, 1                 // a debug trap that was on its way when a program entered the kernel
         je 3f
-        cmp eax, 32
-        mov rax, [rsp + 16]
-        jae back_to_kernel         // interrupts are on in `idle` and `poll` only
         cld
+        cmp eax, 32
+        jae 4f                     // interrupts are on in `idle` and `poll` only
         lea rdi, [rsp + 16]
         and rsp, -16
         call {kernel_fault}
         ud2
+    4:  mov rsp, [rip + {kernel_stack}]
+        jmp return_from_enter
     3:  pop rcx
         pop rax
         add rsp, 16
@@ -459,6 +461,8 @@ global_asm!(
     pass_segments = sym message::segments,
     general = sym message::general,
     segments = const SEGMENTS.trailing_zeros(),
+    trapped = sym message::trapped,
+    go_on = sym GO_ON,
     switch = sym vector::switch,
     loaded_space = sym space::LOADED,
     area = const AREA,
@@ -471,7 +475,6 @@ global_asm!(
     native_mask = const NATIVE_MASK,
     foreign_entry = const FOREIGN_ENTRY,
     undecided = const message::UNDECIDED,
-    called = const CALLED,
     nothing = const NOTHING,
     vectors = const VECTORS,
     user_code = const USER_CODE,
@@ -484,6 +487,8 @@ unsafe extern "C" {
     safe static enter_user: u8;
     safe static syscall_fast: u8;
     safe static syscall_portable: u8;
+    safe static go_on_fast: u8;
+    safe static go_on_portable: u8;
     safe static idle_wait: u8;
     safe static idle_poll: u8;
 }
@@ -498,28 +503,32 @@ pub(crate) fn ignoring_entry() -> u64 {
     (&raw const ignore_interrupt) as u64
 }
 
-/// Where `syscall` goes. `fast`: the processor has XSAVEOPT, and instructions for segment bases.
+/// Where `syscall` goes; once, at boot. `fast`: the processor has XSAVEOPT, and instructions for segment bases.
+#[unsafe(link_section = ".boot.text")]
 pub(crate) fn syscall_entry(fast: bool) -> u64 {
-    if fast { (&raw const syscall_fast) as u64 } else { (&raw const syscall_portable) as u64 }
+    let (go_on, entry) = if fast {
+        (&raw const go_on_fast, &raw const syscall_fast)
+    } else {
+        (&raw const go_on_portable, &raw const syscall_portable)
+    };
+    GO_ON.store(go_on as u64, Ordering::Relaxed);
+    entry as u64
 }
 
-/// Run user code in the current address space until it stops: [`CALLED`], or a vector.
+/// Run user code in the current address space until the kernel's loop has something to do.
 #[inline(always)]
-pub(crate) fn enter(context: &X86Context) -> u64 {
-    let reason;
+pub(crate) fn enter(context: &X86Context) {
     // SAFETY: the stub loads all user registers from the context (cells, so it may write them) and comes back with the
     // kernel's stack as it was. Every register it does not restore is declared lost.
     unsafe {
         asm!(
             "call {enter}",
             enter = sym enter_user,
-            out("rax") reason,
             inout("rdi") context => _,
-            out("rcx") _, out("rdx") _, out("rsi") _, out("r8") _, out("r9") _, out("r10") _, out("r11") _,
+            out("rax") _, out("rcx") _, out("rdx") _, out("rsi") _, out("r8") _, out("r9") _, out("r10") _, out("r11") _,
             out("r12") _, out("r13") _, out("r14") _, out("r15") _,
         );
     }
-    reason
 }
 
 /// Wait for an interrupt: its vector, or [`NOTHING`].
@@ -546,7 +555,7 @@ fn open_interrupts(stub: u64) -> u64 {
     reason
 }
 
-/// The error code of the exception that [`enter`] returned.
+/// The error code of the exception that is dealt with.
 pub(crate) fn error_code() -> u64 {
     ERROR_CODE.load(Ordering::Relaxed)
 }
