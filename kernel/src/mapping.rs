@@ -43,6 +43,7 @@ impl Mapping {
     }
 
     /// Whether it is mapped whole, and what is mapped so at this address would be more of it.
+    #[inline(always)]
     pub(crate) fn goes_on(&self, memory: u32, address: u64, offset: u64, access: u8, allowed: u8) -> bool {
         self.end() == address
             && self.memory.get() == memory

@@ -222,7 +222,7 @@ impl<M: Machine> Kernel<M> {
         }
         let wanted = place & (PAGE_SIZE - 1);
         let (start, end) = user_range(place & !(PAGE_SIZE - 1), length)?;
-        let fits = offset.checked_add(length).is_some_and(|end| end <= memory.length.get());
+        let fits = offset <= memory.length.get() && length <= memory.length.get() - offset;
         if wanted & !ACCESS != 0 || !fits || offset & (PAGE_SIZE - 1) != 0 {
             return Err(Error::BadArgument);
         }
