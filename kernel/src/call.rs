@@ -74,8 +74,8 @@ impl<M: Machine> Kernel<M> {
 
     /// A call that is plain but for its envelope, or a flag that matters only while it waits, to a gate whose one receiver
     /// is parked: like [`Kernel::fast_call`], with the bytes copied. The context of the receiver; `None`: nothing was
-    /// changed, go the general way. `whole`: this is the general way, so that a long message may begin, and label and words
-    /// go from context to context.
+    /// changed, go the general way. `whole`: this is the general way, so that the envelope is any, a long message may begin, and
+    /// label and words go from context to context.
     #[inline(never)]
     pub(crate) fn quick_call(&self, handle: u64, thread: &Thread<M>, whole: bool) -> Option<&M::Context> {
         let tables = &self.tables;
@@ -83,9 +83,9 @@ impl<M: Machine> Kernel<M> {
         let connection = tables.connection(entry.object.get());
         if entry.send.get() != handle
             || connection.header.generation.get() != entry.object_generation.get()
-            || self.flagged(thread, flags::DEADLINE_SEND | flags::DEADLINE_REPLY)
             || thread.interrupted.get()
-            || thread.envelope.gifts() != 0
+            || whole && self.flagged(thread, flags::DEADLINE_SEND | flags::DEADLINE_REPLY)
+            || whole && thread.envelope.gifts() != 0
         {
             return None;
         }

@@ -4,6 +4,8 @@ use abi::envelope::{GIFTS, MESSAGE_MAXIMUM, SEGMENTS};
 use abi::{Envelope, Error, Gift, Handle, Rights, Segment, USER_END};
 use core::cell::Cell;
 
+/// From the end of what programs have to the next power of two.
+const PAST_END: u64 = USER_END.next_power_of_two() - USER_END;
 const WORDS: usize = size_of::<Envelope>() / 8;
 /// Cells for them and for the totals, a power of two so that a mask makes an index safe.
 const CELLS: usize = 32;
@@ -67,16 +69,30 @@ impl Kept {
     #[inline(always)]
     pub(crate) fn set_segments(&self, send: u64, receive: u64, lengths: u64) -> Result<(), Error> {
         let (sent, room) = (lengths & 0xffff_ffff, lengths >> 32);
-        self.set_segment(SEND, send, sent);
-        self.set_segment(RECEIVE, receive, room);
-        self.0[TOTALS].set(lengths);
-        // No sum wraps: a length has 32 bits.
-        if sent <= MESSAGE_MAXIMUM && room <= MESSAGE_MAXIMUM && send <= USER_END - sent && receive <= USER_END - room {
-            self.0[0].set(1 << SEND.shift | 1 << RECEIVE.shift);
+        if sent <= MESSAGE_MAXIMUM && room <= MESSAGE_MAXIMUM && self.keeps_segments(send, receive, lengths) {
             return Ok(());
         }
         self.clear();
         Err(Error::BadArgument)
+    }
+
+    /// Likewise, if each is shorter than may be. False: one is not, or not in user space, and nothing counts that was kept.
+    #[inline(always)]
+    pub(crate) fn keeps_short_segments(&self, send: u64, receive: u64, lengths: u64) -> bool {
+        const LONG: u64 = !(MESSAGE_MAXIMUM - 1) & 0xffff_ffff;
+        lengths & (LONG | LONG << 32) == 0 && self.keeps_segments(send, receive, lengths)
+    }
+
+    #[inline(always)]
+    fn keeps_segments(&self, send: u64, receive: u64, lengths: u64) -> bool {
+        let (sent, room) = (lengths & 0xffff_ffff, lengths >> 32);
+        self.set_segment(SEND, send, sent);
+        self.set_segment(RECEIVE, receive, room);
+        self.0[TOTALS].set(lengths);
+        self.0[0].set(1 << SEND.shift | 1 << RECEIVE.shift);
+        // What ends behind `USER_END`, or is above it, has one of these bits here. No sum wraps that has not: a length has 32 bits.
+        let ends = |address: u64, length| address | address.wrapping_add(length + (PAST_END - 1));
+        (ends(send, sent) | ends(receive, room)) & !(USER_END + PAST_END - 1) == 0
     }
 
     #[inline(always)]
@@ -202,6 +218,32 @@ mod tests {
         assert_eq!(kept.place(SEND, 3), (200, 2));
         assert_eq!(kept.place(SEND, 5), (0, 0));
         assert_eq!((kept.total(RECEIVE), kept.gifts(), kept.slots()), (0, 0, 0));
+    }
+
+    #[test]
+    fn segments_in_registers_end_where_programs_do() {
+        const MOST: u64 = MESSAGE_MAXIMUM;
+        for (send, receive, lengths, good) in [
+            (USER_END - 5, 0, 5, true),
+            (USER_END - 4, 0, 5, false),
+            (0, USER_END - 9, 9 << 32, true),
+            (0, USER_END - 8, 9 << 32, false),
+            (USER_END, USER_END, 0, true),
+            (USER_END + 1, 0, 0, false),
+            (0, USER_END + 1, 0, false),
+            (u64::MAX, 0, 1, false),
+            (0, u64::MAX, 1 << 32, false),
+            (1 << 63, 1 << 63, 0, false),
+            (0, 0, MOST | MOST << 32, true),
+            (0, 0, MOST + 1, false),
+            (0, 0, (MOST + 1) << 32, false),
+        ] {
+            let kept = Kept::default();
+            assert_eq!(kept.set_segments(send, receive, lengths).is_ok(), good, "{send:x} {receive:x} {lengths:x}");
+            assert_eq!(kept.totals(), if good { lengths } else { 0 });
+            let short = good && lengths & (MOST | MOST << 32) == 0;
+            assert_eq!(kept.keeps_short_segments(send, receive, lengths), short, "{send:x} {receive:x} {lengths:x}");
+        }
     }
 
     #[test]

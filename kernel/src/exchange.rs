@@ -7,7 +7,7 @@
 use crate::handle_table::Entry;
 use crate::kernel::Kernel;
 use crate::machine::{Context, Machine, Outcome, Trap};
-use crate::thread::{FAULTING, Thread, Work};
+use crate::thread::{FAULTING, LENDS, Thread, Work};
 use abi::call::flags;
 use abi::object::thread as method;
 use abi::{Error, Handle, Operation, Status};
@@ -165,11 +165,11 @@ impl<M: Machine> Kernel<M> {
         let thread = self.tables.thread(self.cpu.thread.get());
         if self.cpu.attention.get() != 0
             || operation & !(HARMLESS | 1) != flags::SEGMENTS
-            || thread.envelope.set_segments(send, receive, lengths).is_err()
+            || !thread.envelope.keeps_short_segments(send, receive, lengths)
         {
             return None;
         }
-        thread.operation.set(operation | flags::ENVELOPE);
+        thread.operation.set(operation);
         if operation & 1 == Operation::Call as u64 {
             self.quick_call(target, thread, false)
         } else {
@@ -260,7 +260,7 @@ impl<M: Machine> Kernel<M> {
     fn take_envelope(&self, thread: &Thread<M>, operation: u64) -> Result<(), Error> {
         let context = &thread.context;
         // Until it is known to be good, there is none.
-        thread.operation.set(operation & !flags::ENVELOPE);
+        thread.operation.set(operation & !LENDS);
         // It is looked at only with a flag that says for what.
         thread.deadline.set(context.deadline());
         if operation & flags::SEGMENTS != 0 {
@@ -277,7 +277,7 @@ impl<M: Machine> Kernel<M> {
             thread.envelope.clear();
             return Ok(());
         }
-        thread.operation.set(operation | flags::ENVELOPE);
+        thread.operation.set(operation);
         Ok(())
     }
 

@@ -65,8 +65,8 @@ impl<M: Machine> Kernel<M> {
 
     /// A reply-and-receive that is plain but for its envelope, or a flag that matters only while it waits: like
     /// [`Kernel::fast_reply`], with the bytes copied. The caller's context; `None`: nothing was changed (but bytes may have been
-    /// copied), go the general way. `whole`: this is the general way, so that a fault may be answered, and label and words
-    /// go from context to context.
+    /// copied), go the general way. `whole`: this is the general way, so that the envelope is any, a fault may be answered, and
+    /// label and words go from context to context.
     #[inline(never)]
     pub(crate) fn quick_reply(
         &self,
@@ -81,36 +81,39 @@ impl<M: Machine> Kernel<M> {
         let gate = tables.gate(entry.object.get());
         let word = gate.word.get();
         let hold = thread.current.get();
-        // What is odd about the caller: nothing, or that it faulted.
-        let odd = caller.state.get() ^ thread.reply_key.get();
+        // Nothing is odd about the caller, or that it faulted.
+        let (state, key) = (caller.state.get(), thread.reply_key.get());
+        let answers = state == key
+            || whole && state == key | FAULTING && thread.context.label() == 0 && !caller.interrupted.get();
         if caller.request.get() != request
-            || odd & !FAULTING != 0
-            || odd != 0 && (!whole || thread.context.label() != 0 || caller.interrupted.get())
+            || !answers
             || !hold.carries(caller.current.get())
             || entry.receive.get() != handle
             || word != u64::from(entry.object_generation.get()) << 32
             || thread.gate.get() != entry.object.get()
             || thread.taken.get() != 0
             || thread.serving.get() != request
-            || self.flagged(thread, flags::DEADLINE_RECEIVE)
             || thread.interrupted.get()
-            || thread.envelope.gifts() != 0 && self.check_gifts(thread.index(), caller.index()).is_err()
+            || whole && self.flagged(thread, flags::DEADLINE_RECEIVE)
+            || whole && thread.envelope.gifts() != 0 && self.check_gifts(thread.index(), caller.index()).is_err()
         {
             return None;
         }
         let moved = self.copy_at_once(thread, caller, false)?;
         // Read anew what the copy cannot have changed: that is cheaper than to keep it meanwhile.
         let (index, caller_index, hold) = (thread.index(), caller.index(), thread.current.get());
-        let handles = match thread.envelope.gifts() {
-            0 => 0,
-            _ => self.pass_handles(index, caller_index).unwrap_or(0) as u64,
-        };
         gate.word.set(gate.word.get() | u64::from(index));
-        // A fault that was dealt with: its thread goes on, and that is all.
-        if !caller.is(FAULTING) {
-            if whole {
+        let mut handles = 0;
+        if whole {
+            if thread.envelope.gifts() != 0 {
+                handles = self.pass_handles(index, caller_index).unwrap_or(0) as u64;
+            }
+            if !caller.is(FAULTING) {
                 caller.context.take_message(&thread.context);
             }
+        }
+        // A fault that was dealt with: its thread goes on, and that is all.
+        if !whole || !caller.is(FAULTING) {
             caller.context.set_outcome(Outcome { status: handles << 40, moved, ..Outcome::default() });
         }
         caller.state.set(READY);

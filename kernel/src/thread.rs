@@ -9,7 +9,7 @@ use crate::envelope::{Direction, Kept};
 use crate::header::Header;
 use crate::machine::Machine;
 use crate::tree::Node;
-use abi::call::flags::ENVELOPE;
+use abi::call::flags::{ENVELOPE, SEGMENTS};
 use abi::thread::State;
 use core::cell::Cell;
 
@@ -35,6 +35,9 @@ pub(crate) const LEAVING: u32 = 1 << 10;
 pub(crate) const STOPPED: u32 = 1 << 11;
 /// The flags that stay when a wait ends.
 pub(crate) const LASTING: u32 = STOPPED;
+
+/// One of these is among an exchange's flags if it has an envelope, or what counts as one.
+pub(crate) const LENDS: u64 = ENVELOPE | SEGMENTS;
 
 /// Work that the kernel must finish before the thread runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -89,7 +92,7 @@ pub(crate) struct Thread<M: Machine> {
     /// In SEND and REPLY: the gate (generation << 32 | index) and the connection's badge.
     pub(crate) target: Cell<u64>,
     pub(crate) badge: Cell<u64>,
-    /// Operation and flags of the exchange it is in; with [`ENVELOPE`] if there is one, and it was good.
+    /// Operation and flags of the exchange it is in; with one of [`LENDS`] if there is an envelope, and it was good.
     pub(crate) operation: Cell<u64>,
     /// The baton it runs on.
     pub(crate) current: Cell<Hold>,
@@ -192,25 +195,25 @@ impl<M: Machine> Thread<M> {
 
     /// The envelope of the exchange it is in, if that has one.
     pub(crate) fn kept(&self) -> Option<&Kept> {
-        (self.operation.get() & ENVELOPE != 0).then_some(&self.envelope)
+        (self.operation.get() & LENDS != 0).then_some(&self.envelope)
     }
 
     /// Bytes that go one way with the exchange it is in.
     #[inline(always)]
     pub(crate) fn total(&self, of: Direction) -> u64 {
-        if self.operation.get() & ENVELOPE == 0 { 0 } else { self.envelope.total(of) }
+        if self.operation.get() & LENDS == 0 { 0 } else { self.envelope.total(of) }
     }
 
     /// Bytes that go both ways with it: sent in bits 0–31, room in bits 32–63.
     #[inline(always)]
     pub(crate) fn totals(&self) -> u64 {
-        if self.operation.get() & ENVELOPE == 0 { 0 } else { self.envelope.totals() }
+        if self.operation.get() & LENDS == 0 { 0 } else { self.envelope.totals() }
     }
 
     /// Handles that it gives with the exchange it is in. (A fault's message has none: it has no envelope.)
     #[inline(always)]
     pub(crate) fn gifts(&self) -> usize {
-        if self.operation.get() & ENVELOPE == 0 { 0 } else { self.envelope.gifts() }
+        if self.operation.get() & LENDS == 0 { 0 } else { self.envelope.gifts() }
     }
 
     /// Whether a flag of the state is set.

@@ -381,10 +381,10 @@ impl Spaces {
         let (read, written, changes) = (&from.read, &to.written, self.changes.get());
         let mut offsets = (source.wrapping_sub(read.page.get()), destination.wrapping_sub(written.page.get()));
         if offsets.0 > last || offsets.1 > last || read.at.get() != changes || written.at.get() != changes {
-            if !self.walk_both((from, source), (to, destination), last) {
+            offsets = (source % PAGE, destination % PAGE);
+            if offsets.0 > last || offsets.1 > last || !self.walk_both((from, source), (to, destination)) {
                 return false;
             }
-            offsets = (source % PAGE, destination % PAGE);
         }
         // Within one page they may overlap.
         if read.place.get() == written.place.get() {
@@ -397,14 +397,11 @@ impl Spaces {
         true
     }
 
-    /// Find out where two pages are. False: one is not to be used so, or an address in it is behind `last`.
+    /// Find out where two pages are. False: one is not to be used so.
     #[cold]
     #[inline(never)]
-    fn walk_both(&self, from: (&X86Context, u64), to: (&X86Context, u64), last: u64) -> bool {
-        let ((from, source), (to, destination)) = (from, to);
-        source % PAGE <= last
-            && destination % PAGE <= last
-            && self.walk(from.space.get(), &from.read, source, Entry::READABLE)
+    fn walk_both(&self, (from, source): (&X86Context, u64), (to, destination): (&X86Context, u64)) -> bool {
+        self.walk(from.space.get(), &from.read, source, Entry::READABLE)
             && self.walk(to.space.get(), &to.written, destination, Entry::WRITABLE)
     }
 
