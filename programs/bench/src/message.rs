@@ -8,10 +8,6 @@ use runtime::{Buffers, Message, Options};
 use crate::row::{ROUNDS, Report, Value, measure};
 use crate::world::{BUFFER_ADDRESS, Crowd, PRIORITY, World, given};
 
-/// Label by which [`echo_bytes`] is told what to do.
-const SET_UP: u64 = 1;
-const TRANSFER: u64 = 2;
-
 /// Answers with its words, each one more, so that nothing can be foreseen.
 extern "C" fn echo_words(argument: u64) -> ! {
     let [gate, ..] = given(argument);
@@ -34,24 +30,19 @@ extern "C" fn pass_on(argument: u64) -> ! {
     runtime::entry::end()
 }
 
-/// Receives up to as many bytes as word 0 says and sends back as many as word 1 says.
+/// Receives up to as many bytes as word 0 of the first message says and sends back as many as its word 1 says.
 extern "C" fn echo_bytes(argument: u64) -> ! {
     let [gate, ..] = given(argument);
-    let (mut receive, mut back) = (0, 0);
     let mut next = runtime::receive(gate, &mut Buffers::new(), Options::NONE);
-    loop {
-        let Ok(received) = next else { runtime::entry::end() };
-        if received.message.label == SET_UP {
-            [receive, back, ..] = received.message.words;
-        }
+    let [receive, back, ..] = next.map_or([0; 4], |received| received.message.words);
+    while let Ok(received) = next {
         let mut buffers = Buffers::new();
         buffers.add_receive(BUFFER_ADDRESS, receive);
-        if back != 0 && received.message.label != SET_UP {
-            buffers.add_send(BUFFER_ADDRESS, back);
-        }
+        buffers.add_send(BUFFER_ADDRESS, back);
         let message = Message::new(0, [received.moved, 0, 0, 0]);
         next = runtime::reply_and_receive(received.request, message, &mut buffers, gate, Options::NONE);
     }
+    runtime::entry::end()
 }
 
 fn null_call() -> Result<Value, Error> {
@@ -112,7 +103,7 @@ fn nested(world: &World) -> Result<Value, Error> {
 fn bytes(world: &World, length: u64, back: u64) -> Result<Value, Error> {
     let server = world.server(echo_bytes, PRIORITY)?;
     let connection = server.gate.connection;
-    let set_up = Message::new(SET_UP, [length, back, 0, 0]);
+    let set_up = Message::new(0, [length, back, 0, 0]);
     runtime::call(connection, set_up, &mut Buffers::new(), Options::NONE)?;
     let value = measure(ROUNDS, |round| {
         let mut buffers = Buffers::new();
@@ -120,7 +111,7 @@ fn bytes(world: &World, length: u64, back: u64) -> Result<Value, Error> {
         if back != 0 {
             buffers.add_receive(BUFFER_ADDRESS, back);
         }
-        let message = Message::new(TRANSFER, [round, 0, 0, 0]);
+        let message = Message::new(0, [round, 0, 0, 0]);
         let answer = runtime::call(connection, message, &mut buffers, Options::NONE)?;
         if answer.message.words[0] == length && answer.moved == back { Ok(()) } else { Err(Error::BadArgument) }
     });
