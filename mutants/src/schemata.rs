@@ -61,9 +61,13 @@ impl<'a> Schemata<'a> {
     }
 
     fn binary(&mut self, binary: &syn::ExprBinary) -> Option<Expr> {
-        let mutants = self.take(binary.op.span(), "BinaryOperator");
         let (left, op, right) = (&binary.left, &binary.op, &binary.right);
-        if mutants.is_empty() || matches!(**left, Expr::Let(_)) || matches!(**right, Expr::Let(_)) {
+        // In a chain of `let`s nothing else can stand.
+        if matches!(**left, Expr::Let(_)) || matches!(**right, Expr::Let(_)) {
+            return None;
+        }
+        let mutants = self.take(binary.op.span(), "BinaryOperator");
+        if mutants.is_empty() {
             return None;
         }
         let value = |result: &dyn Fn(&BinOp) -> TokenStream| {
