@@ -171,7 +171,8 @@ impl<M: Machine> Kernel<M> {
     pub(crate) fn end_thread(&self, index: u32) {
         let thread = self.tables.thread(index);
         if thread.code() == DEAD {
-            return;
+            // It may have been given a baton all the same.
+            return self.own_baton(index, 0);
         }
         self.note_life(abi::trace::ENDED, thread);
         if matches!(thread.state.get() & CODE, SEND | REPLY | RECEIVE) {

@@ -205,7 +205,7 @@ impl<M: Machine> Kernel<M> {
     #[inline(never)]
     fn carry_baton(&self, index: u32, pulse: &Pulse) {
         let carried = self.carried(pulse);
-        if carried != 0 && !self.in_use(carried, 0) {
+        if carried != 0 && !self.in_use(carried) {
             self.tables.baton(carried).root.set(index);
             self.give(index, Hold::new(carried));
         }
@@ -420,5 +420,23 @@ mod tests {
         assert_eq!(server.code(), crate::thread::RECEIVE);
         assert!(raised(handle));
         assert_eq!((server.code(), server.context.words.get()[0]), (crate::thread::READY, 3));
+    }
+
+    #[test]
+    fn an_idle_cpu_goes_on_behind_a_pulse_that_is_bound_no_more() {
+        let pair = fake::pair();
+        let kernel = &pair.kernel;
+        let create = (u64::from(process::CREATE_PULSE), [pair.gate.0, 7, 1, 0]);
+        for _ in 0..3 {
+            fake::exchange(kernel, pair.caller, 0, Handle::SELF_PROCESS, create);
+        }
+        (1..=3).for_each(|pulse| kernel.bind_idle(pulse));
+        // The last one is the first; the next to be looked at is the one that goes.
+        assert!(kernel.raise_idle());
+        assert_eq!(kernel.cpu.idle_cursor.get(), 2);
+        kernel.unbind_idle(3);
+        assert_eq!(kernel.cpu.idle_cursor.get(), 2);
+        kernel.unbind_idle(2);
+        assert_eq!((kernel.cpu.idle_cursor.get(), kernel.cpu.idle_pulses.get()), (1, 1));
     }
 }

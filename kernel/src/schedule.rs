@@ -13,7 +13,7 @@ use crate::baton::{Baton, Hold, NO_USE, Place};
 use crate::gate::Waiter;
 use crate::kernel::Kernel;
 use crate::machine::Machine;
-use crate::thread::{READY, REPLY, SEND, STOPPED, Work};
+use crate::thread::{READY, RECEIVE, REPLY, SEND, STOPPED, Work};
 use abi::thread::Policy;
 use abi::trace;
 use core::cell::Cell;
@@ -234,12 +234,10 @@ impl<M: Machine> Kernel<M> {
         self.cpu.attend(SCHEDULE);
     }
 
-    /// Whether another thread than this one uses a baton: it holds it, or it was given it and lent it.
-    pub(crate) fn in_use(&self, index: u32, by_other_than: u32) -> bool {
+    /// Whether a thread uses a baton: it holds it, or it was given it and lent it.
+    pub(crate) fn in_use(&self, index: u32) -> bool {
         let baton = self.tables.baton(index);
-        let uses = |thread: u32| {
-            thread != 0 && thread != by_other_than && self.tables.thread(thread).current.get().baton() == index
-        };
+        let uses = |thread: u32| thread != 0 && self.tables.thread(thread).current.get().baton() == index;
         uses(baton.holder.get()) || uses(baton.root.get())
     }
 
@@ -250,18 +248,18 @@ impl<M: Machine> Kernel<M> {
         if own != Hold::NONE {
             return own;
         }
-        // A thread that receives at none has gate 0, which has no reserve.
+        // A thread that receives at none has gate 0, which has no reserve. One that is parked needs none.
         let reserve = self.tables.gate(thread.gate.get()).reserve.get();
         let baton = self.tables.baton(reserve);
-        if reserve == 0 || baton.owned.get() || self.in_use(reserve, index) {
+        if reserve == 0 || thread.code() == RECEIVE || baton.owned.get() || self.in_use(reserve) {
             return Hold::NONE;
         }
         baton.root.set(index);
         Hold::new(reserve)
     }
 
-    /// Somebody gave a baton up. It helps the pulse that waits with it. If it is a gate's reserve and free, the receiver that has been stuck for longest gets it: so
-    /// nobody is stuck while its gate's reserve is free.
+    /// Somebody gave a baton up. It helps the pulse that waits with it. If it is a gate's reserve, the receiver that has been stuck
+    /// for longest gets it, if it is free: so nobody is stuck while its gate's reserve is free.
     #[inline(never)]
     pub(crate) fn offer(&self, index: u32) {
         let baton = self.tables.baton(index);
@@ -269,7 +267,7 @@ impl<M: Machine> Kernel<M> {
             self.make_ready(index);
         }
         let stuck = self.tables.first_stuck(self.tables.gate(baton.reserve_of.get()));
-        if stuck != 0 && !baton.owned.get() && !self.in_use(index, 0) {
+        if stuck != 0 {
             self.wake(stuck);
         }
     }
@@ -841,7 +839,7 @@ mod tests {
         let parked = |priority| {
             let (index, _) = thread(&kernel, priority, Policy::Fifo);
             let receiver = kernel.tables.thread(index);
-            receiver.enter_state(crate::thread::RECEIVE);
+            receiver.enter_state(RECEIVE);
             receiver.current.set(receiver.own.get());
             index
         };

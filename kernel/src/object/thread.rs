@@ -62,9 +62,9 @@ impl<M: Machine> Kernel<M> {
         let thread = self.tables.thread(index);
         let old = thread.own.replace(Hold::new(baton)).baton();
         if old != 0 {
-            let old = self.tables.baton(old);
-            old.owned.set(false);
-            old.root.set(index);
+            self.tables.baton(old).owned.set(false);
+            self.tables.baton(old).root.set(index);
+            self.offer(old);
         }
         if baton != 0 {
             let new = self.tables.baton(baton);
@@ -78,7 +78,7 @@ impl<M: Machine> Kernel<M> {
     fn free_baton(&self, request: Request<'_, M>, word: u64) -> Result<u32, Error> {
         let baton = self.named_or_none(request, word, Kind::Baton, Rights::MANAGE)?;
         let object = self.tables.baton(baton);
-        if baton != 0 && (object.owned.get() || self.in_use(baton, 0)) { Err(Error::Busy) } else { Ok(baton) }
+        if baton != 0 && (object.owned.get() || self.in_use(baton)) { Err(Error::Busy) } else { Ok(baton) }
     }
 
     #[inline(never)]

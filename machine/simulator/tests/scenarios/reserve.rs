@@ -3,6 +3,7 @@
 use abi::Handle;
 use abi::object::gate as gate_method;
 use abi::object::process::DESTROY;
+use abi::object::thread::SET_BATON;
 use abi::thread::State;
 use simulator::scenario;
 use simulator::scenario::{Log, Plan};
@@ -31,7 +32,7 @@ fn a_passive_server_that_lost_its_caller_goes_on_by_the_reserve_baton() {
             })
             .await;
         root.until_state(server, State::Receive).await;
-        root.user.method(server.handle, abi::object::thread::SET_BATON, [0; 4]).ok().await;
+        root.user.method(server.handle, SET_BATON, [0; 4]).ok().await;
         let connection = pair.sending;
         let victim = root
             .start(Plan::new(&pair.client, "victim").priority(10), |user| async move {
@@ -68,7 +69,7 @@ fn a_new_reserve_frees_a_server_that_is_stuck() {
             })
             .await;
         root.until_state(server, State::Receive).await;
-        root.user.method(server.handle, abi::object::thread::SET_BATON, [0; 4]).ok().await;
+        root.user.method(server.handle, SET_BATON, [0; 4]).ok().await;
         let connection = pair.sending;
         let client = root
             .start(Plan::new(&pair.client, "client").priority(10), |user| async move {
@@ -86,11 +87,20 @@ fn a_new_reserve_frees_a_server_that_is_stuck() {
 }
 
 /// Two passive receivers whose callers are gone: the one runs on the gate's reserve, the other is stuck. However the reserve
-/// is given up, the stuck one goes on.
+/// is given up, the stuck one goes on; not while it waits with a request.
 #[test]
 fn a_reserve_that_is_given_up_frees_a_receiver_that_is_stuck() {
     scenario(|root| async move {
-        for way in ["parks", "receives elsewhere", "dies", "process dies", "gets a baton", "answers and parks"] {
+        for way in [
+            "parks",
+            "receives elsewhere",
+            "dies",
+            "process dies",
+            "gets a baton",
+            "answers and parks",
+            "answers, and its caller has lost its baton",
+            "calls, and is put off",
+        ] {
             let pair = Pair::with_gate(&root, 5, 0).await;
             let other = root.gate(&pair.server).await;
             let one_process = root.process().await;
@@ -100,6 +110,7 @@ fn a_reserve_that_is_given_up_frees_a_receiver_that_is_stuck() {
             for (name, process) in [("stuck", &pair.server), ("one", &one_process)] {
                 let (gate, elsewhere) =
                     (root.give_gate(process, pair.gate).await, root.give_gate(process, other).await);
+                let connection = root.give_connection(process, other, 3).await;
                 let noted = log.clone();
                 let server = root
                     .start(Plan::new(process, name).priority(50), |user| async move {
@@ -123,12 +134,20 @@ fn a_reserve_that_is_given_up_frees_a_receiver_that_is_stuck() {
                                     let _ = user.receive(gate).await;
                                 };
                             }
+                            "answers, and its caller has lost its baton" => {
+                                let _ = user.reply_and_receive(message.request, gate).await;
+                            }
+                            "calls, and is put off" => {
+                                user.call(connection).ok().await;
+                                noted.note("one is answered");
+                                let _ = user.receive(gate).await;
+                            }
                             _ => user.hog().await,
                         }
                     })
                     .await;
                 root.until_state(server, State::Receive).await;
-                root.user.method(server.handle, abi::object::thread::SET_BATON, [0; 4]).ok().await;
+                root.user.method(server.handle, SET_BATON, [0; 4]).ok().await;
                 one = Some(server);
             }
             for count in 1..3 {
@@ -140,9 +159,21 @@ fn a_reserve_that_is_given_up_frees_a_receiver_that_is_stuck() {
                     })
                     .await;
                 root.until_noted(&log, count).await;
-                root.destroy(victim.handle).await;
+                if count == 1 && way == "answers, and its caller has lost its baton" {
+                    root.user.method(victim.handle, SET_BATON, [0; 4]).ok().await;
+                } else {
+                    root.destroy(victim.handle).await;
+                }
             }
-            log.assert(&["one serves", "stuck serves"]);
+            let mut expected = vec!["one serves", "stuck serves"];
+            log.assert(&expected);
+            if way == "calls, and is put off" {
+                let request = root.user.receive(other).ok().await.request;
+                root.sleep(1_000_000).await;
+                log.assert(&expected);
+                root.user.reply(request).ok().await;
+                expected.push("one is answered");
+            }
             root.sleep(100_000).await;
             let one = one.expect("two servers").handle;
             match way {
@@ -150,12 +181,13 @@ fn a_reserve_that_is_given_up_frees_a_receiver_that_is_stuck() {
                 "process dies" => root.destroy(one_process.handle).await,
                 "gets a baton" => {
                     let baton = root.baton(&one_process, 3).await;
-                    root.user.method(one, abi::object::thread::SET_BATON, [baton.0, 0, 0, 0]).ok().await;
+                    root.user.method(one, SET_BATON, [baton.0, 0, 0, 0]).ok().await;
                 }
                 _ => {}
             }
-            root.until_noted(&log, 3).await;
-            log.assert(&["one serves", "stuck serves", "goes on"]);
+            expected.push("goes on");
+            root.until_noted(&log, expected.len()).await;
+            log.assert(&expected);
             for process in [&pair.server, &pair.client, &one_process] {
                 let _ = root.user.method(Handle::SELF_PROCESS, DESTROY, [process.handle.0, 0, 0, 0]).repeat().await;
             }
@@ -167,7 +199,7 @@ fn a_reserve_that_is_given_up_frees_a_receiver_that_is_stuck() {
 #[test]
 fn a_reserve_that_somebody_owns_is_free_when_the_owner_gives_it_up() {
     scenario(|root| async move {
-        for dies in [true, false] {
+        for (runs, dies) in [(true, true), (true, false), (false, true), (false, false)] {
             let pair = Pair::new(&root).await;
             let log = Log::new();
             let (gate, noted) = (pair.receiving, log.clone());
@@ -179,10 +211,16 @@ fn a_reserve_that_somebody_owns_is_free_when_the_owner_gives_it_up() {
                 })
                 .await;
             root.until_state(server, State::Receive).await;
-            root.user.method(server.handle, abi::object::thread::SET_BATON, [0; 4]).ok().await;
+            root.user.method(server.handle, SET_BATON, [0; 4]).ok().await;
             let reserve = root.baton(&pair.server, 5).await;
-            let owner = Plan::new(&pair.server, "owner").baton(reserve);
-            let owner = root.start(owner, |user| async move { user.hog().await }).await;
+            let owner = if runs {
+                let owner = Plan::new(&pair.server, "owner").baton(reserve);
+                root.start(owner, |user| async move { user.hog().await }).await
+            } else {
+                let owner = root.create_thread(&Plan::new(&pair.server, "owner"), 0).await;
+                root.user.method(owner.handle, SET_BATON, [reserve.0, 0, 0, 0]).ok().await;
+                owner
+            };
             root.user.method(pair.gate, gate_method::SET_RESERVE, [reserve.0, 0, 0, 0]).ok().await;
             let other = root.gate(&pair.server).await;
             let shared = root.user.method(other, gate_method::SET_RESERVE, [reserve.0, 0, 0, 0]).await;
@@ -201,7 +239,7 @@ fn a_reserve_that_somebody_owns_is_free_when_the_owner_gives_it_up() {
                 root.destroy(owner.handle).await;
             } else {
                 let baton = root.baton(&pair.server, 3).await;
-                root.user.method(owner.handle, abi::object::thread::SET_BATON, [baton.0, 0, 0, 0]).ok().await;
+                root.user.method(owner.handle, SET_BATON, [baton.0, 0, 0, 0]).ok().await;
             }
             root.until_noted(&log, 1).await;
             if !dies {
@@ -228,7 +266,7 @@ fn a_stuck_server_is_freed_by_the_next_caller() {
             })
             .await;
         root.until_state(server, State::Receive).await;
-        root.user.method(server.handle, abi::object::thread::SET_BATON, [0; 4]).ok().await;
+        root.user.method(server.handle, SET_BATON, [0; 4]).ok().await;
         for name in ["first", "second"] {
             let connection = root.give_connection(&pair.client, pair.gate, 1).await;
             let noted = log.clone();
@@ -241,5 +279,43 @@ fn a_stuck_server_is_freed_by_the_next_caller() {
             root.until_state(client, State::Dead).await;
         }
         log.assert(&["first", "helped", "second"]);
+    });
+}
+
+/// A receiver without a baton needs none while it is parked: the reserve is for one that is stuck.
+#[test]
+fn a_parked_receiver_whose_baton_is_destroyed_leaves_the_reserve_to_others() {
+    scenario(|root| async move {
+        let pair = Pair::with_gate(&root, 5, 0).await;
+        let (gate, log) = (pair.receiving, Log::new());
+        let mut parked = Handle::NONE;
+        for name in ["parked", "stuck"] {
+            let noted = log.clone();
+            let plan = Plan::new(&pair.server, name).priority(20);
+            let server = root.start_server(plan, |user| async move {
+                user.receive(gate).ok().await;
+                noted.note(format!("{name} serves"));
+                let _ = user.compute(500_000).await;
+                noted.note(format!("{name} goes on"));
+            });
+            let server = server.await;
+            if name == "parked" {
+                parked = server.baton;
+            } else {
+                root.user.method(server.handle, SET_BATON, [0; 4]).ok().await;
+            }
+        }
+        root.destroy(parked).await;
+        let connection = pair.sending;
+        let victim = Plan::new(&pair.client, "victim").priority(10);
+        let victim = root
+            .start(victim, |user| async move {
+                let _ = user.call(connection).await;
+            })
+            .await;
+        root.until_noted(&log, 1).await;
+        root.destroy(victim.handle).await;
+        root.until_noted(&log, 2).await;
+        log.assert(&["stuck serves", "stuck goes on"]);
     });
 }
