@@ -206,5 +206,6 @@ mod tests {
         // It is charged to nobody, and has no handle.
         let header = kernel.tables.header(Kind::Gate, gate);
         assert!(!header.alive() && !header.dying.get());
+        assert_eq!(kernel.remains.get(), 0);
     }
 }

@@ -179,6 +179,7 @@ fn check_gates(kernel: &State<'_>) {
     for index in all(kernel, Kind::Pulse) {
         let pulse = kernel.view_pulse(index);
         assert_eq!(pulse.pending, pulse.queued, "pulse {index}: {pulse:?}");
+        assert!(pulse.queued || pulse.helps_with.is_none(), "pulse {index} helps, but waits nowhere: {pulse:?}");
     }
 }
 

@@ -157,6 +157,7 @@ fn check_thread(kernel: &State<'_>, index: u32, thread: &ThreadView) {
             assert!(thread.gate != 0 && gate.header.charged(), "{} receives at no gate", say());
             assert!(gate.parked != 0, "{} is not parked", say());
             assert_eq!(thread.serving, 0, "{}", say());
+            assert_eq!(thread.current, thread.own, "{} is parked with a baton that is not its own", say());
         }
         ThreadState::Ready | ThreadState::Running => {
             assert!(!thread.timed, "{}", say());

@@ -104,6 +104,8 @@ fn a_dead_caller_is_gone_for_its_server() {
         // The last handle to the connection died with its process.
         let notice = root.user.receive(pair.gate).ok().await;
         assert_eq!((notice.label, notice.badge), (abi::notice::CLOSED, 77));
+        // It runs on its own baton.
+        assert_eq!(notice.status().priority(), root.user.priority().await);
     });
 }
 
@@ -270,6 +272,10 @@ fn a_process_that_destroys_itself_runs_no_more_and_leaves_nothing() {
         let before = root.usage(Handle::SELF_PROCESS).await.used;
         let process = root.process().await;
         let itself = root.give(&process, process.handle, abi::Rights::ALL).await;
+        // More than one piece takes.
+        for _ in 0..12 {
+            root.gate(&process).await;
+        }
         let log = Log::new();
         let noted = log.clone();
         root.start(Plan::new(&process, "itself").priority(30), |user| async move {

@@ -100,6 +100,37 @@ fn destroying_an_object_kills_every_handle_to_it_at_once() {
     });
 }
 
+/// Wherever it is named.
+#[test]
+fn a_handle_to_what_was_destroyed_is_none() {
+    scenario(|root| async move {
+        let pair = Pair::new(&root).await;
+        let pulse = root.pulse(&pair.client, pair.gate, 1, 10, false, Handle::NONE).await;
+        let baton = root.baton(&pair.client, 10).await;
+        let mut given = Vec::new();
+        for object in [pulse, baton] {
+            given.push(root.give(&pair.client, object, Rights::ALL).await);
+            root.destroy(object).await;
+        }
+        let itself = root.give(&pair.client, pair.client.handle, Rights::ALL).await;
+        let (connection, log) = (pair.sending, Log::new());
+        let noted = log.clone();
+        root.start(Plan::new(&pair.client, "client").priority(10), |user| async move {
+            user.raise(given[0], 1).flags(abi::call::flags::NO_GRACE).fails(Error::BadHandle).await;
+            let own = Handle::CURRENT_THREAD;
+            user.method(own, abi::object::thread::SET_BATON, [given[1].0, 0, 0, 0]).fails(Error::BadHandle).await;
+            for handle in given {
+                user.call(connection).give(handle, Rights::ALL).fails(Error::BadHandle).await;
+                let words = [handle.0, u64::from(Rights::ALL.0), 0, 0];
+                user.method(itself, process::GIVE, words).fails(Error::BadHandle).await;
+            }
+            noted.note("none");
+        })
+        .await;
+        root.until_noted(&log, 1).await;
+    });
+}
+
 #[test]
 fn a_table_grows_only_when_asked_and_a_full_one_is_an_error() {
     scenario(|root| async move {

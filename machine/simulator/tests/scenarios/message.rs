@@ -158,7 +158,9 @@ fn what_does_not_exist_is_an_error() {
         assert_eq!(user.raw(255, 0).await.error(), Some(Error::Unsupported));
         // Segments in registers leave no room for an envelope or a deadline.
         for flag in [flags::ENVELOPE, flags::DEADLINE_SEND, flags::DEADLINE_REPLY, flags::DEADLINE_RECEIVE] {
-            assert_eq!(user.raw(flags::SEGMENTS | flag, 0).await.error(), Some(Error::BadArgument));
+            // In the deadline's register is a length.
+            let answer = user.raw(flags::SEGMENTS, 0).deadline(5, flag).await;
+            assert_eq!(answer.error(), Some(Error::BadArgument));
         }
         assert_eq!(user.call(Handle::NONE).await.error(), Some(Error::BadHandle));
         assert_eq!(user.call(Handle(u64::MAX)).await.error(), Some(Error::BadHandle));

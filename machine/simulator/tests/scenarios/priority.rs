@@ -305,62 +305,73 @@ fn of_several_busy_receivers_the_one_that_received_earliest_is_helped() {
 #[test]
 fn a_place_in_a_queue_is_inherited_through_requests_and_gates() {
     scenario(|root| async move {
-        let log = Log::new();
-        let client = root.process().await;
-        let (front, middle, back) = (root.process().await, root.process().await, root.process().await);
-        let mut gates = Vec::new();
-        for process in [&front, &middle, &back] {
-            gates.push(root.gate(process).await);
-        }
-        // Front forwards to middle, middle works and then forwards to back; back serves in order.
-        for (number, process) in [&front, &middle].into_iter().enumerate() {
-            let receiving = root.give_gate(process, gates[number]).await;
-            let forward = root.give_connection(process, gates[number + 1], 1000).await;
-            let thread = root
-                .start(Plan::new(process, "forwarder").priority(60), |user| async move {
-                    let mut message = user.receive(receiving).ok().await;
-                    loop {
-                        let _ = user.compute(if number == 0 { 1_000 } else { 300_000 }).await;
-                        user.call(forward).words(message.words).ok().await;
-                        message = user.reply_and_receive(message.request, receiving).ok().await;
-                    }
+        for late in [false, true] {
+            let log = Log::new();
+            let client = root.process().await;
+            let (front, middle, back) = (root.process().await, root.process().await, root.process().await);
+            let mut gates = Vec::new();
+            for process in [&front, &middle, &back] {
+                gates.push(root.gate(process).await);
+            }
+            // Front forwards to middle, middle works and then forwards to back; back serves in order.
+            for (number, process) in [&front, &middle].into_iter().enumerate() {
+                let receiving = root.give_gate(process, gates[number]).await;
+                let forward = root.give_connection(process, gates[number + 1], 1000).await;
+                let thread = root
+                    .start(Plan::new(process, "forwarder").priority(60), |user| async move {
+                        let mut message = user.receive(receiving).ok().await;
+                        loop {
+                            let _ = user.compute(if number == 0 { 1_000 } else { 300_000 }).await;
+                            user.call(forward).words(message.words).ok().await;
+                            message = user.reply_and_receive(message.request, receiving).ok().await;
+                        }
+                    })
+                    .await;
+                root.until_state(thread, State::Receive).await;
+            }
+            let calls = async |name, priority| {
+                let connection = root.give_connection(&client, gates[0], 1).await;
+                root.start(Plan::new(&client, name).priority(priority), |user| async move {
+                    user.call(connection).word(u64::from(priority)).ok().await;
                 })
                 .await;
-            root.until_state(thread, State::Receive).await;
-        }
-        // The weak one's request is on its way to middle when the strong one comes to front.
-        let waits = [(gates[0], "weak", 10), (gates[0], "strong", 40)];
-        for (gate, name, priority) in waits {
-            let connection = root.give_connection(&client, gate, 1).await;
-            root.start(Plan::new(&client, name).priority(priority), |user| async move {
-                user.call(connection).word(u64::from(priority)).ok().await;
-            })
-            .await;
-            root.sleep(30_000).await;
-        }
-        // Meanwhile callers of middling strength come to back, which is not yet there.
-        for number in 0..3 {
-            let connection = root.give_connection(&client, gates[2], 2).await;
-            root.start(Plan::new(&client, "middling").priority(20), |user| async move {
-                user.call(connection).word(100 + number).ok().await;
-            })
-            .await;
-        }
-        root.sleep(2_000_000).await;
-        let receiving = root.give_gate(&back, gates[2]).await;
-        let noted = log.clone();
-        root.start(Plan::new(&back, "back").priority(5), |user| async move {
-            let mut message = user.receive(receiving).ok().await;
-            loop {
-                noted.note(format!("{}", message.words[0]));
-                let _ = user.compute(200_000).await;
-                message = user.reply_and_receive(message.request, receiving).ok().await;
+                root.sleep(30_000).await;
+            };
+            // The weak one's request is on its way to middle when the strong one comes to front, or waits at back already.
+            calls("weak", 10).await;
+            if !late {
+                calls("strong", 40).await;
             }
-        })
-        .await;
-        root.until_noted(&log, 5).await;
-        // The weak one's request was first because the strong one waits for it; the strong one's own comes while 100 is served.
-        log.assert(&["10", "100", "40", "101", "102"]);
+            // Meanwhile callers of middling strength come to back, which is not yet there.
+            for number in 0..3 {
+                let connection = root.give_connection(&client, gates[2], 2).await;
+                root.start(Plan::new(&client, "middling").priority(20), |user| async move {
+                    user.call(connection).word(100 + number).ok().await;
+                })
+                .await;
+            }
+            root.sleep(2_000_000).await;
+            if late {
+                calls("strong", 40).await;
+            }
+            let receiving = root.give_gate(&back, gates[2]).await;
+            let noted = log.clone();
+            root.start(Plan::new(&back, "back").priority(5), |user| async move {
+                let mut message = user.receive(receiving).ok().await;
+                loop {
+                    noted.note(format!("{}", message.words[0]));
+                    let _ = user.compute(200_000).await;
+                    message = user.reply_and_receive(message.request, receiving).ok().await;
+                }
+            })
+            .await;
+            root.until_noted(&log, 5).await;
+            // The weak one's request was first because the strong one waits for it; the strong one's own comes while 100 is served.
+            log.assert(&["10", "100", "40", "101", "102"]);
+            for process in [client, front, middle, back] {
+                root.dismantle(process).await;
+            }
+        }
     });
 }
 
