@@ -22,6 +22,8 @@ use abi::{Error, PAGE_SIZE};
 
 /// Things dealt with in one piece.
 const PIECE: u32 = 4;
+/// The same of what a process has: each may be a thread that many help.
+const POSSESSIONS: u32 = 3;
 /// Mapping records dealt with in one piece: they are sooner done with.
 const RECORDS: u32 = 6;
 /// Connections of which one piece closes a handle: it may be the last, of which the server is told.
@@ -375,8 +377,8 @@ impl<M: Machine> Kernel<M> {
         let process = self.tables.process(index);
         match process.teardown.get() {
             Teardown::None | Teardown::Possessions => {
-                // Bound: PIECE.
-                for _ in 0..PIECE {
+                // Bound: POSSESSIONS.
+                for _ in 0..POSSESSIONS {
                     let first = process.possessions.get();
                     if first == 0 {
                         self.dying.set(self.dying.get() - 1);
