@@ -215,6 +215,7 @@ methods! {
     /// Methods of a pulse.
     pulse = 6 {
         /// Raise it (with value 1) at word 0 ns, then every word 1 ns (0: once). Replaces an earlier alarm. Word 0 = `u64::MAX`: no alarm.
+        /// Periods that pass while it is pending come with it, counted if it counts: the next alarm is set when it is received.
         SET_ALARM = 1;
         /// Raise it (OR 1 << (line − base)) when an interrupt comes. Word 0: Memory of type Interrupts. Word 1: line. Word 2: longest
         /// time the line may stay masked on its account, ns (0: no bound). Option bit 0: edge-triggered, active high; else level-triggered, active low (PCI).

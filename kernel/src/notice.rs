@@ -193,17 +193,18 @@ impl<M: Machine> Kernel<M> {
                 self.note_taken(thread, Waiter::Pulse(pulse_index), pulse.header.generation.get());
             }
         }
-        if pulse.baton.get() != 0 {
-            self.carry_baton(index, pulse);
+        if u64::from(pulse.baton.get()) | pulse.period.get() != 0 {
+            self.carry_on(index, pulse, pulse_index);
         }
         let status = Status::PULSE | u64::from(pulse.priority.get()) << 32;
         thread.context.set_message(0, [pulse.value.replace(0), 0, 0, 0]);
         thread.context.set_outcome(Outcome { status, badge: pulse.badge.get(), ..Outcome::default() });
     }
 
-    /// The receiver goes on with the baton that a pulse carries, if that is free.
+    /// The receiver goes on with the baton that a pulse carries, if that is free, and a periodic pulse with its next period.
     #[inline(never)]
-    fn carry_baton(&self, index: u32, pulse: &Pulse) {
+    fn carry_on(&self, index: u32, pulse: &Pulse, pulse_index: u32) {
+        self.next_period(pulse, pulse_index);
         let carried = self.carried(pulse);
         if carried != 0 && !self.in_use(carried) {
             self.tables.baton(carried).root.set(index);
@@ -254,15 +255,19 @@ impl<M: Machine> Kernel<M> {
         }
     }
 
-    /// A pulse's alarm has come.
-    pub(crate) fn pulse_alarm(&self, index: u32, due: u64, now: u64) {
-        let pulse = self.tables.pulse(index);
-        let period = pulse.period.get();
-        if let Some(missed) = now.saturating_sub(due).checked_div(period) {
-            // Skip what was missed, keep the phase.
-            self.set_alarm(AlarmOf::Pulse(index), due.saturating_add((missed + 1).saturating_mul(period)));
+    /// A pulse is received: if it is periodic, set its next alarm. Not before: alarms that nobody receives would take the
+    /// processor from all others, as many as a program has pulses.
+    fn next_period(&self, pulse: &Pulse, index: u32) {
+        let (due, period) = (pulse.alarm.key(), pulse.period.get());
+        if period == 0 || pulse.alarm.linked() {
+            return;
         }
-        self.raise(index, 1);
+        // What was missed has come in one slot; the phase is kept.
+        let missed = (self.machine.now() - due) / period;
+        if pulse.counts.get() {
+            pulse.value.set(pulse.value.get().saturating_add(missed));
+        }
+        self.set_alarm(AlarmOf::Pulse(index), (due + missed * period).saturating_add(period));
     }
 
     /// The last handle to a connection is gone: its server is told, then it is forgotten.

@@ -48,11 +48,9 @@ impl<M: Machine> Kernel<M> {
                 if second != 0 && second < PERIOD_MINIMUM {
                     return Err(Error::BadArgument);
                 }
-                self.clear_alarm(AlarmOf::Pulse(index));
                 pulse.period.set(second);
-                if first != u64::MAX {
-                    self.set_alarm(AlarmOf::Pulse(index), first);
-                }
+                // At the end of time it never comes.
+                self.set_alarm(AlarmOf::Pulse(index), first);
                 DONE
             }
             method::BIND_INTERRUPT => {

@@ -62,3 +62,52 @@ fn an_alarm_that_is_set_anew_keeps_its_new_phase_and_one_that_is_cancelled_does_
         }
     });
 }
+
+#[test]
+fn an_alarm_at_the_end_of_time_never_comes_whatever_its_period_and_a_period_may_be_as_long() {
+    scenario(|root| async move {
+        let user = root.user.clone();
+        let process = root.process().await;
+        let gate = root.gate(&process).await;
+        let alarm = root.pulse(&process, gate, 1, 100, true, Handle::NONE).await;
+        for (never, period) in [(true, PERIOD), (false, u64::MAX)] {
+            root.alarm(alarm, if never { u64::MAX } else { user.now() + PERIOD }, period).await;
+            // Received, whoever raised it, it is set again only if its time had come.
+            user.raise(alarm, 4).ok().await;
+            assert_eq!(user.receive(gate).ok().await.words[0], 4);
+            root.sleep(10 * PERIOD).await;
+            let came = if never { None } else { Some(1) };
+            let answer = user.receive(gate).poll().await;
+            assert_eq!(answer.error().is_none().then_some(answer.words[0]), came);
+            root.sleep(10 * PERIOD).await;
+            user.receive(gate).poll().fails(abi::Error::TimedOut).await;
+        }
+    });
+}
+
+#[test]
+fn an_alarm_that_was_not_received_is_set_anew_like_any_other() {
+    scenario(|root| async move {
+        let user = root.user.clone();
+        let process = root.process().await;
+        let gate = root.gate(&process).await;
+        let alarm = root.pulse(&process, gate, 1, 100, true, Handle::NONE).await;
+        root.alarm(alarm, user.now() + PERIOD, PERIOD).await;
+        root.sleep(5 * PERIOD).await;
+        // It is pending, with one period; those that passed since belong to the old alarm.
+        let start = user.now() + 3 * PERIOD;
+        root.alarm(alarm, start, 2 * PERIOD).await;
+        assert_eq!(user.receive(gate).ok().await.words[0], 1);
+        for at in 0..3 {
+            assert_eq!(user.receive(gate).ok().await.words[0], 1);
+            let due = start + at * 2 * PERIOD;
+            assert!((due..due + 3_000).contains(&user.now()));
+        }
+        // Once only, from now on.
+        root.alarm(alarm, user.now() + PERIOD, 0).await;
+        root.sleep(5 * PERIOD).await;
+        assert_eq!(user.receive(gate).ok().await.words[0], 1);
+        root.sleep(5 * PERIOD).await;
+        user.receive(gate).poll().fails(abi::Error::TimedOut).await;
+    });
+}

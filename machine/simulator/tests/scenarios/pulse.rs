@@ -4,8 +4,8 @@ use abi::call::flags;
 use abi::object::pulse;
 use abi::thread::State;
 use abi::{Error, Handle};
-use simulator::scenario;
 use simulator::scenario::{Log, Plan};
+use simulator::{Settings, scenario, simulation};
 
 use crate::Pair;
 
@@ -137,6 +137,40 @@ fn alarms_come_once_or_again_and_again_and_coalesce() {
         assert_eq!(user.receive(gate).deadline(until, flags::DEADLINE_RECEIVE).await.error(), Some(Error::TimedOut));
         assert_eq!(user.receive(gate).ok().await.badge, 1);
     });
+}
+
+/// However many there are, and however short their periods.
+#[test]
+fn periodic_alarms_that_nobody_receives_come_once() {
+    let report = simulation::run(1, Settings::default(), |root| async move {
+        let user = root.user.clone();
+        let child = root.process().await;
+        let gate = root.gate(&child).await;
+        let start = user.now();
+        let mut pulses = Vec::new();
+        for number in 0..16 {
+            let pulse = root.pulse(&child, gate, number, 20, true, Handle::NONE).await;
+            root.alarm(pulse, start + 1_000_000, 10_000).await;
+            pulses.push(pulse);
+        }
+        root.sleep(100_000_000).await;
+        // None of the periods is lost, and it goes on in phase.
+        for number in 0..16 {
+            let message = user.receive(gate).ok().await;
+            assert_eq!(message.badge, number);
+            assert!((9_900..9_950).contains(&message.words[0]), "{message:?}");
+        }
+        for number in 0..16 {
+            let message = user.receive(gate).ok().await;
+            assert_eq!((message.badge, message.words[0]), (number, 1));
+            assert!((user.now() - start) % 10_000 < 8_000, "{}", user.now() - start);
+        }
+        for pulse in pulses {
+            root.alarm(pulse, u64::MAX, 0).await;
+        }
+    });
+    // Each of 160,000 would have stopped somebody.
+    assert!(report.steps < 3_000, "{report:?}");
 }
 
 #[test]

@@ -311,6 +311,7 @@ impl Specification {
             pending: false,
             tells_death: false,
             alarm: None,
+            due: 0,
             period: 0,
         });
         self.pulses.len() - 1

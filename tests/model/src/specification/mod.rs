@@ -173,13 +173,18 @@ impl Specification {
 
     /// A pulse's alarm has come.
     fn alarm(&mut self, pulse: PulseId, due: u64) {
-        let period = self.pulses[pulse].period;
-        self.pulses[pulse].alarm = None;
-        if let Some(missed) = (self.now - due).checked_div(period) {
-            // What was missed is skipped, the phase is kept.
+        (self.pulses[pulse].alarm, self.pulses[pulse].due) = (None, due);
+        self.raise(pulse, 1);
+    }
+
+    /// A periodic pulse arrives whose alarm has come: with all that came due since; the next comes in phase.
+    fn next_period(&mut self, pulse: PulseId) {
+        let Pulse { period, due, counts, alarm, value, .. } = self.pulses[pulse];
+        if period != 0 && alarm.is_none() {
+            let missed = (self.now - due) / period;
+            self.pulses[pulse].value = if counts { value.saturating_add(missed) } else { value };
             self.pulses[pulse].alarm = Some((due + (missed + 1) * period, self.next_event()));
         }
-        self.raise(pulse, 1);
     }
 
     /// A thread's exchange is to end by now; `None`: its wait need not.

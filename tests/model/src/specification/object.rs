@@ -327,6 +327,8 @@ pub struct Pulse {
     pub tells_death: bool,
     /// When it will be raised, and when that was decided.
     pub alarm: Option<(u64, u64)>,
-    /// And how often from then on; 0: once.
+    /// When its alarm came last.
+    pub due: u64,
+    /// How often it comes from the first time on, if it is received; 0: once.
     pub period: u64,
 }

@@ -110,6 +110,7 @@ impl Specification {
     pub(super) fn deliver_notice(&mut self, receiver: ThreadId, waiter: Waiter) {
         let (takes, outcome) = match waiter {
             Waiter::Pulse(id) => {
+                self.next_period(id);
                 let pulse = &mut self.pulses[id];
                 pulse.pending = false;
                 let (badge, value, priority) = (pulse.badge, std::mem::take(&mut pulse.value), pulse.priority);
