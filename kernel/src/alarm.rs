@@ -4,12 +4,12 @@
 
 use crate::kernel::Kernel;
 use crate::machine::Machine;
-use crate::schedule::ALARM;
+use crate::schedule::{ALARM, POLL};
 use crate::tables::Ordered;
 use crate::tree::{self, Forest};
 
 /// Alarms handled in one go.
-const BATCH: u32 = 4;
+const BATCH: u32 = 2;
 
 /// What an alarm is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,12 +26,13 @@ pub(crate) enum AlarmOf {
 
 impl AlarmOf {
     fn id(self) -> u32 {
-        match self {
-            Self::Thread(index) => index,
-            Self::Pulse(index) => 1 << 16 | index,
-            Self::Baton(index) => 2 << 16 | index,
-            Self::Line(index) => 3 << 16 | index,
-        }
+        let (kind, index) = match self {
+            Self::Thread(index) => (0, index),
+            Self::Pulse(index) => (1, index),
+            Self::Baton(index) => (2, index),
+            Self::Line(index) => (3, index),
+        };
+        kind << 16 | index
     }
 
     fn from_id(id: u32) -> Self {
@@ -48,9 +49,9 @@ impl AlarmOf {
 impl<M: Machine> Kernel<M> {
     /// Set or replace an alarm.
     pub(crate) fn set_alarm(&self, of: AlarmOf, at: u64) {
-        let forest = self.tables.members(Ordered::Alarms);
-        tree::remove(forest, &self.cpu.alarms, of.id());
-        tree::insert(forest, &self.cpu.alarms, of.id(), at);
+        let (forest, id) = (self.tables.members(Ordered::Alarms), of.id());
+        tree::remove(forest, &self.cpu.alarms, id);
+        tree::insert(forest, &self.cpu.alarms, id, at);
         if at < self.cpu.programmed.get() {
             self.cpu.attend(ALARM);
         }
@@ -66,20 +67,19 @@ impl<M: Machine> Kernel<M> {
         let now = self.machine.now();
         self.note(abi::trace::ALARM, self.cpu.thread.get(), 0, 0);
         self.cpu.programmed.set(u64::MAX);
-        self.cpu.attend(ALARM);
+        self.cpu.attend(ALARM | POLL);
         self.expire_slice(now);
         let forest = self.tables.members(Ordered::Alarms);
-        // Bound: BATCH; what is left raises the alarm again at once.
+        // Bound: BATCH; what is left raises the alarm again.
         for _ in 0..BATCH {
             let id = tree::first(forest, &self.cpu.alarms);
             if id == 0 || forest.node(id).key() > now {
                 break;
             }
-            let due = forest.node(id).key();
             tree::remove(forest, &self.cpu.alarms, id);
             match AlarmOf::from_id(id) {
                 AlarmOf::Thread(index) => self.deadline_passed(index),
-                AlarmOf::Pulse(index) => self.pulse_alarm(index, due, now),
+                AlarmOf::Pulse(index) => self.raise(index, 1),
                 AlarmOf::Baton(index) => self.replenish(index),
                 AlarmOf::Line(index) => self.line_overdue(index),
             }

@@ -3,7 +3,7 @@
 use crate::boot::{Boot, KEPT_PORTS, PortRange};
 use crate::header::Pool;
 use crate::machine::{Machine, Trap};
-use crate::schedule::{ALARM, Cpu, IDLE, SCHEDULE, WORK};
+use crate::schedule::{ALARM, Cpu, IDLE, POLL, SCHEDULE, WORK};
 use crate::thread::{READY, Work};
 use abi::object::Kind;
 use core::cell::Cell;
@@ -113,6 +113,11 @@ impl<M: Machine> Kernel<M> {
     #[inline(never)]
     pub(crate) fn attend_to_all(&self) -> bool {
         let cpu = &self.cpu;
+        if cpu.attention.get() & POLL != 0 {
+            cpu.attention.set(cpu.attention.get() & !POLL);
+            self.poll();
+            return false;
+        }
         if cpu.attention.get() & (SCHEDULE | IDLE) != 0 {
             self.schedule();
         }
@@ -142,10 +147,9 @@ impl<M: Machine> Kernel<M> {
                 cpu.attention.set(cpu.attention.get() & !WORK);
                 cpu.attend(SCHEDULE);
             } else {
-                // Between the pieces, what is pending is taken. (The first was done where the work began.)
-                match self.machine.poll() {
-                    Some(trap) => self.trapped(0, trap),
-                    None => self.continue_work(index),
+                // The first piece was done where the work began.
+                if !self.poll() {
+                    self.continue_work(index);
                 }
             }
             return false;
@@ -156,16 +160,19 @@ impl<M: Machine> Kernel<M> {
     fn idle(&self) {
         if self.finish_remains() || self.raise_idle() {
             self.bill_idle();
-            // Between the pieces, what is pending is taken.
-            if let Some(trap) = self.machine.poll() {
-                self.trapped(0, trap);
-            }
+            self.poll();
             return;
         }
         self.program_alarm();
         let trap = self.machine.idle();
         self.bill_idle();
         self.trapped(0, trap);
+    }
+
+    /// Between pieces of work: take what is pending, if anything is. User code runs again only by [`Kernel::step`].
+    #[inline(never)]
+    fn poll(&self) -> bool {
+        self.machine.poll().map(|trap| self.trapped(0, trap)).is_some()
     }
 
     /// User code stopped for a reason other than a call. `index` 0: nobody ran.

@@ -180,7 +180,8 @@ pub trait Machine: Sized + 'static {
     }
     /// Nanoseconds since boot.
     fn now(&self) -> u64;
-    /// Cause [`Trap::Alarm`] at this time (at once if past); `u64::MAX`: no alarm. Replaces the earlier one.
+    /// Cause [`Trap::Alarm`] at this time, soon if past; `u64::MAX`: no alarm. Replaces the earlier one. Where time passes in the
+    /// kernel, "soon" leaves programs and other interrupts as long as a few alarms take: they may come without end.
     fn set_alarm(&self, at_ns: u64);
 
     /// Make an empty address space whose root table is `frame` (the machine clears it).

@@ -26,6 +26,8 @@ pub(crate) const ALARM: u32 = 2;
 pub(crate) const IDLE: u32 = 4;
 /// Attention: the thread on the CPU has kernel work to finish.
 pub(crate) const WORK: u32 = 8;
+/// Attention: alarms were handled, and before the machine is told of the next, which may be due, other interrupts have their turn.
+pub(crate) const POLL: u32 = 16;
 
 /// Gates through which a waiting thread is helped or searched for a cycle.
 pub(crate) const CHAIN: usize = 16;

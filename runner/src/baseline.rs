@@ -65,6 +65,11 @@ const fn half(name: &'static str, value: f64) -> Baseline {
     Baseline { name, other: Some((value, "Linux SCHED_RR")), bar: Some(Bar::Near(0.5, 0.02)) }
 }
 
+/// A share of the processor, with nothing to compare it with.
+const fn share(name: &'static str, middle: f64, off: f64) -> Baseline {
+    Baseline { name, other: None, bar: Some(Bar::Near(middle, off)) }
+}
+
 /// All that is compared.
 pub const BASELINES: &[Baseline] = &[
     row("null_call", 90.0, 82.0, "seL4"),
@@ -86,6 +91,8 @@ pub const BASELINES: &[Baseline] = &[
     alone("process_cycle", 25_000.0),
     half("fair_share_pair", 1.0 / 18_829.0),
     half("fair_share_hog", 0.96),
+    share("share_beside_alarms", 1.0, 0.02),
+    share("share_beside_alarms_received", 0.5, 0.15),
     row("kernel_image_bytes", 60_000.0, 114_714.0, "seL4 text"),
     alone("worst_callers", 10_000.0),
     alone("worst_chain", 10_000.0),

@@ -23,7 +23,7 @@ fn older_processors(baton: &Baton) -> Outcome {
 }
 
 /// Rows that must be there.
-const NAMES: [&str; 39] = [
+const NAMES: [&str; 41] = [
     "null_call",
     "ipc_round_trip_0",
     "ipc_round_trip_4w",
@@ -46,6 +46,8 @@ const NAMES: [&str; 39] = [
     "process_cycle",
     "fair_share_pair",
     "fair_share_hog",
+    "share_beside_alarms",
+    "share_beside_alarms_received",
     "worst_callers",
     "worst_chain",
     "worst_copy",

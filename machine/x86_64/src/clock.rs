@@ -23,6 +23,9 @@ const COUNTS: u16 = 23_864;
 
 /// An alarm that never comes.
 const NEVER: u64 = u64::MAX;
+/// The timer interrupts this long after it was set, ns, or later: however many alarms are due, programs and other interrupts
+/// have their turn between them. The alarms that the kernel handles in one go take it about as long.
+const LEAD: u64 = 3_000;
 
 /// One instant on three clocks.
 struct Instant {
@@ -126,18 +129,22 @@ impl Clock {
     #[inline]
     pub(crate) fn set_alarm(&self, at_ns: u64) {
         self.wanted.set(at_ns);
-        if at_ns < self.armed.get() {
-            self.arm(at_ns);
-        }
+        self.arm(at_ns);
     }
 
+    /// Have the timer interrupt at this time, unless it will earlier.
     fn arm(&self, at_ns: u64) {
+        let now = self.now();
+        let at_ns = at_ns.max(now + LEAD);
+        if at_ns >= self.armed.get() {
+            return;
+        }
         self.armed.set(at_ns);
         if self.apic.has_deadlines() {
-            self.apic.set_deadline(self.rate.reading(at_ns).max(1));
+            self.apic.set_deadline(self.rate.reading(at_ns));
         } else {
-            let ticks = ticks::ticks(self.timer_hz, at_ns.saturating_sub(self.now()));
-            self.apic.set_count(ticks.clamp(1, u64::from(u32::MAX)) as u32);
+            let ticks = ticks::ticks(self.timer_hz, at_ns - now);
+            self.apic.set_count(ticks.min(u64::from(u32::MAX)) as u32);
         }
     }
 
