@@ -527,4 +527,15 @@ mod tests {
         let entry = kernel.tables.slot(kernel.tables.process(1), handle);
         assert!(!kernel.tables.pulse(entry.object.get()).pending.get());
     }
+
+    #[test]
+    fn what_stopped_a_thread_is_dealt_with_before_it_goes_on() {
+        let pair = pair();
+        let kernel = &pair.kernel;
+        assert!(kernel.take_trap(Trap::Kick));
+        assert_eq!(kernel.cpu.thread.get(), pair.caller);
+        // Nobody hears of its fault: it ends, and nobody is left to run.
+        assert!(!kernel.take_trap(Trap::Exception { vector: 6, code: 0 }));
+        assert_eq!(kernel.tables.thread(pair.caller).code(), crate::thread::DEAD);
+    }
 }

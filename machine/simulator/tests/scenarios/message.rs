@@ -3,7 +3,7 @@
 use abi::call::flags;
 use abi::object::{gate as gate_method, process};
 use abi::thread::State;
-use abi::{Error, Handle};
+use abi::{Error, Handle, Rights};
 use simulator::scenario;
 use simulator::scenario::{DATA, Log, Plan};
 
@@ -147,6 +147,35 @@ fn a_server_reads_and_writes_a_request_at_any_offset_before_it_replies() {
         })
         .await;
         root.until_noted(&log, 2).await;
+    });
+}
+
+/// Not even where flags make it no plain one.
+#[test]
+fn a_message_without_bytes_carries_none_of_the_message_before() {
+    scenario(|root| async move {
+        let pair = Pair::new(&root).await;
+        let (gate, connection, log) = (pair.receiving, pair.sending, Log::new());
+        let (extra, noted) = (root.give_connection(&pair.client, pair.gate, 5).await, log.clone());
+        root.start_server(Plan::new(&pair.server, "server").priority(20), |user| async move {
+            let slot = user.reserve().await;
+            let mut message = user.receive(gate).room(DATA, 9).take(slot).ok().await;
+            loop {
+                let (sent, handles) = (message.sent, message.status().handles());
+                noted.note(format!("{} {sent} {} {handles}", message.moved, message.room));
+                message = user.reply_and_receive(message.request, gate).room(DATA, 9).ok().await;
+            }
+        })
+        .await;
+        root.start(Plan::new(&pair.client, "client").priority(10), |user| async move {
+            user.call(connection).send(DATA, 5).room(DATA, 7).give(extra, Rights::SEND).ok().await;
+            user.call(connection).flags(flags::INTERRUPTIBLE).ok().await;
+            user.call(connection).send(DATA, 3).room(DATA, 7).ok().await;
+            user.call(connection).flags(flags::NO_GRACE).ok().await;
+        })
+        .await;
+        root.until_noted(&log, 4).await;
+        log.assert(&["5 5 7 1", "0 0 0 0", "3 3 7 0", "0 0 0 0"]);
     });
 }
 
