@@ -107,6 +107,16 @@ pub enum Action {
     Start { thread: Choice, baton: Choice },
     /// New process with nothing in it, with so much of everything.
     CreateProcess { process: Choice, share: u32 },
+    /// A part of a Memory, that another process may pay for.
+    Derive { memory: Choice, payer: Choice, offset: usize, pages: usize, rights: Rights },
+    /// Map pages of a Memory at a place of a process's window.
+    Map { into: Choice, memory: Choice, place: usize, offset: usize, pages: usize, access: u64 },
+    /// Unmap what is at a place.
+    Unmap { of: Choice, place: usize, pages: usize },
+    /// Change what is permitted there.
+    Protect { of: Choice, place: usize, pages: usize, access: u64 },
+    /// Read or write a word of the own window.
+    Touch { place: usize, write: Option<u64> },
     /// End by a fault that nobody deals with.
     Fault,
 }
@@ -120,6 +130,8 @@ pub enum Order {
     Kill(usize),
     /// Put a new process into this role if it is empty, whose threads go on with the old ones' actions.
     Replace(usize),
+    /// Destroy the Memory that the process in this role was given, with all its parts.
+    Revoke(usize),
     /// Destroy a gate of its own or of a process, if it is alive.
     DestroyGate(usize),
     /// Interrupt a thread of this role.
@@ -144,6 +156,8 @@ pub enum Outcome {
     },
     /// There is a new handle.
     Made,
+    /// This was read.
+    Word(u64),
     /// The call was answered.
     Answer {
         /// The first word.

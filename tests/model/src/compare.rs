@@ -7,13 +7,14 @@ use std::collections::BTreeMap;
 
 use abi::object::Kind;
 use abi::thread::State as KernelState;
-use abi::{Handle, Quota};
+use abi::{Handle, PAGE_SIZE, Quota};
 use kernel::Kernel;
 use kernel::inspect::WaiterView;
 use simulator::Processor;
 
-use crate::specification::Specification;
+use crate::lockstep::WINDOW_START;
 use crate::specification::object::{Counts, Object, ProcessId, State, Thread, ThreadId, Waiter};
+use crate::specification::{Specification, WINDOW};
 
 /// The kernel's first process.
 const SUPERVISOR: u32 = 1;
@@ -27,8 +28,8 @@ pub(crate) struct Names {
     requests: BTreeMap<u64, u64>,
     /// Objects that are not the model's, by kind: the supervisor's own.
     others: Option<[u32; 8]>,
-    /// Memory, mapping records and pages of a process when it was first seen.
-    memory: BTreeMap<ProcessId, [u32; 3]>,
+    /// Pages for tables of a process when it was first seen.
+    pages: BTreeMap<ProcessId, u32>,
 }
 
 /// A kind and the model's number.
@@ -40,7 +41,8 @@ const fn number(object: Object) -> (Kind, usize) {
         | Object::Baton(id)
         | Object::Gate(id)
         | Object::Connection(id)
-        | Object::Pulse(id) => id,
+        | Object::Pulse(id)
+        | Object::Memory(id) => id,
     };
     (object.kind(), id)
 }
@@ -104,6 +106,7 @@ impl Names {
         self.compare_tables(model, kernel)
             .or_else(|| self.compare_threads(model, kernel))
             .or_else(|| self.compare_gates(model, kernel))
+            .or_else(|| self.compare_windows(model, kernel))
             .or_else(|| self.compare_rest(model, kernel))
     }
 
@@ -221,6 +224,34 @@ impl Names {
         None
     }
 
+    fn compare_windows(&mut self, model: &Specification, kernel: &Kernel<Processor>) -> Option<String> {
+        for (id, process) in model.processes.iter().enumerate() {
+            let slot = self.slot(Object::Process(id));
+            if !process.alive || slot == 0 {
+                continue;
+            }
+            let mut window = [None; WINDOW];
+            kernel.mappings(slot, |record| {
+                let view = kernel.view_mapping(record);
+                let first = view.address.wrapping_sub(WINDOW_START) / PAGE_SIZE;
+                for at in (0..view.pages).filter(|at| first + at < WINDOW as u64) {
+                    let access = (u64::from(view.access.0), u64::from(view.access.1));
+                    window[(first + at) as usize] = Some((view.memory, view.offset / PAGE_SIZE + at, access));
+                }
+            });
+            for (found, page) in window.iter().zip(&process.window) {
+                let expected = page.map(|page| {
+                    let offset = (page.page - model.memories[page.memory].first) as u64;
+                    (self.slot(Object::Memory(page.memory)), offset, (page.access, page.most))
+                });
+                if *found != expected {
+                    return Some(format!("process {id}: the model has {:?}, the kernel {window:x?}", process.window));
+                }
+            }
+        }
+        None
+    }
+
     fn is(&mut self, expected: Waiter, waiter: WaiterView) -> bool {
         match (expected, waiter) {
             (Waiter::Caller(id), WaiterView::Caller(slot)) | (Waiter::Unblock(id), WaiterView::Unblock(slot)) => {
@@ -252,15 +283,14 @@ impl Names {
                 continue;
             }
             let view = kernel.view_process(slot);
-            let memory = *self.memory.entry(id).or_insert([view.used.memories, view.used.mappings, view.used.pages]);
+            let first = *self.pages.entry(id).or_insert(view.used.pages);
             let shares = process.possessions.iter().map(|possession| match possession {
                 Object::Process(child) => model.pages(*child),
                 _ => 0,
             });
-            let pages = memory[2] + shares.sum::<u32>();
-            let rest = [view.used.memories, view.used.mappings, view.used.pages];
+            let pages = first + shares.sum::<u32>();
             let same = (counts(&view.used), counts(&view.limit)) == (process.used, process.limit);
-            if !same || rest != [memory[0], memory[1], pages] {
+            if !same || view.used.pages != pages {
                 return Some(format!("quota of process {id}: the model has {process:?}, the kernel {view:?}"));
             }
         }
@@ -273,7 +303,7 @@ impl Names {
             count(model.gates.iter().filter(|object| object.alive).count(), Kind::Gate),
             count(model.connections.iter().filter(|object| object.alive).count(), Kind::Connection),
             count(model.pulses.iter().filter(|object| object.alive).count(), Kind::Pulse),
-            0,
+            count(model.memories.iter().filter(|object| object.alive).count(), Kind::Memory),
         ];
         let first = *self.others.get_or_insert(others);
         (first != others).then(|| format!("objects that the model does not know, by kind: {others:?}, first {first:?}"))
@@ -288,5 +318,6 @@ const fn counts(quota: &Quota) -> Counts {
         gates: quota.gates,
         connections: quota.connections,
         pulses: quota.pulses,
+        memories: quota.memories,
     }
 }

@@ -4,7 +4,7 @@
 //! * [`action`] is what threads and the supervisor can do, and how it ends;
 //! * [`program`] makes random programs of several processes and threads from a seed;
 //! * [`lockstep`] runs one on the simulated kernel and in the model at the same time, and compares every answer, and after
-//!   each step (`compare.rs`) the state of every thread, gate, pulse, baton, handle table and quota;
+//!   each step (`compare.rs`) the state of every thread, gate, pulse, baton, handle table, quota and mapped page;
 //! * [`shrink`] makes a program with which they differ as short as it can be.
 //!
 //! Of those that could run with equal priority, which one acts next the model is told, and when time passes. Everything

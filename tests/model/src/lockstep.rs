@@ -12,9 +12,9 @@ use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 
 use abi::call::{POLL, flags};
-use abi::object::{Kind, baton, gate, process, pulse, thread};
+use abi::object::{Kind, baton, gate, memory, process, pulse, thread};
 use abi::thread::Policy;
-use abi::{Handle, Quota, notice};
+use abi::{Handle, PAGE_SIZE, Quota, notice};
 use kernel::Kernel;
 use kernel::machine::Machine;
 use simulator::scenario::{DATA, QUOTA, quota_bytes};
@@ -37,6 +37,8 @@ const SHARES: u64 = DATA + 2 * 4096;
 /// Stacks of threads that were started by others, by thread.
 const STACKS: u64 = DATA + 4 * 4096;
 const STACK: u64 = 512;
+/// Where Memory is mapped and touched.
+pub(crate) const WINDOW_START: u64 = DATA + 64 * PAGE_SIZE;
 /// A request id that nobody ever has.
 const NO_REQUEST: u64 = 0x7fff_ffff_0001;
 
@@ -151,17 +153,30 @@ pub(crate) async fn act_all(user: User, run: Rc<Run>, id: ThreadId, script: Opti
             let _ = user.store(share, &bytes).await;
         }
         let exchange = run.begin(&user, id, action);
-        let Some(exchange) = exchange else { return };
-        let answer = exchange.await;
+        let outcome = match (action, exchange) {
+            (_, Some(exchange)) => run.understand(id, action, &exchange.await),
+            (Action::Touch { place, write }, None) => {
+                touch(&user, WINDOW_START + place as u64 * PAGE_SIZE, write).await
+            }
+            (_, None) => return,
+        };
         let expected = run.model.borrow_mut().take_outcome(id);
-        let outcome = Some(run.understand(id, action, &answer));
-        if outcome != expected {
-            run.differs(format!(
-                "thread {id}: {action:?}: the kernel says {outcome:?}, the model {expected:?}; {answer:x?}"
-            ));
+        if Some(outcome) != expected {
+            run.differs(format!("thread {id}: {action:?}: the kernel says {outcome:?}, the model {expected:?}"));
         }
     }
     let _ = user.method(Handle::CURRENT_THREAD, thread::STOP, [0; 4]).await;
+}
+
+/// Read or write a word. It does not come back if it may not.
+async fn touch(user: &User, address: u64, write: Option<u64>) -> Outcome {
+    match write {
+        None => Outcome::Word(user.load_word(address).await),
+        Some(word) => {
+            user.store_word(address, word).await;
+            Outcome::Done { moved: 0 }
+        }
+    }
 }
 
 impl Run {
@@ -303,7 +318,25 @@ impl Run {
                 let stack = STACKS + (started as u64 % 32 + 1) * STACK;
                 user.method(handle, thread::START, [base, stack, 0, baton.0])
             }
-            Action::Fault => return None,
+            Action::Derive { memory: whole, payer, offset, pages, rights } => {
+                let (offset, length) = (offset as u64 * PAGE_SIZE, pages as u64 * PAGE_SIZE);
+                let words = [choose(Kind::Process, payer).0, offset, length, u64::from(rights.0)];
+                user.method(choose(Kind::Memory, whole), memory::DERIVE, words)
+            }
+            Action::Map { into, memory, place, offset, pages, access } => {
+                let (memory, place) = (choose(Kind::Memory, memory), WINDOW_START + place as u64 * PAGE_SIZE);
+                let words = [memory.0, place | access, offset as u64 * PAGE_SIZE, pages as u64 * PAGE_SIZE];
+                user.method(choose(Kind::Process, into), process::MAP, words)
+            }
+            Action::Unmap { of, place, pages } => {
+                let words = [WINDOW_START + place as u64 * PAGE_SIZE, pages as u64 * PAGE_SIZE, 0, 0];
+                user.method(choose(Kind::Process, of), process::UNMAP, words)
+            }
+            Action::Protect { of, place, pages, access } => {
+                let words = [(WINDOW_START + place as u64 * PAGE_SIZE) | access, pages as u64 * PAGE_SIZE, 0, 0];
+                user.method(choose(Kind::Process, of), process::PROTECT, words)
+            }
+            Action::Touch { .. } | Action::Fault => return None,
         })
     }
 
@@ -340,7 +373,7 @@ impl Run {
             gates: share,
             connections: share,
             pulses: share,
-            memories: 0,
+            memories: share,
             mappings: 0,
             pages,
             priority: u32::from(cap),
@@ -363,6 +396,7 @@ impl Run {
             | Action::CreatePulse { .. }
             | Action::CreateBaton { .. }
             | Action::CreateThread { .. }
+            | Action::Derive { .. }
             | Action::CreateProcess { .. } => {
                 let process = self.model.borrow().threads[id].process;
                 // By now the kernel's table was seen.
@@ -428,6 +462,7 @@ pub(crate) const LIMIT: Quota = Quota {
     gates: 4,
     connections: 12,
     pulses: 6,
+    memories: 3,
     pages: PAGES,
     priority: 40,
     ..QUOTA

@@ -1,9 +1,11 @@
 //! Random programs: what each thread does, in order, and what the supervisor does meanwhile.
 
 use abi::Rights;
+use abi::object::access;
 use simulator::random::Random;
 
 use crate::action::{ANY, Action, Choice, Gift, Load, Order, Patience, Wishes};
+use crate::specification::WINDOW;
 
 /// Roles that processes play: when one is killed, another takes its place.
 pub const ROLES: usize = 3;
@@ -120,9 +122,10 @@ impl Draw<'_> {
                 Action::Reply { request, load: self.load(), receive }
             }
             76..=83 => Action::Raise { pulse: self.choice(), bits: 1 << self.below(64) },
-            84..=89 => Action::Reserve,
-            90..=91 => Action::Close { handle: self.choice() },
-            92..=94 => self.control(),
+            84..=88 => Action::Reserve,
+            89..=90 => Action::Close { handle: self.choice() },
+            91..=92 => self.control(),
+            93..=95 => self.memory(),
             _ => self.creation(),
         }
     }
@@ -144,6 +147,30 @@ impl Draw<'_> {
             _ => Action::Destroy {
                 handle: if self.0.chance(700) { ANY + self.below(6) as Choice } else { self.choice() },
             },
+        }
+    }
+
+    /// What is done with Memory.
+    fn memory(&self) -> Action {
+        let place = self.below(WINDOW as u64) as usize;
+        let pages = 1 + self.below((WINDOW - place) as u64) as usize;
+        let (memory, process, access) = (self.early(4), self.early(1), self.below(8));
+        match self.below(14) {
+            0..=1 => Action::Derive {
+                memory,
+                payer: process,
+                offset: self.below(3) as usize,
+                pages: self.below(4) as usize,
+                rights: self.rights(),
+            },
+            2..=5 => {
+                // What nobody could map is of little use.
+                let access = if self.0.chance(700) { access::READ | access::WRITE } else { access };
+                Action::Map { into: process, memory, place, offset: self.below(3) as usize, pages, access }
+            }
+            6..=7 => Action::Unmap { of: process, place, pages },
+            8..=10 => Action::Protect { of: process, place, pages, access },
+            _ => Action::Touch { place, write: self.0.chance(500).then(|| self.0.next()) },
         }
     }
 
@@ -172,7 +199,8 @@ impl Draw<'_> {
         match self.below(100) {
             0..=44 => Order::Sleep(self.below(30_000)),
             45..=49 => Order::Kill(role),
-            50..=59 => Order::Replace(role),
+            50..=58 => Order::Replace(role),
+            59 => Order::Revoke(role),
             60 => Order::DestroyGate(self.below(GATES as u64) as usize),
             61..=72 => Order::Interrupt(role, thread),
             73..=76 => Order::Stop(role, thread, true),

@@ -10,7 +10,7 @@ use crate::action::Order;
 use crate::lockstep::{LIMIT, Run, SLICE_NS, act_all, baton_words};
 use crate::program::{GATES, ROLES, THREADS};
 use crate::specification::Specification;
-use crate::specification::object::{BatonId, Counts, GateId, Object, ProcessId, PulseId, ThreadId};
+use crate::specification::object::{BatonId, Counts, GateId, MemoryId, Object, ProcessId, PulseId, ThreadId};
 
 /// How often it is looked whether anything still happens, simulated ns.
 const LOOK_NS: u64 = 100_000;
@@ -25,11 +25,17 @@ const RESERVES: [u8; GATES] = [0, 15, 0, 25];
 const PULSES: [(bool, u8); 2] = [(false, 9), (true, 35)];
 const COPYABLE: Rights = Rights::SEND.and(Rights::COPY);
 
+/// Pages of the Memory that a process in a role is given: as many as no other has, so that it is new. And what others may do with it.
+const MEMORY_PAGES: u64 = 4;
+const SHARED: Rights = Rights::READ.and(Rights::WRITE).and(Rights::COPY);
+
 /// A process that plays a role.
 struct Role {
     id: ProcessId,
     process: Process,
     threads: Vec<(ThreadId, BatonId, Thread)>,
+    /// Memory that it was given, until that is revoked.
+    memory: Option<(MemoryId, Handle)>,
 }
 
 /// A gate, and pulses to it.
@@ -114,12 +120,19 @@ impl Supervisor {
         match order {
             Order::Sleep(ns) => self.root.sleep(ns.max(1)).await,
             Order::Kill(role) => {
-                if let Some(Role { id, process, .. }) = self.roles[role].take() {
+                if let Some(Role { id, process, memory, .. }) = self.roles[role].take() {
                     self.hold(true);
                     self.supervise(|model| model.destroy_process(id));
                     self.root.dismantle(process).await;
+                    self.revoke(memory).await;
                     self.hold(false);
                 }
+            }
+            Order::Revoke(role) => {
+                let memory = self.roles[role].as_mut().and_then(|role| role.memory.take());
+                self.hold(true);
+                self.revoke(memory).await;
+                self.hold(false);
             }
             Order::Replace(role) => {
                 self.hold(true);
@@ -171,6 +184,14 @@ impl Supervisor {
         }
     }
 
+    /// Destroy Memory that was given.
+    async fn revoke(&self, memory: Option<(MemoryId, Handle)>) {
+        if let Some((id, handle)) = memory {
+            self.supervise(|model| model.destroy_memory(id));
+            self.root.destroy(handle).await;
+        }
+    }
+
     /// A thread of a role that was not destroyed.
     fn thread(&self, role: usize, number: usize) -> Option<(ThreadId, BatonId, Thread)> {
         let thread = *self.roles[role].as_ref()?.threads.get(number)?;
@@ -218,6 +239,7 @@ impl Supervisor {
             gates: LIMIT.gates,
             connections: LIMIT.connections,
             pulses: LIMIT.pulses,
+            memories: LIMIT.memories,
         };
         let cap = LIMIT.priority as u8;
         let id = self.supervise(|model| model.add_process(None, limit, cap, process.identity));
@@ -239,7 +261,13 @@ impl Supervisor {
             threads.push((thread, baton, handles));
         }
         self.run.made.borrow_mut().push((id, process.handle));
-        self.roles[role] = Some(Role { id, process, threads });
+        let handle = self.root.memory(MEMORY_PAGES).await;
+        let memory = self.supervise(|model| model.add_memory(MEMORY_PAGES as usize));
+        self.give(id, &process, handle, Object::Memory(memory), Rights::ALL).await;
+        for other in self.roles.iter().flatten() {
+            self.give(other.id, &other.process, handle, Object::Memory(memory), SHARED).await;
+        }
+        self.roles[role] = Some(Role { id, process, threads, memory: Some((memory, handle)) });
     }
 
     /// A new gate, of a role's process or the supervisor's own, and pulses to it, for all.

@@ -6,7 +6,7 @@ use abi::object::Kind;
 use abi::{Error, Handle, Rights};
 
 use super::{
-    Answer, Baton, BatonId, Connection, ConnectionId, Counts, Gate, GateId, Object, Outcome, PERIOD_MINIMUM, Process,
+    Answer, Baton, BatonId, Connection, ConnectionId, Counts, DONE, Gate, GateId, Object, PERIOD_MINIMUM, Process,
     ProcessId, Pulse, PulseId, Specification, State, Thread, ThreadId,
 };
 use crate::action::{Action, Choice};
@@ -16,8 +16,6 @@ use crate::specification::handles::TABLE;
 const DEATH_PULSES: usize = 8;
 /// Pages for tables of a process in a role.
 pub const PAGES: u32 = 1024;
-/// Done, with nothing to say.
-const DONE: Answer = Ok(Some(Outcome::Done { moved: 0 }));
 
 impl Specification {
     pub(super) fn call_object(&mut self, process: ProcessId, action: &Action) -> Answer {
@@ -60,6 +58,22 @@ impl Specification {
             Action::BindDeath { pulse, of } => {
                 let (pulse, of) = (choose(Kind::Pulse, pulse), choose(Kind::Thread, of));
                 return self.bind_death(process, pulse, of);
+            }
+            Action::Derive { memory, payer, offset, pages, rights } => {
+                let handles = (choose(Kind::Memory, memory), choose(Kind::Process, payer));
+                return self.derive(process, handles, (offset, pages), rights);
+            }
+            Action::Map { into, memory, place, offset, pages, access } => {
+                let handles = (choose(Kind::Process, into), choose(Kind::Memory, memory));
+                return self.map(process, handles, (place, offset, pages), access);
+            }
+            Action::Unmap { of, place, pages } => {
+                let of = choose(Kind::Process, of);
+                return self.unmap(process, of, place, pages);
+            }
+            Action::Protect { of, place, pages, access } => {
+                let of = choose(Kind::Process, of);
+                return self.protect(process, of, (place, pages), access);
             }
             Action::SetPriority { baton, priority } => {
                 let handle = choose(Kind::Baton, baton);
@@ -185,15 +199,7 @@ impl Specification {
 
     /// What is created is charged to the process of the first choice; the handle goes to the caller's table.
     fn create(&mut self, process: ProcessId, action: &Action) -> Answer {
-        let owner = |choice: Choice| match self.object(
-            process,
-            self.choose(process, Kind::Process, choice),
-            Kind::Process,
-            Rights::MANAGE,
-        )? {
-            Object::Process(owner) => Ok(owner),
-            _ => Err(Error::WrongKind),
-        };
+        let owner = |choice: Choice| self.process_of(process, self.choose(process, Kind::Process, choice));
         let (owner, object) = match *action {
             Action::CreateGate { process, .. } => (owner(process)?, Object::Gate(self.gates.len())),
             Action::CreateThread { process } => (owner(process)?, Object::Thread(self.threads.len())),
@@ -268,6 +274,7 @@ impl Specification {
             possessions: Vec::new(),
             open: Vec::new(),
             death_pulses: Vec::new(),
+            window: Default::default(),
         });
         self.processes.len() - 1
     }

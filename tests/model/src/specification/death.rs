@@ -18,6 +18,7 @@ impl Object {
             Self::Gate(_) => Counts { gates: 1, ..none },
             Self::Connection(_) => Counts { connections: 1, ..none },
             Self::Pulse(_) => Counts { pulses: 1, ..none },
+            Self::Memory(_) => Counts { memories: 1, ..none },
         }
     }
 }
@@ -33,6 +34,7 @@ impl Specification {
             Object::Gate(id) => self.gates[id].owner,
             Object::Connection(id) => self.connections[id].owner,
             Object::Pulse(id) => self.pulses[id].owner,
+            Object::Memory(id) => self.memories[id].owner,
         }
     }
 
@@ -70,6 +72,7 @@ impl Specification {
             Object::Gate(id) => self.gates[id].alive = false,
             Object::Connection(id) => self.connections[id].alive = false,
             Object::Pulse(id) => self.pulses[id].alive = false,
+            Object::Memory(id) => self.memories[id].alive = false,
         }
     }
 
@@ -206,6 +209,7 @@ impl Specification {
                 Object::Gate(gate) => self.destroy_gate(gate),
                 Object::Connection(connection) => self.inherit(connection),
                 Object::Pulse(pulse) => self.destroy_pulse(pulse),
+                Object::Memory(memory) => self.destroy_memory(memory),
             }
         }
         for caller in 0..self.threads.len() {

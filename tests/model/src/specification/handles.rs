@@ -22,6 +22,7 @@ impl Object {
             Self::Gate(_) => Kind::Gate,
             Self::Connection(_) => Kind::Connection,
             Self::Pulse(_) => Kind::Pulse,
+            Self::Memory(_) => Kind::Memory,
         }
     }
 }
@@ -93,6 +94,7 @@ impl Specification {
             Object::Gate(id) => self.gates[id].alive,
             Object::Connection(id) => self.connections[id].alive,
             Object::Pulse(id) => self.pulses[id].alive,
+            Object::Memory(id) => self.memories[id].alive,
         }
     }
 
@@ -111,6 +113,13 @@ impl Specification {
             Err(Error::NoRight)
         } else {
             Ok(entry.object)
+        }
+    }
+
+    pub(super) fn process_of(&self, process: ProcessId, handle: Handle) -> Result<ProcessId, Error> {
+        match self.object(process, handle, Kind::Process, Rights::MANAGE)? {
+            Object::Process(process) => Ok(process),
+            _ => Err(Error::WrongKind),
         }
     }
 

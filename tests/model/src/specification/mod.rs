@@ -1,13 +1,14 @@
 //! The model: what there is, what each action does to it, and how time passes.
 //!
 //! One file for each concept: [`object`] what there is, `handles` tables and passing, `message` calling, receiving and
-//! answering, `waiting` what waits at a gate and who is told, `leaving` deadlines and interrupts, `death`, `creation` calls
+//! answering, `memory` mappings, `waiting` what waits at a gate and who is told, `leaving` deadlines and interrupts, `death`, `creation` calls
 //! of objects and quotas, `scheduling` who runs.
 
 mod creation;
 mod death;
 mod handles;
 mod leaving;
+mod memory;
 mod message;
 pub mod object;
 mod scheduling;
@@ -20,9 +21,10 @@ use abi::object::Kind;
 
 use crate::action::{Action, Outcome, Patience};
 pub use creation::PAGES;
+pub use memory::WINDOW;
 use object::{
-    Baton, BatonId, Connection, ConnectionId, Counts, Gate, GateId, Message, Object, Process, ProcessId, Pulse,
-    PulseId, State, Thread, ThreadId, Waiter,
+    Baton, BatonId, Connection, ConnectionId, Counts, Gate, GateId, Memory, MemoryId, Message, Object, Process,
+    ProcessId, Pulse, PulseId, State, Thread, ThreadId, Waiter,
 };
 
 /// Priority of the supervisor.
@@ -32,6 +34,8 @@ const PERIOD_MINIMUM: u64 = 10_000;
 
 /// How an action ends, if it need not wait and is not told otherwise.
 type Answer = Result<Option<Outcome>, Error>;
+/// Done, with nothing to say.
+const DONE: Answer = Ok(Some(Outcome::Done { moved: 0 }));
 
 /// Everything.
 #[derive(Clone, Debug, Default)]
@@ -48,6 +52,10 @@ pub struct Specification {
     pub connections: Vec<Connection>,
     /// Pulses.
     pub pulses: Vec<Pulse>,
+    /// Memory.
+    pub memories: Vec<Memory>,
+    /// A word of each page that there is.
+    contents: Vec<u64>,
     /// Time, ns.
     now: u64,
     /// Counts what happens: what came earlier has a smaller number.
@@ -102,8 +110,9 @@ impl Specification {
                 let handle = self.choose(process, Kind::Pulse, pulse);
                 let pulse = self.pulse_of(process, handle, abi::Rights::SEND)?;
                 self.raise(pulse, bits);
-                Ok(Some(Outcome::Done { moved: 0 }))
+                DONE
             }
+            Action::Touch { place, write } => self.touch(thread, place, write),
             Action::Fault => {
                 self.end_thread(thread);
                 Ok(None)

@@ -1,10 +1,11 @@
-//! What there is: processes with their handles and quotas, threads, batons, gates, connections, pulses.
+//! What there is: processes with their handles and quotas, threads, batons, gates, connections, pulses, Memory.
 
 use std::collections::BTreeSet;
 
 use abi::{Error, Handle, Rights};
 
 use crate::action::Outcome;
+use crate::specification::memory::WINDOW;
 
 /// A process.
 pub type ProcessId = usize;
@@ -18,8 +19,10 @@ pub type GateId = usize;
 pub type ConnectionId = usize;
 /// A pulse.
 pub type PulseId = usize;
+/// A Memory.
+pub type MemoryId = usize;
 
-/// What a handle can name. (Memory has no part in this.)
+/// What a handle can name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Object {
     /// A slot for a handle that a message may bring.
@@ -36,6 +39,8 @@ pub enum Object {
     Connection(ConnectionId),
     /// A pulse.
     Pulse(PulseId),
+    /// A Memory.
+    Memory(MemoryId),
 }
 
 /// An entry of a handle table.
@@ -64,13 +69,23 @@ pub struct Counts {
     pub connections: u32,
     /// Pulses.
     pub pulses: u32,
+    /// Memory.
+    pub memories: u32,
 }
 
 impl Counts {
     /// The same number of each.
     #[must_use]
     pub const fn all(number: u32) -> Self {
-        Self { processes: number, threads: number, batons: number, gates: number, connections: number, pulses: number }
+        Self {
+            processes: number,
+            threads: number,
+            batons: number,
+            gates: number,
+            connections: number,
+            pulses: number,
+            memories: number,
+        }
     }
 
     /// Both together.
@@ -83,6 +98,7 @@ impl Counts {
             gates: self.gates + other.gates,
             connections: self.connections + other.connections,
             pulses: self.pulses + other.pulses,
+            memories: self.memories + other.memories,
         }
     }
 
@@ -96,6 +112,7 @@ impl Counts {
             gates: self.gates - other.gates,
             connections: self.connections - other.connections,
             pulses: self.pulses - other.pulses,
+            memories: self.memories - other.memories,
         }
     }
 
@@ -108,6 +125,7 @@ impl Counts {
             && self.gates <= limit.gates
             && self.connections <= limit.connections
             && self.pulses <= limit.pulses
+            && self.memories <= limit.memories
     }
 }
 
@@ -138,6 +156,8 @@ pub struct Process {
     pub open: Vec<u64>,
     /// Pulses to be raised when it dies, the latest first.
     pub death_pulses: Vec<PulseId>,
+    /// What its threads see at the addresses that are used for this, page by page.
+    pub window: [Option<Page>; WINDOW],
 }
 
 /// What a thread is doing.
@@ -331,4 +351,32 @@ pub struct Pulse {
     pub due: u64,
     /// How often it comes from the first time on, if it is received; 0: once.
     pub period: u64,
+}
+
+/// A run of pages.
+#[derive(Clone, Copy, Debug)]
+pub struct Memory {
+    /// It was not destroyed.
+    pub alive: bool,
+    /// Who pays; none: the supervisor.
+    pub owner: Option<ProcessId>,
+    /// What it is a part of.
+    pub parent: Option<MemoryId>,
+    /// Its first page, of all there is.
+    pub first: usize,
+    /// How many.
+    pub pages: usize,
+}
+
+/// A page that is mapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// As part of which Memory.
+    pub memory: MemoryId,
+    /// Which, of all there is.
+    pub page: usize,
+    /// What it permits now.
+    pub access: u64,
+    /// And at most.
+    pub most: u64,
 }
