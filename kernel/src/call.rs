@@ -210,7 +210,7 @@ impl<M: Machine> Kernel<M> {
             if bounded {
                 self.start_timer(index);
             }
-            let priority = self.tables.baton(thread.current.get().baton()).priority.get();
+            let priority = self.tables.baton(thread.current.get().baton()).level.get();
             self.tables.enqueue(gate, Waiter::Caller(index), priority, self.arrival());
             // It may be waited for itself, and whom it waits for may wait.
             self.reorder(index);

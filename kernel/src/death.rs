@@ -233,7 +233,7 @@ impl<M: Machine> Kernel<M> {
                 } else {
                     self.stop_timer(index);
                 }
-                let priority = self.tables.baton(thread.current.get().baton()).priority.get();
+                let priority = self.tables.baton(thread.current.get().baton()).level.get();
                 // With the place it had when it came.
                 self.tables.enqueue(gate, Waiter::Caller(index), priority, thread.queue.key());
                 self.reorder(index);

@@ -109,7 +109,7 @@ impl<M: Machine> Kernel<M> {
         let helps = carried != 0 && baton.waits.get() == 0;
         pulse.helps.set(helps);
         // Where it waits in front of others, its baton must help in their place.
-        let priority = if helps { pulse.priority.get().min(baton.priority.get()) } else { pulse.priority.get() };
+        let priority = if helps { pulse.priority.get().min(baton.level.get()) } else { pulse.priority.get() };
         self.tables.enqueue(self.tables.gate(gate), Waiter::Pulse(index), priority, self.arrival());
         if helps {
             baton.waits.set(index);

@@ -449,7 +449,6 @@ impl<M: Machine> Kernel<M> {
                 baton.used.set(baton.used.get() + before.saturating_sub(left));
                 if left == 0 {
                     self.end_use(index);
-                    baton.level.set(baton.low_priority.get());
                 }
             }
         }
@@ -467,8 +466,10 @@ impl<M: Machine> Kernel<M> {
         if let Some(due) = baton.end_use() {
             self.set_alarm(AlarmOf::Baton(index), due);
         }
-        if baton.policy.get() == Policy::Sporadic as u8 && !baton.has_budget() {
-            baton.level.set(baton.low_priority.get());
+        let low = baton.low_priority.get();
+        // Once only: whoever waits with it may be looked at again for that.
+        if baton.policy.get() == Policy::Sporadic as u8 && !baton.has_budget() && baton.level.replace(low) != low {
+            self.weigh_anew(index);
         }
     }
 
@@ -492,6 +493,7 @@ impl<M: Machine> Kernel<M> {
         if queued || running {
             self.push(index, same);
         }
+        self.weigh_anew(index);
         // It may be the running baton's equal now, whose slice counts from then on.
         self.cpu.attend(SCHEDULE | ALARM);
     }
@@ -507,15 +509,20 @@ impl<M: Machine> Kernel<M> {
         if active {
             self.push(index, false);
         }
-        self.wait_anew(index);
-        let holder = baton.holder.get();
-        if self.tables.thread(holder).current.get().baton() == index {
-            self.reorder(holder);
-        }
+        self.weigh_anew(index);
         self.cpu.attend(SCHEDULE | ALARM);
     }
 
-    /// With which priority a thread waits, if it does: that of its baton, or of the strongest that waits for it, be it at its
+    /// A baton is stronger or weaker than it was: what waits with it does so anew.
+    fn weigh_anew(&self, index: u32) {
+        self.wait_anew(index);
+        let holder = self.tables.baton(index).holder.get();
+        if self.tables.thread(holder).current.get().baton() == index {
+            self.reorder(holder);
+        }
+    }
+
+    /// With which priority a thread waits, if it does: that of its baton (the low one, without budget), or of the strongest that waits for it, be it at its
     /// gate or for the answer it works on, and so on.
     fn urgency(&self, index: u32) -> u8 {
         let tables = self.tables;
@@ -523,7 +530,7 @@ impl<M: Machine> Kernel<M> {
         // Bound: CHAIN requests.
         for _ in 0..CHAIN {
             let thread = tables.thread(at);
-            urgency = urgency.max(tables.baton(thread.current.get().baton()).priority.get());
+            urgency = urgency.max(tables.baton(thread.current.get().baton()).level.get());
             let gate = tables.gate(thread.gate.get());
             if thread.gate.get() != 0 && gate.busy() == at {
                 urgency = urgency.max(tables.pressure(gate));
@@ -586,12 +593,13 @@ impl<M: Machine> Kernel<M> {
         let baton = self.tables.baton(index);
         self.cpu.baton.set(index);
         baton.place.set(Place::Running);
-        if baton.left.get() == 0 {
+        let round_robin = baton.policy.get() == Policy::RoundRobin as u8;
+        if round_robin && baton.left.get() == 0 {
             baton.left.set(baton.slice.get());
         }
         // No slice is so long that this overflows.
         let mut end = now.wrapping_add(baton.left.get());
-        if baton.policy.get() != Policy::RoundRobin as u8 {
+        if !round_robin {
             if baton.policy.get() == Policy::Fifo as u8 || !baton.has_budget() {
                 end = u64::MAX;
             } else if baton.use_start.get() == NO_USE {

@@ -3,9 +3,10 @@
 //! A stronger one never waits for a weaker one's computing, but for this: at each gate that it calls, and that is called for
 //! it, *one* receiver may have begun with something weaker, which it must end first (with the same rule for what that calls,
 //! in its turn). Each time that somebody stronger is served before it there, that may leave it something more to wait for: what
-//! the receiver does after its answer, or, where there are several, another receiver. If meanwhile a priority changes, or somebody leaves who made the weaker work urgent, that may happen anew.
+//! the receiver does after its answer, or, where there are several, another receiver. A fault is a call of the pager. Work on a
+//! sporadic baton counts as of its low priority; whoever is in between waits for its budgets besides. If meanwhile a priority changes, or somebody leaves who made the weaker work urgent, that may happen anew.
 
-use super::plan::{Gate, Plan, Step};
+use super::plan::{Client, Gate, Plan, Step};
 
 /// Bounds for the jobs of a plan.
 #[derive(Debug)]
@@ -37,7 +38,9 @@ impl<'a> Bound<'a> {
     fn computing(&self, steps: &[Step]) -> u64 {
         let of = |step: &Step| match *step {
             Step::Compute(ns) => ns,
-            Step::Call { gate, service, .. } => self.computing(&self.plan.gates[gate].services[service]),
+            Step::Call { gate, service, .. } | Step::Touch { gate, service } => {
+                self.computing(&self.plan.gates[gate].services[service])
+            }
             Step::Raise { .. } => 0,
         };
         steps.iter().map(of).sum()
@@ -47,13 +50,26 @@ impl<'a> Bound<'a> {
     #[must_use]
     pub fn blocking(&self, steps: &[Step]) -> u64 {
         let of = |step: &Step| match *step {
-            Step::Call { gate, service, .. } => {
+            Step::Call { gate, service, .. } | Step::Touch { gate, service } => {
                 let gate = &self.plan.gates[gate];
                 self.occupied(gate) + self.blocking(&gate.services[service])
             }
             Step::Compute(_) | Step::Raise { .. } => 0,
         };
         steps.iter().map(of).sum()
+    }
+
+    /// How long sporadic batons may be in the way, for a time, of something that has priorities from the first to the second:
+    /// each that is as strong now and weaker then, one budget in each period that the time touches.
+    #[must_use]
+    pub fn budgets(clients: &[Client], (least, highest): (u8, u8), time_ns: u64) -> u64 {
+        let of = |client: &Client| match client.sporadic {
+            Some(sporadic) if client.priority >= least && client.low() < highest => {
+                sporadic.budget_ns * (time_ns.div_ceil(sporadic.period_ns) + 1)
+            }
+            _ => 0,
+        };
+        clients.iter().map(of).sum()
     }
 
     /// How long weaker ones may delay what is done for a pulse on its own baton.
@@ -67,10 +83,11 @@ impl<'a> Bound<'a> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::plan::Sporadic;
     use super::*;
 
     fn gate(services: Vec<Vec<Step>>, after_ns: u64) -> Gate {
-        Gate { receivers: vec![Some(9)], reserve: None, services, after_ns, defers: false }
+        Gate { receivers: vec![Some(9)], reserve: None, services, after_ns, defers: false, pager: None }
     }
 
     fn call(gate: usize) -> Step {
@@ -89,5 +106,25 @@ mod tests {
         // At the first gate 30 + 100 of computing, which may wait for 750 itself; then 750 at the last for the own call.
         assert_eq!(bound.blocking(&[call(0)]), 130 + 750 + 750);
         assert_eq!(bound.blocking(&[call(0), call(1)]), 130 + 750 + 750 + 750);
+    }
+
+    #[test]
+    fn sporadic_batons_are_in_the_way_for_one_budget_in_each_period_of_those_between_their_priorities() {
+        let sporadic = |budget_ns, period_ns| Some(Sporadic { budget_ns, period_ns, low: 10 });
+        let client = |sporadic| Client { priority: 30, slice_ns: 0, sporadic, pager: 0, pause_ns: 0, job: Vec::new() };
+        let clients = [client(None), client(sporadic(5, 100)), client(sporadic(100, 1_000))];
+        for (priority, time_ns, expected) in
+            [(31, 1_000, 0), (30, 1_000, 255), (11, 1_001, 360), (11, 1, 210), (10, 1_000, 0)]
+        {
+            assert_eq!(Bound::budgets(&clients, (priority, priority), time_ns), expected, "{priority}, {time_ns} ns");
+        }
+        assert_eq!(Bound::budgets(&clients, (5, 40), 1_000), 255);
+    }
+
+    #[test]
+    fn a_fault_is_a_call_of_the_pager() {
+        let plan = Plan { gates: vec![gate(vec![vec![Step::Compute(100)]], 50)], ..Plan::default() };
+        let bound = Bound::new(&plan);
+        assert_eq!(bound.blocking(&[Step::Touch { gate: 0, service: 0 }]), bound.blocking(&[call(0)]));
     }
 }

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use super::plan::{Plan, Source};
+use super::bound::Bound;
+use super::plan::{Client, Plan, Source};
 
 /// Index of a thread of the run: clients first, then receivers gate by gate.
 pub(super) type Worker = usize;
@@ -53,6 +54,10 @@ pub enum Job {
 /// A job that goes on.
 #[derive(Clone, Debug)]
 struct Progress {
+    /// When it began, ns.
+    since: u64,
+    /// Its least and its highest priority since then.
+    priorities: (u8, u8),
     /// Its server put it off: nobody delays it.
     suspended: bool,
     /// What was computed meanwhile for weaker ones, or idled away, by whom, ns.
@@ -84,8 +89,10 @@ pub(super) struct Ledger {
     threads: Vec<Thread>,
     /// By the base of its program.
     programs: BTreeMap<u64, Worker>,
-    /// Strength of the clients now.
+    clients: Vec<Client>,
+    /// Strength of the clients now: what they have whatever their budgets, and at most.
     priorities: Vec<u8>,
+    highest: Vec<u8>,
     /// Strength of what is done for a pulse; those that carry a baton; those that are raised.
     pulses: Vec<u8>,
     carries: Vec<bool>,
@@ -114,7 +121,7 @@ const SLACK_NS: u64 = 1_500;
 
 impl Ledger {
     pub(super) fn new(plan: &Plan, bounds: BTreeMap<Job, u64>, left_behind: Vec<u64>) -> Self {
-        let clients = plan.clients.iter().map(|client| Thread { own: client.priority, ..Thread::default() });
+        let clients = plan.clients.iter().map(|client| Thread { own: client.low(), ..Thread::default() });
         let receivers = plan.gates.iter().enumerate().flat_map(|(number, gate)| {
             gate.receivers.iter().map(move |own| Thread {
                 gate: Some(number),
@@ -125,7 +132,9 @@ impl Ledger {
         });
         Self {
             threads: clients.chain(receivers).collect(),
-            priorities: plan.clients.iter().map(|client| client.priority).collect(),
+            clients: plan.clients.clone(),
+            priorities: plan.clients.iter().map(Client::low).collect(),
+            highest: plan.clients.iter().map(|client| client.priority).collect(),
             pulses: plan.pulses.iter().map(|pulse| pulse.priority).collect(),
             carries: plan.pulses.iter().map(|pulse| pulse.carries).collect(),
             several: plan.pulses.iter().map(|pulse| plan.gates[pulse.gate].receivers.len() > 1).collect(),
@@ -145,15 +154,22 @@ impl Ledger {
 
     // What clients say.
 
-    pub(super) fn begin(&mut self, job: Job) {
-        let fresh =
-            Progress { suspended: false, delays: BTreeMap::new(), disturbances: self.disturbances, passed_over_ns: 0 };
+    pub(super) fn begin(&mut self, job: Job, now: u64) {
+        let fresh = Progress {
+            since: now,
+            priorities: (self.priority(job), self.priority(job)),
+            suspended: false,
+            delays: BTreeMap::new(),
+            disturbances: self.disturbances,
+            passed_over_ns: 0,
+        };
         self.running.entry(job).or_insert(fresh);
     }
 
     pub(super) fn end(&mut self, job: Job, now: u64) {
         let Some(progress) = self.running.remove(&job) else { return };
-        let bound_ns = (self.bounds[&job] + progress.passed_over_ns) * (1 + self.disturbances - progress.disturbances);
+        let weaker_ns = (self.bounds[&job] + progress.passed_over_ns) * (1 + self.disturbances - progress.disturbances);
+        let bound_ns = weaker_ns + Bound::budgets(&self.clients, progress.priorities, now - progress.since);
         let delayed_ns: u64 = progress.delays.values().sum();
         self.finished += 1;
         self.worst_per_mille = self.worst_per_mille.max((delayed_ns * 1000).checked_div(bound_ns).unwrap_or(0));
@@ -166,7 +182,7 @@ impl Ledger {
             && self.lines[pulse]
             && !self.several[pulse]
         {
-            self.begin(job);
+            self.begin(job, now);
         }
     }
 
@@ -182,6 +198,11 @@ impl Ledger {
         thread.calls
     }
 
+    /// The call in which a thread is.
+    pub(super) fn present_call(&self, caller: Worker) -> u64 {
+        self.threads[caller].calls
+    }
+
     fn waiters(&self, gate: usize) -> impl Iterator<Item = Worker> {
         (0..self.threads.len()).filter(move |thread| self.threads[*thread].waits_at == Some(gate))
     }
@@ -192,10 +213,17 @@ impl Ledger {
 
     /// Something is to wait at a gate: it may be passed over by whatever waits there and is as strong, and others by it.
     fn arrive(&mut self, newcomer: Job, gate: usize, strength: u8, now: u64) {
+        // Whoever works for a sporadic baton may be stronger than it is for sure.
+        let most = |job: Job, strength: u8| match job {
+            Job::Client(client) => strength.max(self.highest[client]),
+            _ => strength,
+        };
         let callers = self.waiters(gate).map(|waiter| (self.job(waiter), self.strength(waiter, Job::None, now)));
         let pulses = self.pulses_at(gate).map(|pulse| (Job::Pulse(pulse), self.pulses[pulse]));
-        for (job, other) in callers.chain(pulses).collect::<Vec<_>>() {
-            for (passed_over, strength, by) in [(newcomer, strength, other), (job, self.priority(job), strength)] {
+        let others = callers.chain(pulses).map(|(job, other)| (job, most(job, other))).collect::<Vec<_>>();
+        let by = most(newcomer, strength);
+        for (job, other) in others {
+            for (passed_over, strength, by) in [(newcomer, strength, other), (job, self.priority(job), by)] {
                 if strength <= by
                     && let Some(progress) = self.running.get_mut(&passed_over)
                 {
@@ -226,9 +254,15 @@ impl Ledger {
     }
 
     pub(super) fn change(&mut self, client: usize, priority: u8) {
+        self.clients[client].priority = priority;
         self.priorities[client] = priority;
+        self.highest[client] = priority;
         self.threads[client].own = priority;
         self.disturbances += 1;
+        if let Some(progress) = self.running.get_mut(&Job::Client(client)) {
+            let (least, highest) = progress.priorities;
+            progress.priorities = (least.min(priority), highest.max(priority));
+        }
     }
 
     pub(super) fn raise(&mut self, pulse: usize, now: u64) {
@@ -239,7 +273,7 @@ impl Ledger {
         // If another receiver still uses its baton, this one may have to do without.
         let in_use = self.several[pulse] && self.threads.iter().any(|thread| thread.works_for == For::Pulse(pulse));
         if self.carries[pulse] && !in_use {
-            self.begin(Job::Pulse(pulse));
+            self.begin(Job::Pulse(pulse), now);
         }
         self.raised[pulse] = false;
         self.arrive(Job::Pulse(pulse), self.pulse_gates[pulse], self.pulses[pulse], now);

@@ -16,6 +16,13 @@ pub enum Step {
         /// When the caller gives up, ns after the call; 0: never.
         patience_ns: u64,
     },
+    /// Touch a page that is not to be written: a message to the pager, which lets it be written.
+    Touch {
+        /// The gate that is the pager of whoever does this.
+        gate: usize,
+        /// Which of its services.
+        service: usize,
+    },
     /// Raise a pulse.
     Raise {
         /// Which pulse.
@@ -36,6 +43,19 @@ pub struct Gate {
     pub after_ns: u64,
     /// It puts every request off, and answers all when a pulse comes.
     pub defers: bool,
+    /// The gate to which faults of its receivers go: a later one.
+    pub pager: Option<usize>,
+}
+
+/// What makes a baton sporadic.
+#[derive(Clone, Copy, Debug)]
+pub struct Sporadic {
+    /// How long it has its priority, ns in each period.
+    pub budget_ns: u64,
+    /// The period, ns.
+    pub period_ns: u64,
+    /// Its priority when the budget is used up.
+    pub low: u8,
 }
 
 /// A client: does its job, pauses, does its job again.
@@ -45,10 +65,22 @@ pub struct Client {
     pub priority: u8,
     /// Round robin with this slice, ns; 0: FIFO.
     pub slice_ns: u64,
+    /// Instead of that: a budget.
+    pub sporadic: Option<Sporadic>,
+    /// The gate to which its faults go.
+    pub pager: usize,
     /// Pauses are up to this long, ns.
     pub pause_ns: u64,
     /// What it does each time.
     pub job: Vec<Step>,
+}
+
+impl Client {
+    /// The priority that it always has: a budget of the whole period, too, is gone after too many uses.
+    #[must_use]
+    pub fn low(&self) -> u8 {
+        self.sporadic.map_or(self.priority, |sporadic| sporadic.low)
+    }
 }
 
 /// What raises a pulse.
@@ -115,13 +147,18 @@ impl Plan {
         for index in (0..count).rev() {
             let defers = index == 0 && random.chance(300);
             let later: Vec<usize> = (index + 1..count).collect();
+            let pager = (!later.is_empty() && random.chance(500)).then(|| *random.choose(&later));
             let mut services = Vec::new();
             for _ in 0..1 + random.below(2) {
                 let mut steps = vec![Step::Compute(work(&random))];
                 while !later.is_empty() && !defers && steps.len() < 4 && random.chance(600) {
-                    let target = *random.choose(&later) - index - 1;
-                    let Step::Call { gate, service, .. } = call_to(&random, &plan.gates, target, 0) else { continue };
-                    steps.push(Step::Call { gate: gate + index + 1, service, patience_ns: 0 });
+                    let gate = *random.choose(&later);
+                    let service =
+                        |gate: usize| random.below(plan.gates[gate - index - 1].services.len() as u64) as usize;
+                    steps.push(match pager {
+                        Some(pager) if random.chance(300) => Step::Touch { gate: pager, service: service(pager) },
+                        _ => Step::Call { gate, service: service(gate), patience_ns: 0 },
+                    });
                     steps.push(Step::Compute(work(&random)));
                 }
                 services.push(steps);
@@ -133,7 +170,7 @@ impl Plan {
             // A passive one without a reserve cannot go on after its answer.
             let goes_on = !defers && (reserve.is_some() || receivers.iter().all(Option::is_some));
             let after_ns = if goes_on && random.chance(500) { work(&random) } else { 0 };
-            plan.gates.insert(0, Gate { receivers, reserve, services, after_ns, defers });
+            plan.gates.insert(0, Gate { receivers, reserve, services, after_ns, defers, pager });
         }
         plan.add_pulses(&random);
         plan.add_clients(&random, seed % 3 == 2);
@@ -161,6 +198,7 @@ impl Plan {
             (0..self.pulses.len()).filter(|pulse| self.pulses[*pulse].source == Source::Clients).collect();
         for number in 0..4 + random.below(4) {
             let mut job = vec![Step::Compute(work(random))];
+            let pager = random.below(self.gates.len() as u64) as usize;
             // One of three computes only, and long: in the middle, it is what inversion would let in.
             if number % 3 == 2 {
                 job = vec![Step::Compute(20 * work(random))];
@@ -170,12 +208,22 @@ impl Plan {
                 job.push(match random.below(10) {
                     0 if !raised.is_empty() => Step::Raise { pulse: *random.choose(&raised) },
                     1 | 2 => Step::Compute(work(random)),
+                    3 | 4 => {
+                        let service = random.below(self.gates[pager].services.len() as u64) as usize;
+                        Step::Touch { gate: pager, service }
+                    }
                     _ => call(random, &self.gates, patience_ns),
                 });
             }
             let priority = 1 + random.below(60) as u8;
             let slice_ns = if random.chance(400) { 50_000 + random.below(200_000) } else { 0 };
-            self.clients.push(Client { priority, slice_ns, pause_ns: 100_000 + random.below(1_500_000), job });
+            let sporadic = (slice_ns == 0 && random.chance(300)).then(|| {
+                let period_ns = 200_000 + random.below(1_000_000);
+                let budget_ns = if random.chance(200) { period_ns } else { 10_000 + random.below(period_ns / 2) };
+                Sporadic { budget_ns, period_ns, low: random.below(u64::from(priority)) as u8 }
+            });
+            let pause_ns = 100_000 + random.below(1_500_000);
+            self.clients.push(Client { priority, slice_ns, sporadic, pager, pause_ns, job });
         }
     }
 }

@@ -4,14 +4,15 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use abi::call::flags;
-use abi::object::{baton, pulse, thread};
-use abi::thread::{Policy, State};
+use abi::notice::FAULT_PAGE;
+use abi::object::{access, baton, process, pulse, thread};
+use abi::thread::{Configuration, Policy, State};
 use abi::{Error, Handle, Rights};
 
 use super::ledger::{Job, Ledger, Worker, period};
-use super::plan::{Plan, Source, Step};
+use super::plan::{Plan, Source, Sporadic, Step};
 use crate::processor::World;
-use crate::program::User;
+use crate::program::{Answer, User};
 use crate::scenario::{Plan as ThreadPlan, Process, Root, Thread};
 
 /// How long a run lasts, simulated ns.
@@ -30,9 +31,21 @@ pub(super) struct Run {
 struct Means {
     connections: Vec<Handle>,
     pulses: Vec<Handle>,
+    /// Processes by worker.
+    processes: Vec<Handle>,
     /// A gate where nothing ever arrives.
     elsewhere: Handle,
 }
+
+/// Where each worker has a page to touch.
+const PAGES: u64 = 0x60_0000_0000;
+
+fn page_of(worker: Worker) -> u64 {
+    PAGES + worker as u64 * abi::PAGE_SIZE
+}
+
+/// What a receiver is asked for: by whom, in which of its calls, which service.
+type Asked = (Worker, u64, usize);
 
 impl Run {
     /// Do some steps for somebody; false: lost patience.
@@ -40,6 +53,13 @@ impl Run {
         for step in steps {
             match *step {
                 Step::Compute(ns) => drop(user.compute(ns).await),
+                Step::Touch { gate, service } => {
+                    self.ledger.borrow_mut().call(worker, gate, u64::MAX, user.now());
+                    user.store_word(page_of(worker) + 8 * service as u64, 1).await;
+                    self.ledger.borrow_mut().called(worker, false);
+                    let words = [page_of(worker) | access::READ, abi::PAGE_SIZE, 0, 0];
+                    user.method(Handle::SELF_PROCESS, process::PROTECT, words).ok().await;
+                }
                 Step::Raise { pulse } => {
                     self.ledger.borrow_mut().raise(pulse, user.now());
                     user.raise(means.pulses[pulse], 1).ok().await;
@@ -61,6 +81,15 @@ impl Run {
         true
     }
 
+    fn asked(&self, message: &Answer) -> Asked {
+        let [first, number, service, cookie] = message.words;
+        if message.label == FAULT_PAGE {
+            let caller = cookie as Worker;
+            return (caller, self.ledger.borrow().present_call(caller), ((first - page_of(caller)) / 8) as usize);
+        }
+        (first as Worker, number, service as usize)
+    }
+
     async fn client(self: Rc<Self>, user: User, number: usize, means: Means) {
         let client = self.plan.clients[number].clone();
         loop {
@@ -68,7 +97,7 @@ impl Run {
             let until = user.now() + world.random.below(client.pause_ns);
             // It begins when the time has come, not when it gets the processor.
             let run = Rc::clone(&self);
-            world.at(until, move |_| run.ledger.borrow_mut().begin(Job::Client(number)));
+            world.at(until, move |_| run.ledger.borrow_mut().begin(Job::Client(number), until));
             let _ = user.receive(means.elsewhere).deadline(until, flags::DEADLINE_RECEIVE).await;
             self.perform(&user, number, &means, &client.job).await;
             self.ledger.borrow_mut().end(Job::Client(number), user.now());
@@ -94,14 +123,18 @@ impl Run {
                 message = user.receive(receiving).ok().await;
                 continue;
             }
-            let [caller, number, service, _] = message.words;
-            let (caller, request) = (caller as Worker, message.request);
+            let request = message.request;
+            let (caller, number, service) = self.asked(&message);
             self.ledger.borrow_mut().take_call(worker, caller, number);
             if self.without_inheritance {
                 // It receives elsewhere: nobody who waits at its gate helps it, and the request is put off.
                 user.receive(means.elsewhere).poll().fails(Error::TimedOut).await;
             }
-            self.perform(&user, worker, &means, &shape.services[service as usize]).await;
+            self.perform(&user, worker, &means, &shape.services[service]).await;
+            if message.label == FAULT_PAGE {
+                let words = [page_of(caller) | access::READ | access::WRITE, abi::PAGE_SIZE, 0, 0];
+                user.method(means.processes[caller], process::PROTECT, words).ok().await;
+            }
             self.ledger.borrow_mut().rest(worker);
             message = if shape.defers {
                 self.ledger.borrow_mut().suspend(caller, number, true);
@@ -143,6 +176,7 @@ struct Build<'a> {
     root: &'a Root,
     run: &'a Rc<Run>,
     gates: Vec<(Process, Handle)>,
+    clients: Vec<Process>,
     /// In root's table.
     pulses: Vec<Handle>,
 }
@@ -157,6 +191,37 @@ impl Build<'_> {
             };
             let gate = self.root.gate_with(&process, reserve, 0).await;
             self.gates.push((process, gate));
+        }
+        for _ in &self.run.plan.clients {
+            self.clients.push(self.root.process().await);
+        }
+    }
+
+    /// Each worker's process, and the gate its faults go to.
+    fn workers(&self) -> Vec<(&Process, Option<usize>)> {
+        let plan = &self.run.plan;
+        let clients = self.clients.iter().zip(&plan.clients).map(|(process, client)| (process, Some(client.pager)));
+        let receivers = self
+            .gates
+            .iter()
+            .zip(&plan.gates)
+            .flat_map(|((process, _), gate)| gate.receivers.iter().map(move |_| (process, gate.pager)));
+        clients.chain(receivers).collect()
+    }
+
+    /// How a worker's thread begins: with a page that it may not write, and a pager.
+    async fn worker(&self, worker: Worker, name: &str) -> ThreadPlan {
+        let (process, pager) = self.workers()[worker];
+        let page = self.root.memory(1).await;
+        let writable = self.root.map(process.handle, page, page_of(worker), access::READ | access::WRITE, 1).await;
+        assert_eq!(writable.error(), None);
+        let words = [page_of(worker) | access::READ, abi::PAGE_SIZE, 0, 0];
+        self.root.user.method(process.handle, process::PROTECT, words).ok().await;
+        let configuration = Configuration { native_mask: u64::MAX, cookie: worker as u64, ..Configuration::default() };
+        let plan = ThreadPlan::new(process, name).configuration(configuration);
+        match pager {
+            Some(gate) => plan.fault(self.root.connect(self.gates[gate].1, 0).await),
+            None => plan,
         }
     }
 
@@ -193,6 +258,9 @@ impl Build<'_> {
         for pulse in &self.pulses {
             means.pulses.push(self.root.give(process, *pulse, Rights::SEND).await);
         }
+        for (worker, _) in self.workers() {
+            means.processes.push(self.root.give(process, worker.handle, Rights::ALL).await);
+        }
         means
     }
 
@@ -204,7 +272,7 @@ impl Build<'_> {
             let receiving = self.root.give_gate(process, *gate).await;
             for own in &shape.receivers {
                 // A passive one needs a baton to come to its first receive.
-                let plan = ThreadPlan::new(process, "receiver").priority(own.unwrap_or(1));
+                let plan = self.worker(worker, "receiver").await.priority(own.unwrap_or(1));
                 let (run, means) = (Rc::clone(self.run), means.clone());
                 let body = move |user| run.receiver(user, worker, number, means, receiving);
                 let thread = self.root.start(plan, body).await;
@@ -221,12 +289,17 @@ impl Build<'_> {
     async fn clients(&self) -> Vec<Thread> {
         let mut threads = Vec::new();
         for (number, client) in self.run.plan.clients.iter().enumerate() {
-            let process = self.root.process().await;
-            let means = self.means(&process).await;
-            let plan = ThreadPlan::new(&process, "client");
-            let plan = match client.slice_ns {
-                0 => plan.priority(client.priority),
-                slice => plan.round_robin(client.priority, slice),
+            let process = &self.clients[number];
+            let means = self.means(process).await;
+            let plan = self.worker(number, "client").await;
+            let plan = match (client.sporadic, client.slice_ns) {
+                (Some(Sporadic { budget_ns, period_ns, low }), _) => {
+                    let (root, priority) = (self.root, client.priority);
+                    let baton = root.baton_with(process, priority, Policy::Sporadic, budget_ns, period_ns, low).await;
+                    plan.baton(baton)
+                }
+                (None, 0) => plan.priority(client.priority),
+                (None, slice) => plan.round_robin(client.priority, slice),
             };
             let run = Rc::clone(self.run);
             let thread = self.root.start(plan, move |user| run.client(user, number, means)).await;
@@ -242,7 +315,7 @@ pub(super) async fn root(root: Root, run: Rc<Run>) {
     let world = Rc::clone(root.user.world());
     let meter = Rc::clone(&run);
     world.meter(move |program, ns, now| meter.ledger.borrow_mut().passed(program, ns, now));
-    let mut build = Build { root: &root, run: &run, gates: Vec::new(), pulses: Vec::new() };
+    let mut build = Build { root: &root, run: &run, gates: Vec::new(), clients: Vec::new(), pulses: Vec::new() };
     build.gates().await;
     build.pulses().await;
     build.receivers().await;
@@ -256,6 +329,9 @@ pub(super) async fn root(root: Root, run: Rc<Run>) {
         }
         root.sleep(1 + random.below(run.plan.change_ns)).await;
         let number = random.below(clients.len() as u64) as usize;
+        if run.plan.clients[number].sporadic.is_some() {
+            continue;
+        }
         let (priority, slice) = (1 + random.below(60), run.plan.clients[number].slice_ns);
         let policy = if slice == 0 { Policy::Fifo } else { Policy::RoundRobin };
         run.ledger.borrow_mut().change(number, priority as u8);

@@ -72,7 +72,7 @@ fn urgency(kernel: &State<'_>, index: u32) -> u8 {
     let (mut at, mut urgency) = (index, 0);
     for _ in 0..16 {
         let thread = kernel.view_thread(at);
-        urgency = urgency.max(kernel.view_baton(thread.current).priority);
+        urgency = urgency.max(kernel.view_baton(thread.current).level);
         let gate = kernel.view_gate(thread.gate);
         let busy = if gate.several { gate.busy_first } else { gate.only };
         if thread.gate != 0 && busy == at {

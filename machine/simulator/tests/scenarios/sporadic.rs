@@ -48,6 +48,75 @@ fn a_sporadic_budget_holds_through_a_server() {
     });
 }
 
+/// Time at the low priority is used without budget, and brings none.
+#[test]
+fn a_sporadic_baton_that_runs_at_its_low_priority_gets_no_budget_for_that() {
+    scenario(|root| async move {
+        let process = root.process().await;
+        // 1 ms in every 10, else there is nobody stronger, but now and then.
+        let sporadic = root.baton_with(&process, 30, Policy::Sporadic, 1_000_000, 10_000_000, 5).await;
+        let timeline = Timeline::new(&root);
+        let busy =
+            root.start(Plan::new(&process, "busy").baton(sporadic), |user| async move { user.hog().await }).await;
+        let gate = root.gate(&process).await;
+        let gate = root.give_gate(&process, gate).await;
+        let other = root.start(Plan::new(&process, "other").priority(20), move |user| async move {
+            loop {
+                user.pause(gate, 3_000_000).await;
+                let _ = user.compute(5_000_000).await;
+            }
+        });
+        let other = other.await;
+        root.sleep(200_000_000).await;
+        // Whenever the other one wants the processor, it waits for a budget at most.
+        let waits: Vec<u64> = timeline.stretches(&[other]).windows(2).map(|pair| pair[1].0 - pair[0].1).collect();
+        assert!(waits.len() > 20 && waits.iter().all(|wait| *wait < 3_000_000 + 1_010_000), "{waits:?}");
+        assert!(root.billed(sporadic).await > 50_000_000, "{:?}", root.state(busy).await);
+    });
+}
+
+/// A baton without budget waits as weakly as it runs: who is stronger now is helped first, and goes first.
+#[test]
+fn a_sporadic_baton_without_budget_waits_with_its_low_priority() {
+    scenario(|root| async move {
+        let pair = Pair::new(&root).await;
+        let (gate, connection) = (pair.receiving, pair.sending);
+        // Used up at once, and not back before all is over.
+        let sporadic = root.baton_with(&pair.client, 50, Policy::Sporadic, 10_000, 900_000_000, 5).await;
+        let log = simulator::scenario::Log::new();
+        let poor = root.start(Plan::new(&pair.client, "poor").baton(sporadic), {
+            let noted = log.clone();
+            move |user| async move {
+                let _ = user.compute(50_000).await;
+                user.call(connection).ok().await;
+                noted.note("poor");
+            }
+        });
+        let poor = poor.await;
+        root.until_state(poor, State::Send).await;
+        let plan = Plan::new(&pair.client, "rich").priority(30);
+        let noted = log.clone();
+        let rich = root.start(plan, move |user| async move {
+            user.call(connection).ok().await;
+            noted.note("rich");
+        });
+        let rich = rich.await;
+        root.until_state(rich, State::Send).await;
+        // In between: what a server at 1 would never get past, if it were helped by the poor one only.
+        root.start(Plan::new(&pair.client, "hog").priority(20), |user| async move { user.hog().await }).await;
+        root.start(Plan::new(&pair.server, "server").priority(40), move |user| async move {
+            let own = user.method(abi::Handle::CURRENT_THREAD, abi::object::thread::SET_BATON, [0; 4]);
+            let message = user.receive(gate).ok().await;
+            own.ok().await;
+            let _ = user.compute(100_000).await;
+            user.reply_and_receive(message.request, gate).ok().await;
+        })
+        .await;
+        root.until_noted(&log, 1).await;
+        log.assert(&["rich"]);
+    });
+}
+
 /// What was used comes back one period after the use began, stretch by stretch, not all at once.
 #[test]
 fn a_sporadic_batons_uses_come_back_one_by_one() {
