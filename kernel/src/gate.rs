@@ -351,6 +351,7 @@ mod tests {
             Waiter::Caller(5),
             Waiter::Unblock(6),
             Waiter::Caller(1),
+            Waiter::Caller(7),
         ];
         let order = [
             (Waiter::Caller(1), 10),
@@ -359,11 +360,12 @@ mod tests {
             (Waiter::Caller(5), 20),
             (Waiter::Pulse(3), 201),
             (Waiter::Unblock(6), 20),
+            (Waiter::Caller(7), 5),
         ];
         for (arrival, (waiter, priority)) in order.into_iter().enumerate() {
             tables.enqueue(gate, waiter, priority, arrival as u64);
         }
-        assert_eq!((tables.strongest_helper(gate), gate.count.get(), gate.has(WAITING)), (2, 6, true));
+        assert_eq!((tables.strongest_helper(gate), gate.count.get(), gate.has(WAITING)), (2, 7, true));
         assert_eq!(gate.notice_count.get(), 3);
         for waiter in expected {
             assert_eq!(tables.strongest(gate), Some(waiter));
