@@ -15,6 +15,7 @@ mod interrupt;
 mod interrupt_held;
 mod interrupt_shared;
 mod length;
+mod mapping;
 mod mass;
 mod memory;
 mod message;
