@@ -148,9 +148,10 @@ fn chain(world: &World) -> Result<(), Error> {
     world.rest(100_000)?;
     mark::begin();
     for arrival in 0..16 {
-        // Weak callers set the chain off; when the last of it works, a strong one arrives at its beginning.
+        // A weak caller sets the chain off; a strong one arrives at its beginning, the first time as soon as the first link
+        // works, the last time when the last one does.
         spawn(CHAIN, call_once, WEAKER)?;
-        world.rest(4_000 + 100 * arrival)?;
+        world.rest(4_000 + 800 * arrival)?;
         spawn(CHAIN + 1, call_once, STRONGER)?;
         world.rest(1_000_000)?;
         for number in [CHAIN, CHAIN + 1] {
