@@ -3,7 +3,8 @@
 use crate::boot::{Boot, KEPT_PORTS, PortRange};
 use crate::header::Pool;
 use crate::machine::{Machine, Trap};
-use crate::schedule::{ALARM, Cpu, IDLE, POLL, SCHEDULE, WORK};
+use crate::ready::Cpu;
+use crate::schedule::{ALARM, IDLE, POLL, SCHEDULE, WORK};
 use crate::thread::{READY, Work};
 use abi::object::Kind;
 use core::cell::Cell;

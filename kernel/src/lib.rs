@@ -10,6 +10,7 @@
 
 mod alarm;
 mod baton;
+mod billing;
 mod boot;
 mod bytes;
 mod call;
@@ -23,6 +24,7 @@ mod fault;
 mod gate;
 mod handle_table;
 mod header;
+mod helping;
 pub mod inspect;
 mod interrupt;
 mod kernel;
@@ -35,6 +37,7 @@ mod object;
 mod process;
 mod pulse;
 mod quota;
+mod ready;
 mod reply;
 mod schedule;
 mod tables;

@@ -1,22 +1,17 @@
-//! The scheduler: 256 ready levels of batons, found in constant time.
+//! The scheduler: the strongest baton of the ready queues (`ready.rs`) runs its holder, or whom that one waits for
+//! (`helping.rs`), and what it uses is its own (`billing.rs`).
 //!
-//! A ready baton runs its holder; if the holder waits, it runs whoever the holder waits for (*helping*): the busy
-//! receiver of the gate it waits at, or the server that works on its request, through at most 16 gates. Only the
-//! strongest waiter of a gate helps. A baton for which nobody can run rests; whatever makes a thread runnable makes its
-//! current baton ready, and those that would help it.
-//!
-//! The running baton is in no queue. Nothing here runs on the plain message path, which leaves the baton on the CPU
+//! A baton for which nobody can run rests; whatever makes a thread runnable makes its current baton ready, and those that
+//! would help it. Nothing here runs on the plain message path, which leaves the baton on the CPU
 //! as it is.
 
 use crate::alarm::AlarmOf;
 use crate::baton::{Baton, Hold, NO_USE, Place};
-use crate::gate::Waiter;
 use crate::kernel::Kernel;
 use crate::machine::Machine;
-use crate::thread::{READY, RECEIVE, REPLY, SEND, STOPPED, Work};
+use crate::thread::{READY, RECEIVE, Work};
 use abi::thread::Policy;
 use abi::trace;
-use core::cell::Cell;
 
 /// Attention: another thread may have to run.
 pub(crate) const SCHEDULE: u32 = 1;
@@ -29,198 +24,7 @@ pub(crate) const WORK: u32 = 8;
 /// Attention: alarms were handled, and before the machine is told of the next, which may be due, other interrupts have their turn.
 pub(crate) const POLL: u32 = 16;
 
-/// Gates through which a waiting thread is helped or searched for a cycle.
-pub(crate) const CHAIN: usize = 16;
-
-/// What belongs to one processor.
-#[derive(Debug)]
-pub(crate) struct Cpu {
-    /// Who runs; meaningless while attention asks for scheduling.
-    pub(crate) thread: Cell<u32>,
-    /// On which baton.
-    pub(crate) baton: Cell<u32>,
-    /// Anything to do before user code runs; 0 on the message path.
-    pub(crate) attention: Cell<u32>,
-    /// The classes of events that are noted.
-    pub(crate) classes: Cell<u32>,
-    /// Up to when all time was billed, and until when the slice of the running baton lasts.
-    since: Cell<u64>,
-    slice_end: Cell<u64>,
-    /// Heads of the circular ready queues, and which are not empty.
-    heads: [Cell<u32>; 256],
-    levels: [Cell<u64>; 4],
-    /// The strongest level with a ready baton, −1: none.
-    top: Cell<i32>,
-    /// Alarms by time.
-    pub(crate) alarms: Cell<u32>,
-    /// What the machine was told.
-    pub(crate) programmed: Cell<u64>,
-    /// ns without anything to run.
-    pub(crate) idle: Cell<u64>,
-    /// ns billed to batons that are no more.
-    pub(crate) former: Cell<u64>,
-    /// First idle pulse, and the one to look at next, 0: the first.
-    pub(crate) idle_pulses: Cell<u32>,
-    pub(crate) idle_cursor: Cell<u32>,
-}
-
-impl Cpu {
-    pub(crate) fn new(now: u64) -> Self {
-        Self {
-            thread: Cell::new(0),
-            baton: Cell::new(0),
-            attention: Cell::new(SCHEDULE),
-            classes: Cell::new(0),
-            since: Cell::new(now),
-            slice_end: Cell::new(u64::MAX),
-            heads: [const { Cell::new(0) }; 256],
-            levels: [const { Cell::new(0) }; 4],
-            top: Cell::new(-1),
-            alarms: Cell::new(0),
-            programmed: Cell::new(u64::MAX),
-            idle: Cell::new(0),
-            former: Cell::new(0),
-            idle_pulses: Cell::new(0),
-            idle_cursor: Cell::new(0),
-        }
-    }
-
-    /// Up to when all time was billed.
-    pub(crate) fn since(&self) -> u64 {
-        self.since.get()
-    }
-
-    pub(crate) fn attend(&self, what: u32) {
-        self.attention.set(self.attention.get() | what);
-    }
-
-    /// The strongest level with a ready baton.
-    pub(crate) fn strongest_level(&self) -> Option<u8> {
-        u8::try_from(self.top.get()).ok()
-    }
-
-    fn find_top(&self) -> i32 {
-        let mut word = self.levels.len();
-        // Bound: 4 words.
-        while word != 0 {
-            word -= 1;
-            let bits = self.levels[word & 3].get();
-            if bits != 0 {
-                return (word * 64) as i32 + 63 - bits.leading_zeros() as i32;
-            }
-        }
-        -1
-    }
-
-    /// The first baton of a level, 0 if there is none.
-    pub(crate) fn first_ready(&self, level: u8) -> u32 {
-        self.heads[usize::from(level)].get()
-    }
-
-    fn mark(&self, level: u8, filled: bool) {
-        let (word, bit) = (&self.levels[usize::from(level >> 6)], 1 << (level & 63));
-        if filled {
-            word.set(word.get() | bit);
-            self.top.set(self.top.get().max(i32::from(level)));
-        } else {
-            word.set(word.get() & !bit);
-            if self.top.get() == i32::from(level) {
-                self.top.set(self.find_top());
-            }
-        }
-    }
-}
-
 impl<M: Machine> Kernel<M> {
-    /// Put a resting or running baton into the ready queue of its level.
-    fn push(&self, index: u32, in_front: bool) {
-        let baton = self.tables.baton(index);
-        debug_assert!(index != 0 && baton.place.get() != Place::Queued);
-        let level = baton.level.get();
-        let head = &self.cpu.heads[usize::from(level)];
-        baton.place.set(Place::Queued);
-        if head.get() == 0 {
-            baton.next.set(index);
-            baton.previous.set(index);
-            head.set(index);
-            self.cpu.mark(level, true);
-            return;
-        }
-        let first = self.tables.baton(head.get());
-        let last = first.previous.get();
-        baton.next.set(head.get());
-        baton.previous.set(last);
-        self.tables.baton(last).next.set(index);
-        first.previous.set(index);
-        if in_front {
-            head.set(index);
-        }
-    }
-
-    /// Take a baton out of its ready queue.
-    fn pull(&self, index: u32) {
-        let baton = self.tables.baton(index);
-        debug_assert!(baton.place.get() == Place::Queued);
-        let level = baton.level.get();
-        let head = &self.cpu.heads[usize::from(level)];
-        let (next, previous) = (baton.next.get(), baton.previous.get());
-        baton.place.set(Place::Resting);
-        if next == index {
-            head.set(0);
-            self.cpu.mark(level, false);
-            return;
-        }
-        self.tables.baton(previous).next.set(next);
-        self.tables.baton(next).previous.set(previous);
-        if head.get() == index {
-            head.set(next);
-        }
-    }
-
-    /// The level of the running baton; −1: none.
-    fn running_level(&self) -> i32 {
-        match self.cpu.baton.get() {
-            0 => -1,
-            baton => i32::from(self.tables.baton(baton).level.get()),
-        }
-    }
-
-    /// A resting baton has somebody to run again.
-    pub(crate) fn make_ready(&self, index: u32) {
-        if index == 0 || self.tables.baton(index).place.get() != Place::Resting {
-            self.cpu.attend(SCHEDULE);
-            return;
-        }
-        self.push(index, false);
-        let level = i32::from(self.tables.baton(index).level.get());
-        let running = self.running_level();
-        if level > running {
-            self.cpu.attend(SCHEDULE);
-        } else if level == running {
-            self.cpu.attend(ALARM);
-        }
-    }
-
-    /// Nobody can run on this baton for now.
-    pub(crate) fn rest(&self, index: u32) {
-        match self.tables.baton(index).place.get() {
-            Place::Queued => {
-                self.pull(index);
-                self.end_use(index);
-            }
-            Place::Running => self.cpu.attend(SCHEDULE),
-            Place::Resting => {}
-        }
-    }
-
-    /// The baton is on nobody's CPU and in no queue any more (it is about to be freed or changed).
-    pub(crate) fn withdraw(&self, index: u32) {
-        if self.cpu.baton.get() == index {
-            self.undispatch();
-        }
-        self.rest(index);
-    }
-
     /// Let a thread have a baton as its current one. It does not become ready by that.
     pub(crate) fn give(&self, thread: u32, hold: Hold) {
         let old = self.tables.thread(thread).current.replace(hold).baton();
@@ -312,120 +116,8 @@ impl<M: Machine> Kernel<M> {
         self.switch_to(index);
     }
 
-    /// Whether anybody may wait for a thread, for an answer or at its gate.
-    fn waited_for(&self, index: u32) -> bool {
-        let thread = self.tables.thread(index);
-        thread.serving.get() != 0 || self.tables.gate(thread.gate.get()).callers.get() != 0
-    }
-
-    /// Make the batons ready that rest because this thread could not run.
-    pub(crate) fn wake_helpers(&self, index: u32) {
-        if !self.waited_for(index) {
-            return;
-        }
-        // Whoever ran because this thread could not is perhaps not the one to run.
-        self.cpu.attend(SCHEDULE);
-        // The threads to look at: those that others wait for.
-        let (mut list, mut at, mut end) = ([0; CHAIN], 0, 1);
-        list[0] = index;
-        // Bound: CHAIN threads.
-        while at < end {
-            let here = list[at & (CHAIN - 1)];
-            at += 1;
-            let mut look_at = |thread: u32| {
-                if end < CHAIN && self.waited_for(thread) {
-                    list[end & (CHAIN - 1)] = thread;
-                    end += 1;
-                }
-            };
-            let thread = self.tables.thread(here);
-            let served = (thread.serving.get() & 0xffff) as u32;
-            let caller = self.tables.thread(served);
-            if served != 0 && caller.request.get() == thread.serving.get() && caller.code() == REPLY {
-                look_at(served);
-            }
-            let gate = self.tables.gate(thread.gate.get());
-            if thread.gate.get() == 0 || gate.busy() != here {
-                continue;
-            }
-            let waiter = self.tables.strongest_helper(gate);
-            if let Some(Waiter::Pulse(pulse)) = Waiter::from_id(waiter) {
-                self.make_ready(self.tables.pulse(pulse).baton.get());
-            } else if waiter != 0 {
-                let current = self.tables.thread(waiter).current.get().baton();
-                if current != 0 && self.tables.baton(current).holder.get() == waiter {
-                    self.make_ready(current);
-                }
-                look_at(waiter);
-            }
-        }
-    }
-
-    /// Who runs on a baton: its holder, or whom the holder waits for. 0: nobody can.
-    pub(crate) fn resolve(&self, index: u32) -> u32 {
-        let at = self.tables.baton(index).holder.get();
-        let thread = self.tables.thread(at);
-        if at == 0 || thread.current.get().baton() != index {
-            return self.helped_for_pulse(index);
-        }
-        match thread.code() {
-            READY => self.runnable(at),
-            _ => self.helped(at),
-        }
-    }
-
-    /// Who runs on a baton that nobody holds: whom the pulse that carries it waits for, if it is the next.
-    #[inline(never)]
-    fn helped_for_pulse(&self, index: u32) -> u32 {
-        let tables = self.tables;
-        let pulse = tables.baton(index).waits.get();
-        let gate = tables.gate(tables.pulse(pulse).gate.get() as u32 & 0xffff);
-        let next = pulse != 0 && tables.strongest_helper(gate) == Waiter::Pulse(pulse).id();
-        if next { self.helped(gate.busy()) } else { 0 }
-    }
-
-    /// A thread that is READY, if it may run; else 0.
-    #[inline(always)]
-    fn runnable(&self, at: u32) -> u32 {
-        let thread = self.tables.thread(at);
-        let alive = self.tables.process(thread.process.get()).header.alive();
-        if thread.state.get() & STOPPED == 0 && alive { at } else { 0 }
-    }
-
-    /// Whom a waiting thread waits for, in the end. 0: nobody who can run.
-    #[inline(never)]
-    fn helped(&self, mut at: u32) -> u32 {
-        let tables = self.tables;
-        // Bound: CHAIN gates and the thread at the end.
-        for _ in 0..=CHAIN {
-            let thread = tables.thread(at);
-            at = match thread.code() {
-                READY => return self.runnable(at),
-                SEND => {
-                    let Some((_, gate)) = tables.gate_of(thread.target.get()) else { return 0 };
-                    if tables.strongest_helper(gate) != at {
-                        return 0;
-                    }
-                    gate.busy()
-                }
-                REPLY => {
-                    let server = thread.server.get();
-                    if tables.thread(server).serving.get() != thread.request.get() {
-                        return 0;
-                    }
-                    server
-                }
-                _ => return 0,
-            };
-            if at == 0 {
-                return 0;
-            }
-        }
-        0
-    }
-
     /// Bill the running baton and take it off the CPU.
-    fn undispatch(&self) {
+    pub(crate) fn undispatch(&self) {
         let index = self.cpu.baton.get();
         if index != 0 {
             self.stop(index, self.machine.now());
@@ -433,69 +125,6 @@ impl<M: Machine> Kernel<M> {
             self.cpu.baton.set(0);
             self.cpu.attend(SCHEDULE);
         }
-    }
-
-    /// Bill the running baton, which is about to leave the CPU for another place, up to now.
-    #[inline(always)]
-    fn stop(&self, index: u32, now: u64) {
-        let baton = self.tables.baton(index);
-        baton.billed.set(baton.billed.get() + now.wrapping_sub(self.cpu.since.replace(now)));
-        // Without an end, a FIFO baton or one that runs without budget: nothing is used up.
-        let end = self.cpu.slice_end.get();
-        if end != u64::MAX {
-            let left = end.saturating_sub(now);
-            let before = baton.left.replace(left);
-            if baton.policy.get() == Policy::Sporadic as u8 {
-                baton.used.set(baton.used.get() + before.saturating_sub(left));
-                if left == 0 {
-                    self.end_use(index);
-                }
-            }
-        }
-    }
-
-    /// There was nothing to run.
-    pub(crate) fn bill_idle(&self) {
-        let now = self.machine.now();
-        self.cpu.idle.set(self.cpu.idle.get() + now.saturating_sub(self.cpu.since.replace(now)));
-    }
-
-    /// A baton rests, or a sporadic one has no budget: what it used of that will come back.
-    fn end_use(&self, index: u32) {
-        let baton = self.tables.baton(index);
-        if let Some(due) = baton.end_use() {
-            self.set_alarm(AlarmOf::Baton(index), due);
-        }
-        let low = baton.low_priority.get();
-        // Once only: whoever waits with it may be looked at again for that.
-        if baton.policy.get() == Policy::Sporadic as u8 && !baton.has_budget() && baton.level.replace(low) != low {
-            self.weigh_anew(index);
-        }
-    }
-
-    /// A stretch of use of a sporadic baton's budget comes back. At the level where it is, it keeps its turn.
-    pub(crate) fn replenish(&self, index: u32) {
-        let running = self.cpu.baton.get() == index;
-        if running {
-            self.undispatch();
-        }
-        let baton = self.tables.baton(index);
-        if let Some(due) = baton.refill() {
-            self.set_alarm(AlarmOf::Baton(index), due);
-        }
-        let level = if baton.has_budget() { baton.priority.get() } else { baton.low_priority.get() };
-        let same = level == baton.level.get();
-        let queued = baton.place.get() == Place::Queued && !same;
-        if queued {
-            self.pull(index);
-        }
-        baton.level.set(level);
-        if queued || running {
-            self.push(index, same);
-        }
-        self.weigh_anew(index);
-        // It may be the running baton's equal now, whose slice counts from then on.
-        self.cpu.attend(SCHEDULE | ALARM);
     }
 
     /// Change a baton's parameters; it keeps its place as READY if it was.
@@ -511,80 +140,6 @@ impl<M: Machine> Kernel<M> {
         }
         self.weigh_anew(index);
         self.cpu.attend(SCHEDULE | ALARM);
-    }
-
-    /// A baton is stronger or weaker than it was: what waits with it does so anew.
-    fn weigh_anew(&self, index: u32) {
-        self.wait_anew(index);
-        let holder = self.tables.baton(index).holder.get();
-        if self.tables.thread(holder).current.get().baton() == index {
-            self.reorder(holder);
-        }
-    }
-
-    /// With which priority a thread waits, if it does: that of its baton (the low one, without budget), or of the strongest that waits for it, be it at its
-    /// gate or for the answer it works on, and so on.
-    fn urgency(&self, index: u32) -> u8 {
-        let tables = self.tables;
-        let (mut at, mut urgency) = (index, 0);
-        // Bound: CHAIN requests.
-        for _ in 0..CHAIN {
-            let thread = tables.thread(at);
-            urgency = urgency.max(tables.baton(thread.current.get().baton()).level.get());
-            let gate = tables.gate(thread.gate.get());
-            if thread.gate.get() != 0 && gate.busy() == at {
-                urgency = urgency.max(tables.pressure(gate));
-            }
-            at = (thread.serving.get() & 0xffff) as u32;
-            let caller = tables.thread(at);
-            if at == 0 || caller.request.get() != thread.serving.get() || caller.code() != REPLY {
-                break;
-            }
-        }
-        urgency
-    }
-
-    /// Whoever waits for a thread changed, or its baton: wherever it waits itself, and those that it waits for, it waits
-    /// with the strongest priority of all that wait for it.
-    pub(crate) fn reorder(&self, index: u32) {
-        let tables = self.tables;
-        let mut at = index;
-        // Bound: CHAIN gates.
-        for _ in 0..CHAIN {
-            let thread = tables.thread(at);
-            at = match thread.code() {
-                SEND => {
-                    let gate = tables.gate(thread.target.get() as u32 & 0xffff);
-                    let (key, urgency) = (thread.queue.key(), self.urgency(at));
-                    if !thread.queue.linked() || key >> 56 == u64::from(255 - urgency) {
-                        return;
-                    }
-                    tables.dequeue(gate, Waiter::Caller(at));
-                    tables.enqueue(gate, Waiter::Caller(at), urgency, key);
-                    let busy = gate.busy();
-                    if busy != 0 {
-                        self.wake_helpers(busy);
-                    }
-                    busy
-                }
-                REPLY if tables.thread(thread.server.get()).serving.get() == thread.request.get() => {
-                    thread.server.get()
-                }
-                _ => 0,
-            };
-            if at == 0 {
-                return;
-            }
-        }
-    }
-
-    /// Another receiver than before, or other callers: whoever waits at a gate helps the one that it waits for now.
-    pub(crate) fn help_anew(&self, gate: u32) {
-        let busy = self.tables.gate(gate).busy();
-        if gate != 0 && busy != 0 {
-            self.reorder(busy);
-            self.wake_helpers(busy);
-        }
     }
 
     /// Put a baton on the CPU, which has none.
@@ -637,38 +192,6 @@ impl<M: Machine> Kernel<M> {
             self.switch_to(holder);
         } else if index != 0 {
             self.undispatch();
-            self.push(index, false);
-        }
-    }
-
-    /// A baton becomes the last of its level's queue, of which the first is taken out.
-    fn take_turn(&self, index: u32, first: u32) {
-        let (baton, taken) = (self.tables.baton(index), self.tables.baton(first));
-        let head = &self.cpu.heads[usize::from(baton.level.get())];
-        let (next, last) = (taken.next.get(), taken.previous.get());
-        if next == first {
-            baton.next.set(index);
-            baton.previous.set(index);
-            head.set(index);
-            return;
-        }
-        // It takes the first one's place in the ring, whose beginning moves on.
-        self.tables.baton(last).next.set(index);
-        self.tables.baton(next).previous.set(index);
-        baton.next.set(next);
-        baton.previous.set(last);
-        head.set(next);
-    }
-
-    /// Whether the slice of the running baton is over; then it goes behind its equals.
-    pub(crate) fn expire_slice(&self, now: u64) {
-        let index = self.cpu.baton.get();
-        if index != 0 && now >= self.cpu.slice_end.get() {
-            self.undispatch();
-            let baton = self.tables.baton(index);
-            if baton.policy.get() == Policy::RoundRobin as u8 {
-                baton.left.set(baton.slice.get());
-            }
             self.push(index, false);
         }
     }
@@ -728,35 +251,13 @@ impl<M: Machine> Kernel<M> {
             self.cpu.attend(WORK);
         }
     }
-
-    /// When the running baton must be looked at again: the end of its slice if others wait for it, or of its budget.
-    pub(crate) fn slice_alarm(&self) -> u64 {
-        let index = self.cpu.baton.get();
-        if index == 0 {
-            return u64::MAX;
-        }
-        let baton = self.tables.baton(index);
-        let contended = self.cpu.heads[usize::from(baton.level.get())].get() != 0;
-        let sporadic = baton.policy.get() == Policy::Sporadic as u8;
-        if contended || sporadic { self.cpu.slice_end.get() } else { u64::MAX }
-    }
-
-    /// ns billed to a baton up to now.
-    pub(crate) fn billed(&self, index: u32) -> u64 {
-        let baton = self.tables.baton(index);
-        let running = if self.cpu.baton.get() == index && index != 0 {
-            self.machine.now().saturating_sub(self.cpu.since.get())
-        } else {
-            0
-        };
-        baton.billed.get() + running
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::fake::{self, Fake};
+    use crate::thread::STOPPED;
 
     /// A thread on its own baton.
     fn thread(kernel: &Kernel<Fake>, priority: u8, policy: Policy) -> (u32, u32) {
