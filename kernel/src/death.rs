@@ -22,8 +22,10 @@ use abi::{Error, PAGE_SIZE};
 
 /// Things dealt with in one piece.
 const PIECE: u32 = 4;
-/// The same of what a process has: each may be a thread that many help.
+/// The same of what a process has. A thread that has not ended is the last of its piece: many may help it.
 const POSSESSIONS: u32 = 3;
+/// Callers told in one piece: many may wait for each.
+const TOLD: u32 = 2;
 /// Mapping records dealt with in one piece: they are sooner done with.
 const RECORDS: u32 = 6;
 /// Connections of which one piece closes a handle: it may be the last, of which the server is told.
@@ -390,7 +392,11 @@ impl<M: Machine> Kernel<M> {
                     if kind == Kind::Process {
                         break;
                     }
+                    let ends = kind == Kind::Thread && self.tables.thread(first & 0xffff).code() != DEAD;
                     self.destroy_possession(kind, first & 0xffff, process.header.owner.get())?;
+                    if ends {
+                        break;
+                    }
                 }
             }
             Teardown::Callers => {
@@ -398,8 +404,8 @@ impl<M: Machine> Kernel<M> {
                 let start = process.cursor.get();
                 let stop = end.min(start + SCAN);
                 let (mut at, mut told) = (if process.served.get() { start } else { end }, 0);
-                // Bound: SCAN threads looked at, PIECE callers told.
-                while at < stop && told < PIECE {
+                // Bound: SCAN threads looked at, TOLD callers told.
+                while at < stop && told < TOLD {
                     let thread = self.tables.thread(at);
                     if thread.code() == REPLY && thread.state.get() >> 16 == index {
                         self.abandon(at);

@@ -51,9 +51,17 @@ pub(crate) struct Gate {
     pub(crate) grace: Cell<u64>,
     /// Connections by badge and index.
     pub(crate) connections: Cell<u32>,
+    /// The first of `callers`, which is asked for much more often than it changes.
+    pub(crate) helper: Cell<u32>,
 }
 
 impl Gate {
+    /// Where something waits that helps, or does not.
+    #[inline(always)]
+    fn queue(&self, helps: bool) -> &Cell<u32> {
+        if helps { &self.callers } else { &self.notices }
+    }
+
     /// The parked receiver on top, 0 if none is parked.
     pub(crate) fn parked(&self) -> u32 {
         (self.word.get() & INDEX) as u32
@@ -128,11 +136,16 @@ impl<M: Machine> Tables<M> {
     /// Let something wait at a gate, behind what is as strong. `arrival` orders equals.
     pub(crate) fn enqueue(&self, gate: &Gate, waiter: Waiter, priority: u8, arrival: u64) {
         let key = u64::from(255 - priority) << 56 | arrival & ((1 << 56) - 1);
-        let (members, queue) = (self.members(Ordered::Waiters), self.queue(gate, waiter));
+        let (members, helps) = (self.members(Ordered::Waiters), self.helps(waiter));
+        let queue = gate.queue(helps);
         if queue.get() == 0 {
             tree::begin(members.node(waiter.id()), queue, waiter.id(), key);
         } else {
             tree::insert(members, queue, waiter.id(), key);
+        }
+        let helper = gate.helper.get();
+        if helps && (helper == 0 || key < members.node(helper).key()) {
+            gate.helper.set(waiter.id());
         }
         gate.count.set(gate.count.get() + 1);
         gate.notice_count.set(gate.notice_count.get() + waiter.is_notice());
@@ -148,16 +161,14 @@ impl<M: Machine> Tables<M> {
         }
     }
 
-    /// Where it waits.
-    fn queue<'a>(&self, gate: &'a Gate, waiter: Waiter) -> &'a Cell<u32> {
-        if self.helps(waiter) { &gate.callers } else { &gate.notices }
-    }
-
     /// Take something out of a gate's queue, if it is in.
     pub(crate) fn dequeue(&self, gate: &Gate, waiter: Waiter) {
         let forest = self.members(Ordered::Waiters);
         if forest.node(waiter.id()).linked() {
-            tree::remove(forest, self.queue(gate, waiter), waiter.id());
+            tree::remove(forest, gate.queue(self.helps(waiter)), waiter.id());
+            if gate.helper.get() == waiter.id() {
+                gate.helper.set(tree::first(forest, &gate.callers));
+            }
             gate.count.set(gate.count.get() - 1);
             gate.notice_count.set(gate.notice_count.get() - waiter.is_notice());
             gate.flag(WAITING, gate.count.get() != 0);
@@ -167,14 +178,15 @@ impl<M: Machine> Tables<M> {
     /// Who is served next.
     pub(crate) fn strongest(&self, gate: &Gate) -> Option<Waiter> {
         let forest = self.members(Ordered::Waiters);
-        let (caller, notice) = (tree::first(forest, &gate.callers), tree::first(forest, &gate.notices));
+        let (caller, notice) = (self.strongest_helper(gate), tree::first(forest, &gate.notices));
         let callers_turn = notice == 0 || (caller != 0 && forest.node(caller).key() < forest.node(notice).key());
         Waiter::from_id(if callers_turn { caller } else { notice })
     }
 
     /// The id of the caller, or pulse with a baton, that is served next, whose baton helps until then; 0: none waits.
     pub(crate) fn strongest_helper(&self, gate: &Gate) -> u32 {
-        tree::first(self.members(Ordered::Waiters), &gate.callers)
+        debug_assert!(gate.helper.get() == tree::first(self.members(Ordered::Waiters), &gate.callers));
+        gate.helper.get()
     }
 
     /// The priority with which it waits, 0: none does.
@@ -188,7 +200,7 @@ impl<M: Machine> Tables<M> {
     /// All that wait, callers before notices, for checkers and teardown: the first, and what follows one.
     pub(crate) fn any_waiter(&self, gate: &Gate) -> Option<Waiter> {
         let forest = self.members(Ordered::Waiters);
-        let caller = tree::first(forest, &gate.callers);
+        let caller = self.strongest_helper(gate);
         Waiter::from_id(if caller == 0 { tree::first(forest, &gate.notices) } else { caller })
     }
 

@@ -170,10 +170,11 @@ impl<M: Machine> Kernel<M> {
                     if !thread.queue.linked() || key >> 56 == u64::from(255 - urgency) {
                         return;
                     }
+                    let helper = tables.strongest_helper(gate);
                     tables.dequeue(gate, Waiter::Caller(at));
                     tables.enqueue(gate, Waiter::Caller(at), urgency, key);
                     let busy = gate.busy();
-                    if busy != 0 {
+                    if busy != 0 && tables.strongest_helper(gate) != helper {
                         self.wake_helpers(busy);
                     }
                     busy

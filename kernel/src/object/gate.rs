@@ -19,6 +19,7 @@ impl<M: Machine> Kernel<M> {
         let gate = self.tables.gate(index);
         gate.word.set(u64::from(gate.header.generation.get()) << 32);
         gate.callers.set(0);
+        gate.helper.set(0);
         gate.notices.set(0);
         gate.receivers.set(0);
         gate.only.set(0);
