@@ -343,28 +343,18 @@ mod tests {
         assert!(row(r#"{"name":"a","value":-7}"#, "max").is_err());
     }
 
+    fn figure(name: &str, value: f64) -> Figure {
+        Figure { name: name.into(), value, unit: "instructions".into(), how: "".into(), counts: None }
+    }
+
     #[test]
     fn the_committed_table_names_what_misses_its_bar() {
-        let figure = |name: &str, value| Figure {
-            name: name.into(),
-            value,
-            unit: "instructions".into(),
-            how: "".into(),
-            counts: None,
-        };
         let text = committed(&[figure("ipc_round_trip_0", 301.0), figure("fair_share_pair", 0.5)], "rustc 1", "QEMU 2");
         assert_eq!(text, "rustc 1\nQEMU 2\nipc_round_trip_0 301 misses 300\nfair_share_pair 0.5\n");
     }
 
     #[test]
     fn the_table_compares_and_marks_what_is_too_much() {
-        let figure = |name: &str, value| Figure {
-            name: name.into(),
-            value,
-            unit: "instructions".into(),
-            how: "".into(),
-            counts: None,
-        };
         let text = table(&[figure("ipc_round_trip_0", 846.0), figure("unknown", 1.0)]);
         assert!(text.contains("2.00         300  seL4  misses its bar"), "{text}");
         assert!(text.lines().last().is_some_and(|line| line.ends_with("instructions")), "{text}");
