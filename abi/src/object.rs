@@ -109,7 +109,7 @@ methods! {
         CREATE_PULSE = 5;
         /// Map. Word 0: Memory in the caller's table. Word 1: address in this process | access. Word 2: offset into the
         /// Memory. Word 3: length. The range must be free. May answer `More`: repeat, it goes on where it was; on any other error nothing stays mapped.
-        /// A short range that goes on where the mapping before it ends, of the same Memory, with the same access, becomes one record with it.
+        /// A short range that goes on where the mapping before it ends, of the same Memory, with the same access, becomes one record with it (of at most 128 pages).
         MAP = 6;
         /// Unmap whatever is mapped in a range (records are split where needed). Word 0: address. Word 1: length. May answer `More`.
         UNMAP = 7;

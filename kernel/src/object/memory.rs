@@ -12,6 +12,8 @@ use abi::object::{Kind, MemoryType, access, memory as method};
 use abi::{Error, PAGE_SIZE, Rights, USER_END};
 
 const ACCESS: u64 = access::READ | access::WRITE | access::EXECUTE;
+/// Pages that a record has at most if MAP extends it: what goes by records then stays short (a fork maps and protects each page).
+const EXTENDED: u64 = LARGE_PAGES / 4;
 /// Records dealt with in one piece.
 const RECORDS: u32 = 6;
 /// The same where each is made once more, and protected.
@@ -238,6 +240,7 @@ impl<M: Machine> Kernel<M> {
         let previous = self.tables.mapping(before);
         // More of the record before it; in one piece, so all or none of that.
         if (start ^ (end - 1)) < LARGE_PAGES * PAGE_SIZE
+            && previous.pages.get() + pages <= EXTENDED
             && previous.goes_on(memory_index, start, offset, wanted as u8, most as u8)
         {
             self.map_part(process, memory, start, offset, pages, wanted)?;

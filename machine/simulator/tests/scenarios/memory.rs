@@ -442,11 +442,14 @@ fn what_goes_on_where_a_mapping_ends_is_one_record_with_it() {
             (other, 11, 10, 1, RW, 6),
             (other, 14, 12, 1, RW, 7),
             (other, 13, 11, 1, RW, 8),
-            // Up to the end of a large page's place, across it, and behind it.
-            (memory, 512, 0, 512, RW, 9),
-            (memory, 1024, 512, 511, RW, 9),
-            (memory, 1535, 1023, 2, RW, 10),
-            (memory, 1537, 1025, 70, RW, 10),
+            // Up to the end of a large page's place, on to as many pages as are extended, one more, across such an end, and behind
+            // what is longer.
+            (memory, 900, 0, 124, RW, 9),
+            (memory, 1024, 124, 4, RW, 9),
+            (memory, 1028, 128, 1, RW, 10),
+            (memory, 1029, 129, 1, RW, 10),
+            (memory, 1030, 130, 507, RW, 11),
+            (memory, 1537, 637, 70, RW, 12),
         ];
         for (number, (memory, page, offset, pages, bits, records)) in maps.into_iter().enumerate() {
             let words = [memory.0, (PLACE + page * PAGE) | bits, offset * PAGE, pages * PAGE];
@@ -456,7 +459,7 @@ fn what_goes_on_where_a_mapping_ends_is_one_record_with_it() {
         let again = [memory.0, (PLACE + 6 * PAGE) | RW, 6 * PAGE, PAGE];
         user.method(process.handle, process::MAP, again).fails(Error::Busy).await;
         // A hole in the first, then the rest, page by page in disorder.
-        for (page, records) in [(3, 11), (0, 11), (6, 11), (5, 11), (1, 11), (4, 10), (2, 9)] {
+        for (page, records) in [(3, 13), (0, 13), (6, 13), (5, 13), (1, 13), (4, 12), (2, 11)] {
             user.method(process.handle, process::UNMAP, [PLACE + page * PAGE, PAGE, 0, 0]).ok().await;
             assert_eq!(root.usage(process.handle).await.used.mappings, own + records, "page {page}");
         }
@@ -471,7 +474,7 @@ fn a_record_that_cannot_go_on_stays_as_it_was() {
     scenario(|root| async move {
         let process = root.process().await;
         let (user, memory) = (root.user.clone(), root.memory(600).await);
-        let first = [memory.0, PLACE | RW, 0, 512 * PAGE];
+        let first = [memory.0, (PLACE + 500 * PAGE) | RW, 0, 12 * PAGE];
         user.method(process.handle, process::MAP, first).repeat().await;
         let used = root.usage(process.handle).await.used;
         let quota = |pages| simulator::scenario::quota_bytes(&abi::Quota { pages, ..simulator::scenario::QUOTA });
@@ -481,13 +484,13 @@ fn a_record_that_cannot_go_on_stays_as_it_was() {
             user.method(process.handle, process::SET_QUOTA, [0; 4]).send(place, quota(pages).len() as u64).ok().await;
         };
         limit(used.pages).await;
-        let second = [memory.0, (PLACE + 512 * PAGE) | RW, 512 * PAGE, 3 * PAGE];
+        let second = [memory.0, (PLACE + 512 * PAGE) | RW, 12 * PAGE, 3 * PAGE];
         user.method(process.handle, process::MAP, second).fails(Error::QuotaExceeded).await;
         assert_eq!(root.usage(process.handle).await.used, used);
         limit(used.pages + 1).await;
         user.method(process.handle, process::MAP, second).ok().await;
         assert_eq!(root.usage(process.handle).await.used, abi::Quota { pages: used.pages + 1, ..used });
-        user.method(process.handle, process::UNMAP, [PLACE, 515 * PAGE, 0, 0]).repeat().await;
+        user.method(process.handle, process::UNMAP, [PLACE + 500 * PAGE, 15 * PAGE, 0, 0]).repeat().await;
         assert_eq!(root.usage(process.handle).await.used.mappings, used.mappings - 1);
     });
 }
