@@ -2,9 +2,11 @@
 //!
 //! A stronger one never waits for a weaker one's computing, but for this: at each gate that it calls, and that is called for
 //! it, *one* receiver may have begun with something weaker, which it must end first (with the same rule for what that calls,
-//! in its turn). Each time that somebody stronger is served before it there, that may leave it something more to wait for: what
-//! the receiver does after its answer, or, where there are several, another receiver. A fault is a call of the pager. Work on a
-//! sporadic baton counts as of its low priority; whoever is in between waits for its budgets besides. If meanwhile a priority changes, or somebody leaves who made the weaker work urgent, that may happen anew.
+//! in its turn). Each time that somebody stronger is served before it there, or before a receiver where that one waits that it
+//! waits for itself, that may leave it something more to wait for: what the receiver does after its answer, or, where there are
+//! several, another receiver. A fault is a call of the pager. Work on a sporadic baton counts as of its low priority; whoever is
+//! in between waits for its budgets besides. If meanwhile a priority changes, or somebody leaves who made the weaker work
+//! urgent, that may happen anew.
 
 use super::plan::{Client, Gate, Plan, Step};
 

@@ -1,7 +1,7 @@
 //! Who waits where, who works for whom: what the programs of a run say of themselves. From that, and from what the processor
 //! says of who is on it, follows how long weaker ones delay each job. Nothing here asks the kernel.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::bound::Bound;
 use super::plan::{Client, Plan, Source};
@@ -98,11 +98,9 @@ pub(super) struct Ledger {
     carries: Vec<bool>,
     /// Their gate has several receivers.
     several: Vec<bool>,
-    raised: Vec<bool>,
-    /// Raised again before it was taken, or before its receiver came to say so. An interrupt that comes meanwhile is not lost; of
-    /// others that cannot be told.
-    again: Vec<bool>,
-    lines: Vec<bool>,
+    /// How often each was raised and no receiver has come yet to say that it took it. They count: two receivers may have taken
+    /// one each and be stuck, while a third one waits and helps.
+    raised: Vec<u64>,
     pulse_gates: Vec<usize>,
     running: BTreeMap<Job, Progress>,
     bounds: BTreeMap<Job, u64>,
@@ -138,9 +136,7 @@ impl Ledger {
             pulses: plan.pulses.iter().map(|pulse| pulse.priority).collect(),
             carries: plan.pulses.iter().map(|pulse| pulse.carries).collect(),
             several: plan.pulses.iter().map(|pulse| plan.gates[pulse.gate].receivers.len() > 1).collect(),
-            raised: vec![false; plan.pulses.len()],
-            lines: plan.pulses.iter().map(|pulse| matches!(pulse.source, Source::Line(_))).collect(),
-            again: vec![false; plan.pulses.len()],
+            raised: vec![0; plan.pulses.len()],
             pulse_gates: plan.pulses.iter().map(|pulse| pulse.gate).collect(),
             bounds,
             left_behind,
@@ -177,19 +173,20 @@ impl Ledger {
             let by = progress.delays.into_iter().collect();
             self.violations.push(Violation { job, delayed_ns, bound_ns, at_ns: now, by });
         }
+        // It came again meanwhile.
         if let Job::Pulse(pulse) = job
-            && self.raised[pulse]
-            && self.lines[pulse]
+            && self.raised[pulse] > 0
             && !self.several[pulse]
         {
             self.begin(job, now);
+            self.pulse_arrives(pulse, now);
         }
     }
 
     /// A thread is about to call; the answer is the number of its call.
     pub(super) fn call(&mut self, caller: Worker, gate: usize, patient_until: u64, now: u64) -> u64 {
         let strength = self.strength(caller, Job::None, now);
-        self.arrive(self.job(caller), gate, strength, now);
+        self.arrive(&self.pressing(caller), gate, strength, true, now);
         let thread = &mut self.threads[caller];
         thread.calls += 1;
         thread.in_call = true;
@@ -208,27 +205,78 @@ impl Ledger {
     }
 
     fn pulses_at(&self, gate: usize) -> impl Iterator<Item = usize> {
-        (0..self.raised.len()).filter(move |pulse| self.raised[*pulse] && self.pulse_gates[*pulse] == gate)
+        (0..self.raised.len()).filter(move |pulse| self.raised[*pulse] > 0 && self.pulse_gates[*pulse] == gate)
     }
 
-    /// Something is to wait at a gate: it may be passed over by whatever waits there and is as strong, and others by it.
-    fn arrive(&mut self, newcomer: Job, gate: usize, strength: u8, now: u64) {
+    /// Something is to wait at a gate, and, if it presses, for whatever its receivers wait for: at each of these gates it may be
+    /// passed over by whatever waits there and is as strong, and others by it; and so may all that wait for one of them.
+    fn arrive(&mut self, newcomers: &BTreeSet<Job>, gate: usize, strength: u8, presses: bool, now: u64) {
         // Whoever works for a sporadic baton may be stronger than it is for sure.
-        let most = |job: Job, strength: u8| match job {
-            Job::Client(client) => strength.max(self.highest[client]),
-            _ => strength,
+        let most = |jobs: &BTreeSet<Job>, strength: u8| {
+            jobs.iter().fold(strength, |most, job| match *job {
+                Job::Client(client) => most.max(self.highest[client]),
+                _ => most,
+            })
         };
-        let callers = self.waiters(gate).map(|waiter| (self.job(waiter), self.strength(waiter, Job::None, now)));
-        let pulses = self.pulses_at(gate).map(|pulse| (Job::Pulse(pulse), self.pulses[pulse]));
-        let others = callers.chain(pulses).map(|(job, other)| (job, most(job, other))).collect::<Vec<_>>();
-        let by = most(newcomer, strength);
-        for (job, other) in others {
-            for (passed_over, strength, by) in [(newcomer, strength, other), (job, self.priority(job), by)] {
-                if strength <= by
-                    && let Some(progress) = self.running.get_mut(&passed_over)
-                {
-                    progress.passed_over_ns += self.left_behind[gate];
-                }
+        let by = most(newcomers, strength);
+        let mut places = vec![(gate, None)];
+        if presses {
+            self.receivers(gate).for_each(|receiver| self.places(receiver, &mut places));
+        }
+        let mut passed_over = Vec::new();
+        for (gate, through) in places {
+            let callers = self.waiters(gate).filter(|waiter| Some(*waiter) != through);
+            let callers = callers.map(|waiter| (self.pressing(waiter), self.strength(waiter, Job::None, now)));
+            let pulses = self.pulses_at(gate).filter(|pulse| !newcomers.contains(&Job::Pulse(*pulse)));
+            let pulses = pulses.map(|pulse| (BTreeSet::from([Job::Pulse(pulse)]), self.pulses[pulse]));
+            for (jobs, strength) in callers.chain(pulses) {
+                let other = most(&jobs, strength);
+                let weaker = |job: &&Job, by: u8| self.priority(**job) <= by;
+                passed_over.extend(newcomers.iter().filter(|job| weaker(job, other)).map(|job| (*job, gate)));
+                passed_over.extend(jobs.difference(newcomers).filter(|job| weaker(job, by)).map(|job| (*job, gate)));
+            }
+        }
+        for (job, gate) in passed_over {
+            if let Some(progress) = self.running.get_mut(&job) {
+                progress.passed_over_ns += self.left_behind[gate];
+            }
+        }
+    }
+
+    fn pulse_arrives(&mut self, pulse: usize, now: u64) {
+        let (gate, strength) = (self.pulse_gates[pulse], self.pulses[pulse]);
+        self.arrive(&BTreeSet::from([Job::Pulse(pulse)]), gate, strength, self.carries[pulse], now);
+    }
+
+    fn receivers(&self, gate: usize) -> impl Iterator<Item = Worker> {
+        (0..self.threads.len()).filter(move |thread| self.threads[*thread].gate == Some(gate))
+    }
+
+    /// Where a thread waits, itself or in whoever works for it; and who it is that waits there.
+    fn places(&self, worker: Worker, places: &mut Vec<(usize, Option<Worker>)>) {
+        let thread = &self.threads[worker];
+        if let Some(gate) = thread.waits_at {
+            places.push((gate, Some(worker)));
+            self.receivers(gate).for_each(|receiver| self.places(receiver, places));
+        } else if thread.in_call {
+            let call = For::Call { caller: worker, number: thread.calls };
+            let servers = (0..self.threads.len()).filter(|server| self.threads[*server].works_for == call);
+            servers.for_each(|server| self.places(server, places));
+        }
+    }
+
+    /// The jobs that wait for a thread to get on: the one that it works for, and all that wait at its gate, or at that of
+    /// whoever waits for it.
+    fn pressing(&self, worker: Worker) -> BTreeSet<Job> {
+        let (mut jobs, mut at) = (BTreeSet::from([self.job(worker)]), worker);
+        loop {
+            if let Some(gate) = self.threads[at].gate {
+                self.waiters(gate).for_each(|waiter| jobs.extend(self.pressing(waiter)));
+                jobs.extend(self.pulses_at(gate).filter(|pulse| self.carries[*pulse]).map(Job::Pulse));
+            }
+            match self.threads[at].works_for {
+                For::Call { caller, number } if self.open(caller, number) => at = caller,
+                _ => return jobs,
             }
         }
     }
@@ -266,8 +314,8 @@ impl Ledger {
     }
 
     pub(super) fn raise(&mut self, pulse: usize, now: u64) {
-        if self.raised[pulse] {
-            self.again[pulse] = true;
+        self.raised[pulse] += 1;
+        if self.raised[pulse] > 1 {
             return;
         }
         // If another receiver still uses its baton, this one may have to do without.
@@ -275,9 +323,7 @@ impl Ledger {
         if self.carries[pulse] && !in_use {
             self.begin(Job::Pulse(pulse), now);
         }
-        self.raised[pulse] = false;
-        self.arrive(Job::Pulse(pulse), self.pulse_gates[pulse], self.pulses[pulse], now);
-        self.raised[pulse] = true;
+        self.pulse_arrives(pulse, now);
     }
 
     // What receivers say.
@@ -293,8 +339,9 @@ impl Ledger {
         self.threads[receiver].works_for = For::Call { caller, number };
     }
 
-    pub(super) fn take_pulse(&mut self, receiver: Worker, pulse: usize) {
-        self.raised[pulse] = std::mem::take(&mut self.again[pulse]);
+    pub(super) fn take_pulse(&mut self, receiver: Worker, pulse: usize, count: u64) {
+        let left = self.raised[pulse].checked_sub(count).expect("no pulse is taken more often than it was raised");
+        self.raised[pulse] = left;
         self.threads[receiver].works_for = For::Pulse(pulse);
     }
 
@@ -395,5 +442,73 @@ pub(super) const fn period(source: Source) -> Option<u64> {
     match source {
         Source::Alarm(ns) | Source::Line(ns) => Some(ns),
         Source::Clients => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::plan::{Gate, Pulse, Sporadic};
+    use super::*;
+
+    const NEVER: u64 = u64::MAX;
+
+    fn client(priority: u8) -> Client {
+        let sporadic: Option<Sporadic> = None;
+        Client { priority, slice_ns: 0, sporadic, pager: 0, pause_ns: 0, job: Vec::new() }
+    }
+
+    fn gate(receivers: usize) -> Gate {
+        let receivers = vec![None; receivers];
+        Gate { receivers, reserve: None, services: vec![Vec::new()], after_ns: 0, defers: false, pager: None }
+    }
+
+    fn ledger(plan: &Plan, left_behind: Vec<u64>) -> Ledger {
+        let clients = (0..plan.clients.len()).map(Job::Client);
+        let pulses = (0..plan.pulses.len()).map(Job::Pulse);
+        Ledger::new(plan, clients.chain(pulses).map(|job| (job, 0)).collect(), left_behind)
+    }
+
+    #[test]
+    fn a_pulse_helps_as_long_as_it_was_raised_more_often_than_receivers_took_it() {
+        let pulse = Pulse { gate: 0, service: 0, priority: 19, carries: true, source: Source::Clients };
+        let plan = Plan { gates: vec![gate(2)], clients: vec![client(7)], pulses: vec![pulse], ..Plan::default() };
+        let mut ledger = ledger(&plan, vec![0]);
+        let (first, second) = (1, 2);
+        ledger.program(0x1000, first);
+        for time in 0..3 {
+            ledger.raise(0, time);
+        }
+        for receiver in [first, second] {
+            ledger.take_pulse(receiver, 0, 1);
+            ledger.rest(receiver);
+        }
+        for (count, too_long) in [(0, 0), (1, 1)] {
+            if count == 1 {
+                ledger.take_pulse(second, 0, count);
+            }
+            ledger.begin(Job::Client(0), 10);
+            ledger.passed(0x1000, 2 * SLACK_NS, 20);
+            ledger.end(Job::Client(0), 20);
+            assert_eq!(ledger.violations.len(), too_long);
+        }
+    }
+
+    #[test]
+    fn whoever_waits_for_a_receiver_is_passed_over_where_that_one_waits() {
+        let clients = [30, 10, 50].map(client).to_vec();
+        let plan = Plan { gates: vec![gate(1), gate(1)], clients, ..Plan::default() };
+        let (waits, served, strong, receiver) = (0, 1, 2, 3);
+        for strong_comes_first in [false, true] {
+            let mut ledger = ledger(&plan, vec![1, 1000]);
+            [waits, served, strong].iter().for_each(|client| ledger.begin(Job::Client(*client), 0));
+            let number = ledger.call(served, 0, NEVER, 0);
+            ledger.take_call(receiver, served, number);
+            ledger.call(receiver, 1, NEVER, 0);
+            for caller in if strong_comes_first { [strong, waits] } else { [waits, strong] } {
+                ledger.call(caller, if caller == strong { 1 } else { 0 }, NEVER, 0);
+            }
+            let passed_over = |client| ledger.running[&Job::Client(client)].passed_over_ns;
+            assert_eq!([waits, served, strong].map(passed_over), [1000, 1000, 0], "{strong_comes_first}");
+        }
     }
 }

@@ -111,7 +111,10 @@ impl Run {
         loop {
             if message.status().is_pulse() {
                 let number = message.badge as usize;
-                self.ledger.borrow_mut().take_pulse(worker, number);
+                // An interrupt counts as much as its line's bit is worth.
+                let line = matches!(self.plan.pulses[number].source, Source::Line(_));
+                let count = message.words[0] >> if line { number } else { 0 };
+                self.ledger.borrow_mut().take_pulse(worker, number, count);
                 let steps = &shape.services[self.plan.pulses[number].service];
                 self.perform(&user, worker, &means, steps).await;
                 self.ledger.borrow_mut().end(Job::Pulse(number), user.now());
@@ -230,7 +233,7 @@ impl Build<'_> {
         for (number, shape) in self.run.plan.pulses.iter().enumerate() {
             let (process, gate) = &self.gates[shape.gate];
             let carried = if shape.carries { self.root.baton(process, shape.priority).await } else { Handle::NONE };
-            let pulse = self.root.pulse(process, *gate, number as u64, shape.priority, false, carried).await;
+            let pulse = self.root.pulse(process, *gate, number as u64, shape.priority, true, carried).await;
             self.pulses.push(pulse);
             let first = user.now() + 300_000;
             match shape.source {
