@@ -148,6 +148,8 @@ global_asm!(
     "linux_interrupt:",
     "save_registers",
     "save_place {interrupt}",
+    // The kernel could not note what it posted when the block could not be written.
+    "mov qword ptr gs:[{pending}], 1",
     "enter {deliver}",
     "jmp linux_resume",
     //

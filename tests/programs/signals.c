@@ -60,6 +60,24 @@ static void what_a_handler_is_told(void) {
     CHECK(kill(getpid(), 0) == 0 && count == 6);
 }
 
+// A process is told of a signal wherever it is on its way back from a fork, its first or a later one.
+static void signals_after_forks(void) {
+    for (int i = 0; i < 60; i++) {
+        pid_t parent = fork();
+        if (parent == 0) {
+            int lost = 0;
+            handle(SIGUSR1, 0);
+            for (int j = 1; j <= 3; j++) {
+                pid_t child = fork();
+                if (child == 0) _exit(kill(getppid(), SIGUSR1));
+                lost += end_of(child) != 0 || count != j;
+            }
+            _exit(lost);
+        }
+        CHECK(end_of(parent) == 0);
+    }
+}
+
 static volatile int child_codes[8], child_status[8], child_count;
 
 static void child_changed(int signal, siginfo_t *information, void *context) {
@@ -481,7 +499,7 @@ static void descriptors_of_processes(void) {
 }
 
 static const struct test tests[] = {
-    TEST(what_a_handler_is_told), TEST(what_a_parent_is_told), TEST(flags_of_actions),
+    TEST(what_a_handler_is_told), TEST(signals_after_forks), TEST(what_a_parent_is_told), TEST(flags_of_actions),
     TEST(masks_while_handlers_run), TEST(real_time_signals_in_order), TEST(restart_over_every_wait),
     TEST(alternate_stacks), TEST(signals_and_threads), TEST(orphaned_groups), TEST(descriptors_of_processes),
 };

@@ -162,7 +162,7 @@ static void other_locks(void) {
 static void between_processes(void) {
     struct shared {
         pthread_mutex_t mutex;
-        sem_t semaphore;
+        sem_t child_counted, parent_counted;
         int count;
     } *shared = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     pthread_mutexattr_t attributes;
@@ -170,7 +170,8 @@ static void between_processes(void) {
     pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
     pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
     pthread_mutex_init(&shared->mutex, &attributes);
-    sem_init(&shared->semaphore, 1, 0);
+    sem_init(&shared->child_counted, 1, 0);
+    sem_init(&shared->parent_counted, 1, 0);
     pid_t child = fork();
     for (int i = 0; i < 2000; i++) {
         pthread_mutex_lock(&shared->mutex);
@@ -178,11 +179,14 @@ static void between_processes(void) {
         pthread_mutex_unlock(&shared->mutex);
     }
     if (child == 0) {
-        sem_post(&shared->semaphore);
+        sem_post(&shared->child_counted);
+        // Who dies with the mutex while the other still counts would spoil it for that one.
+        sem_wait(&shared->parent_counted);
         pthread_mutex_lock(&shared->mutex);
         _exit(0);
     }
-    CHECK(sem_wait(&shared->semaphore) == 0 && waitpid(child, 0, 0) == child && shared->count == 4000);
+    sem_post(&shared->parent_counted);
+    CHECK(sem_wait(&shared->child_counted) == 0 && waitpid(child, 0, 0) == child && shared->count == 4000);
 #ifdef __GLIBC__
     // (musl forgets the list of a child that took the lock before.)
     CHECK(pthread_mutex_lock(&shared->mutex) == EOWNERDEAD);

@@ -69,7 +69,10 @@ impl Server {
         process.state = State::Running;
         self.deadlines.insert((until, Event::End(pid)));
         self.each_thread(pid, kernel::resume);
-        self.each_thread(pid, kernel::interrupt);
+        let threads = self.table.process(pid).map(|process| process.threads.clone()).unwrap_or_default();
+        for tid in threads {
+            self.interrupt(tid);
+        }
     }
 
     /// A thread of a process is where nothing of its library's is locked: if the process is to end, it ends now. Whether it did.

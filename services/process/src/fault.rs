@@ -43,7 +43,11 @@ impl Server {
                 let Some(memory) = self.spaces.get_mut(&space) else { return Outcome::Answer(REFUSED) };
                 match memory.fault(&mut self.ram, first, third) {
                     Fault::Resolved => Outcome::DONE,
-                    Fault::Refused => Outcome::Answer(REFUSED),
+                    Fault::Refused => {
+                        // The kernel has the library told there.
+                        self.make_block_writable(cookie as u32);
+                        Outcome::Answer(REFUSED)
+                    }
                     Fault::Exhausted => {
                         self.note(format!("out of memory at a page fault: process {pid} killed"));
                         self.end_process(pid, signaled(SIGKILL, false));
@@ -56,6 +60,8 @@ impl Server {
                 self.end_process(pid, signaled(SIGSEGV, false));
                 Outcome::Later
             }
+            // The library was not told, but can be if it happens again.
+            notice::FAULT_EXCEPTION if self.make_block_writable(cookie as u32) => Outcome::DONE,
             notice::FAULT_EXCEPTION => {
                 self.note(format!("process {pid}: exception {first} at {instruction:#x}"));
                 self.end_process(pid, signaled(signal_of(first), false));

@@ -78,12 +78,18 @@ impl Pages {
         Some(frame)
     }
 
-    /// Remember that a page is being written, or forget it.
+    /// Remember that a page is being written (which it is mapped for, then), or forget it.
     pub(crate) fn set_written(&mut self, page: u64, written: bool) {
         if let Some(chunk) = self.chunks.get_mut(&(page / PAGES)) {
             let bit = 1 << (page % PAGES);
             chunk.written = if written { chunk.written | bit } else { chunk.written & !bit };
         }
+    }
+
+    /// Whether a page is being written.
+    #[must_use]
+    pub(crate) fn is_written(&self, page: u64) -> bool {
+        self.chunks.get(&(page / PAGES)).is_some_and(|chunk| chunk.written >> (page % PAGES) & 1 != 0)
     }
 
     /// Pages being written in a range, in order.

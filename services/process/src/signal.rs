@@ -286,8 +286,8 @@ impl Server {
         }
         self.make_pending(pid, target, information)?;
         self.signal_files_changed(pid, signal);
-        if let Some(thread) = taker.and_then(|tid| self.table.threads.get(&tid)) {
-            kernel::interrupt(thread.handle);
+        if let Some(tid) = taker {
+            self.interrupt(tid);
         }
         Ok(())
     }
@@ -301,6 +301,23 @@ impl Server {
             Some(thread) => thread.pending.add(information, limit),
             None => process.pending.add(information, limit),
         }
+    }
+
+    /// Have a thread's library ask for signals.
+    pub(crate) fn interrupt(&mut self, tid: u32) {
+        // The kernel notes it there, for a library that is at work: where it cannot, the program goes on and nobody asks.
+        self.make_block_writable(tid);
+        if let Some(thread) = self.table.threads.get(&tid) {
+            kernel::interrupt(thread.handle);
+        }
+    }
+
+    /// Let the kernel write to a thread's block, which a fork takes away until the library writes there. Whether it could not.
+    pub(crate) fn make_block_writable(&mut self, tid: u32) -> bool {
+        const LENGTH: u64 = size_of::<abi::upcall::UpcallBlock>() as u64;
+        let Some(thread) = self.table.threads.get(&tid) else { return false };
+        let memory = self.spaces.get_mut(&thread.space);
+        memory.is_some_and(|memory| memory.make_writable(&mut self.ram, thread.block, LENGTH))
     }
 
     /// What a signal does by default, done.
@@ -462,10 +479,8 @@ impl Server {
         let tid = self.own_thread(pid, tid)?;
         let thread = self.table.threads.get_mut(&tid).ok_or(Errno::ESRCH)?;
         thread.mask = mask & !UNBLOCKABLE;
-        if self.settle(pid, tid)
-            && let Some(thread) = self.table.threads.get(&tid)
-        {
-            kernel::interrupt(thread.handle);
+        if self.settle(pid, tid) {
+            self.interrupt(tid);
         }
         let Some(thread) = self.table.threads.get(&tid) else { return Ok(Outcome::Later) };
         let pending = thread.pending.set() | self.table.process(pid).map_or(0, |process| process.pending.set());

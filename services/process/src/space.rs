@@ -671,6 +671,19 @@ impl Space {
         result
     }
 
+    /// Have the pages of a range be such that the kernel can write there: it makes no faults, and a fork takes from pages what
+    /// they may be written with. Gives whether there was anything to do. (Where there is no memory for that, it is left undone.)
+    pub(crate) fn make_writable(&mut self, ram: &mut Ram, address: u64, length: u64) -> bool {
+        use abi::notice::access as bits;
+        let mut changed = false;
+        for page in page_of(address)..page_of(address + length - 1) + 1 {
+            if !self.pages.is_written(page) {
+                changed |= self.fault(ram, page * PAGE_SIZE, bits::WRITE | bits::PRESENT) == Fault::Resolved;
+            }
+        }
+        changed
+    }
+
     fn resolve(&mut self, ram: &mut Ram, area: &Area, page: u64, write: bool, present: bool) -> Result<Fault, Error> {
         let Some(frame) = self.pages.find(page) else { return self.fill(ram, area, page, write, present) };
         if write && !area.kind.is_shared() && ram.frames.uses(frame) > 1 {
@@ -1034,10 +1047,16 @@ impl Space {
             }
             let mut from = start;
             while let Some((page, count)) = copied.next_if(|(page, _)| *page < page_of(end)) {
-                let Some(count) = self.copy_run(ram, child, kind.access, page, count) else { continue };
-                // What is before it goes as it is; the copied pages stay the parent's own.
-                run = self.share_next(child, run, (from, page * PAGE_SIZE, false), &mut failed);
-                from = (page + count) * PAGE_SIZE;
+                let done = self.copy_run(ram, child, kind.access, page, count).unwrap_or(0);
+                // What there was no memory for is shared like the rest.
+                for at in done..count {
+                    self.pages.set_written(page + at, false);
+                }
+                if done > 0 {
+                    // What is before it goes as it is; the copied pages stay the parent's own.
+                    run = self.share_next(child, run, (from, page * PAGE_SIZE, false), &mut failed);
+                    from = (page + done) * PAGE_SIZE;
+                }
             }
             run = self.share_next(child, run, (from, end, kind.is_shared()), &mut failed);
         }
@@ -1106,10 +1125,13 @@ impl Space {
                 window::copy_page(ram.frames.physical(from), ram.frames.physical(to));
                 ram.frames.release(from);
             }
-            child.pages.set_written(page + at, true);
         }
         // What cannot be mapped now is mapped when it is touched.
-        let _ = child.show(ram, Run { page, frame, count: count.into() }, access);
+        if child.show(ram, Run { page, frame, count: count.into() }, access).is_ok() {
+            for at in 0..u64::from(count) {
+                child.pages.set_written(page + at, true);
+            }
+        }
         Some(count.into())
     }
 

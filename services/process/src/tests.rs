@@ -286,6 +286,55 @@ fn fork_copies_and_wait_reaps() {
     bench.check();
 }
 
+/// What the kernel has to tell a thread it writes to its block, and it makes no faults.
+#[test]
+fn the_kernel_can_write_to_the_block_of_whom_it_tells() {
+    const EXCEPTION: [u64; 3] = [6, 0, 0];
+    let mut bench = Bench::new(400);
+    let parent = bench.spawn();
+    let flags = map_flags::FIXED | map_flags::LIBRARY;
+    bench.ok(parent, Request::Map { address: BLOCK, length: PAGE_SIZE, access: 3, flags });
+    bench.ok(parent, Request::SetMask { tid: parent.into(), mask: 0 });
+    bench.ok(parent, Request::SetAction { signal: 10, disposition: 2, flags: 0 });
+    let space = bench.server.space_of(parent).unwrap_or_default();
+    let process = bench.server.spaces[&space].process;
+    let writable = || {
+        let access = |world: &mut model::World| {
+            world.processes[&process].pages.get(&(BLOCK / PAGE_SIZE)).map(|page| page.access)
+        };
+        model::with(access).is_some_and(|access| access & 2 != 0)
+    };
+    let fault = |bench: &mut Bench, label, [first, second, third]: [u64; 3]| {
+        let words = [first, second, third, u64::from(parent) | space << 32];
+        bench.send(badge::make(badge::FAULT, 0, 0), (label, words), &[], None).1.map(|answer| answer.0)
+    };
+    for told in 0..3 {
+        for child_lives in [true, false] {
+            assert!(bench.write(parent, BLOCK, 1));
+            // Now and then a fork copies no page at once.
+            let mut forks = 0;
+            while writable() {
+                let Some(child) = bench.fork(parent) else { panic!("no child") };
+                forks += 1;
+                assert!(forks < 40, "no fork shares the block's page");
+                if !child_lives || writable() {
+                    bench.exit(child, 0);
+                    bench.ok(parent, Request::Wait { selector: child.into(), options: 4 });
+                }
+            }
+            match told {
+                0 => drop(bench.ok(parent, Request::Kill { pid: parent.into(), signal: 10, code: 0, value: 0 })),
+                1 => assert_eq!(fault(&mut bench, notice::FAULT_PAGE, [8, 0, 0]), Some(1), "refused"),
+                _ => assert_eq!(fault(&mut bench, notice::FAULT_EXCEPTION, EXCEPTION), Some(0), "once more"),
+            }
+            assert!(writable(), "told in way {told}");
+        }
+    }
+    // It could be told, and was not: that is the end.
+    assert_eq!(fault(&mut bench, notice::FAULT_EXCEPTION, EXCEPTION), None);
+    assert_eq!(bench.server.table.process(parent).map(|process| process.state), None);
+}
+
 #[test]
 fn signals_interrupt_end_stop_and_continue() {
     let mut bench = Bench::new(400);
