@@ -14,7 +14,7 @@ use crate::process::Teardown;
 use crate::quota::Resource;
 use crate::schedule::SCHEDULE;
 use crate::tables::Ordered;
-use crate::thread::{CODE, DEAD, FAULTING, READY, RECEIVE, REPLY, SEND, Work};
+use crate::thread::{CODE, DEAD, FAULTING, LEAVING, READY, RECEIVE, REPLY, SEND, Work};
 use crate::tree;
 use abi::call::flags;
 use abi::object::Kind;
@@ -215,12 +215,13 @@ impl<M: Machine> Kernel<M> {
         self.cpu.attend(SCHEDULE);
     }
 
-    /// The server of a caller in REPLY is gone: queue the request again if the caller asked for it, else fail it.
+    /// The server of a caller in REPLY is gone: queue the request again if the caller asked for it, else fail it. One that wanted
+    /// to leave does.
     fn abandon(&self, index: u32) {
         let thread = self.tables.thread(index);
-        let again = self.flagged(thread, flags::RETRY) && !thread.is(crate::thread::LEAVING);
         match self.tables.gate_of(thread.target.get()) {
-            Some((_, gate)) if again => {
+            _ if thread.is(LEAVING) => self.leave_as_wished(index),
+            Some((_, gate)) if self.flagged(thread, flags::RETRY) => {
                 self.take_baton_back(index);
                 if thread.current.get() == Hold::NONE {
                     // It may have been given one meanwhile.

@@ -172,6 +172,8 @@ pub struct PulseView {
 pub struct MemoryView {
     /// Slot, generation, owner.
     pub header: HeaderView,
+    /// RAM, device registers, ports or lines: an [`abi::object::MemoryType`].
+    pub kind: u8,
     /// First address, port or line.
     pub base: u64,
     /// Bytes, ports or lines.
@@ -406,6 +408,7 @@ impl<M: Machine + 'static> Kernel<M> {
         let memory = self.tables.memory(index);
         MemoryView {
             header: self.header_view(Kind::Memory, index),
+            kind: memory.kind.get(),
             base: memory.base.get(),
             length: memory.length.get(),
             parent: memory.parent.get(),

@@ -22,11 +22,17 @@ impl<M: Machine> Kernel<M> {
         let thread = self.tables.thread(index);
         thread.state.set(thread.state.get() & !TIMED);
         if thread.is(LEAVING) {
-            let reason = Error::from_number(thread.leave_reason.get()).unwrap_or(Error::TimedOut);
-            self.leave(index, reason);
+            self.leave_as_wished(index);
         } else {
             self.break_off(index, Error::TimedOut);
         }
+    }
+
+    /// Nobody is waited for any more by a caller that wants to leave: its grace time is over, or its server is gone.
+    #[inline(never)]
+    pub(crate) fn leave_as_wished(&self, index: u32) {
+        let reason = self.tables.thread(index).leave_reason.get();
+        self.leave(index, Error::from_number(reason).unwrap_or(Error::TimedOut));
     }
 
     /// End a thread's wait for this reason, as soon as the rules allow.

@@ -2,13 +2,13 @@
 //! made. `.boot.text`, here and in other modules, is everything that runs once; it does not count as kernel, and
 //! [`discard`] unmaps it before the first program runs.
 //!
-//! RAM below 1 MiB is left to the firmware. The arena lies as high as possible below 4 GiB, so that the early direct map
-//! reaches it; from it come the final tables, the kernel's object tables, the threads' vector areas, and the frames that
-//! the kernel will use for page tables.
+//! Who has which RAM is decided in [`crate::carve`]. From the arena come the final tables, the kernel's object tables, the
+//! threads' vector areas, and the frames that the kernel will use for page tables.
 
 use abi::boot::{MODULE_MAGIC, MODULE_VERSION, ModuleHeader};
 use kernel::{Capacities, FRAMES, Tables};
 
+use crate::carve::{EARLY_END, carve};
 use crate::layout::{self, IMAGE};
 use crate::machine::X86;
 use crate::page::{self, ENTRIES, Entry, HUGE, LARGE, PAGE, ROOT_LEVEL};
@@ -88,15 +88,6 @@ struct MapEntry {
 
 const KIND_RAM: u32 = 1;
 
-const MEBIBYTE: u64 = 1 << 20;
-/// Where the interrupt controllers' registers begin: the end of what devices are given.
-const CONTROLLERS: u64 = 0xfec0_0000;
-/// What the early tables map.
-const EARLY_END: u64 = 1 << 32;
-/// The arena is this part of RAM, within these bounds.
-const ARENA_SHARE: u64 = 12;
-const ARENA_LEAST: u64 = 12 * MEBIBYTE;
-const ARENA_MOST: u64 = 1 << 30;
 
 unsafe extern "C" {
     safe static image_start: u8;
@@ -145,31 +136,13 @@ pub(crate) fn boot(start_information: u64, entry_time_stamp: u64) -> ! {
         let range = Range::new(entry.address, entry.address.saturating_add(entry.length));
         if entry.kind == KIND_RAM { ram.add(range) } else { reserved.add(range) }
     }
-    let ram_total = ram.total();
-    let mut usable = Ranges::new();
-    for range in ram.members() {
-        usable.add(range.shrunk_to_pages());
-    }
-    usable.remove(Range::new(0, MEBIBYTE));
-    usable.remove(Range::new(layout::PHYSICAL_END, u64::MAX));
-
-    let low_end =
-        ram.members().iter().filter(|range| range.end <= CONTROLLERS).map(|range| range.end).max().unwrap_or(0);
-    let firmware = reserved.members().iter().find(|range| range.start == low_end).copied().unwrap_or_default();
-    let devices = Range::new(low_end.max(firmware.end), CONTROLLERS);
-
-    let mut free = usable;
-    free.remove(Range::new(physical(&raw const image_start), physical(&raw const image_end)));
-    free.remove(module.grown_to_pages());
-    let arena_length = (ram_total / ARENA_SHARE).clamp(ARENA_LEAST, ARENA_MOST) & !(PAGE - 1);
-    let arena = free.find_high(arena_length, PAGE, EARLY_END);
-    require!(arena.is_some(), b"no room for the arena");
-    let arena = arena.unwrap_or_default();
-    free.remove(arena);
+    let image = Range::new(physical(&raw const image_start), physical(&raw const image_end));
+    let carving = carve(&ram, &reserved, image, module, layout::PHYSICAL_END);
+    require!(carving.arena.length() != 0, b"no room for the arena");
 
     require!(&raw const *layout::Place as u64 == layout::TABLES, b"linked for other tables");
-    let mut tables = Builder::new(arena);
-    tables.map_ram(&usable);
+    let mut tables = Builder::new(carving.arena);
+    tables.map_ram(&carving.usable);
     tables.map_image();
     tables.map_page(layout::LOCAL_APIC, apic::physical(), Entry::WRITE | Entry::NO_EXECUTE | Entry::UNCACHED);
     let capacities = tables.map_objects();
@@ -180,16 +153,16 @@ pub(crate) fn boot(start_information: u64, entry_time_stamp: u64) -> ! {
 
     crate::start(Handoff {
         root: tables.root,
-        ram: usable,
-        free,
-        ram_total,
-        arena_length,
+        ram: carving.usable,
+        free: carving.free,
+        ram_total: ram.total(),
+        arena_length: carving.arena.length(),
         capacities,
         frames: tables.arena,
         module,
         header,
-        devices,
-        firmware,
+        devices: carving.devices,
+        firmware: carving.firmware,
         acpi_root: acpi_root(start.acpi_root),
         entry_time_stamp,
         ring: ring::start() - IMAGE,

@@ -5,7 +5,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`pvh`], [`boot`] | the boot stub; not part of the running kernel |
+//! | [`pvh`], [`boot`], [`carve`] | the boot stub; not part of the running kernel |
 //! | [`layout`] | the kernel's half of every address space |
 //! | [`machine`] | the `Machine` trait, put together from the rest |
 //! | [`trap`], [`message`], [`context`], [`vector`], [`bases`], [`segments`] | into user code and out again |
@@ -24,6 +24,7 @@
 #![cfg_attr(not(target_os = "none"), allow(dead_code))]
 #![allow(unsafe_code)]
 
+mod carve;
 mod page;
 mod range;
 mod ticks;

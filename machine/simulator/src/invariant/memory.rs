@@ -1,6 +1,6 @@
 //! Mapping records and page tables.
 
-use abi::object::Kind;
+use abi::object::{Kind, MemoryType};
 
 use super::{State, all};
 use crate::processor::World;
@@ -36,6 +36,9 @@ pub(super) fn check_memory(kernel: &State<'_>, world: &World) {
                     Some(translation) => {
                         assert_eq!(translation.physical, expected, "{}, page {page}", say());
                         assert_eq!(translation.access.bits, u64::from(record.access.0), "{}, page {page}", say());
+                        // RAM has one cache type wherever it is mapped.
+                        let device = memory.kind == MemoryType::Device as u8;
+                        assert_eq!(translation.access.device, device, "cache type of {}, page {page}", say());
                     }
                     // Without access there is none.
                     None => assert_eq!(record.access.0, 0, "{}, page {page}", say()),

@@ -3,7 +3,7 @@
 use std::ops::Deref;
 
 use kernel::Kernel;
-use kernel::inspect::{BatonView, ConnectionView, EntryView, GateView, ProcessView, PulseView, ThreadView};
+use kernel::inspect::{BatonView, ConnectionView, EntryView, GateView, MemoryView, ProcessView, PulseView, ThreadView};
 
 use crate::processor::{Processor, SpaceName};
 
@@ -23,6 +23,8 @@ pub struct Corruption {
     pub connection: Change<ConnectionView>,
     /// A pulse.
     pub pulse: Change<PulseView>,
+    /// A Memory.
+    pub memory: Change<MemoryView>,
     /// A process.
     pub process: Change<ProcessView<SpaceName>>,
     /// All entries of a process's handle table.
@@ -84,6 +86,7 @@ views! {
     view_gate gate GateView;
     view_connection connection ConnectionView;
     view_pulse pulse PulseView;
+    view_memory memory MemoryView;
     view_process process ProcessView<SpaceName>;
 }
 

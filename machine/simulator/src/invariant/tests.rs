@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
-use kernel::inspect::{BatonView, ConnectionView, EntryView, GateView, ProcessView, PulseView, ThreadView};
+use kernel::inspect::{BatonView, ConnectionView, EntryView, GateView, MemoryView, ProcessView, PulseView, ThreadView};
 
 use super::{Corruption, Requests, State, check_objects, check_schedule};
 use crate::processor::SpaceName;
@@ -148,6 +148,13 @@ fn a_pulse_that_waits_but_was_not_raised() {
 fn a_connection_with_a_handle_too_many() {
     let change: fn(&mut ConnectionView) = |view| view.count += 1;
     finds(Corruption { connection: Some((1, change)), ..Corruption::default() }, "connection 1");
+}
+
+#[test]
+fn ram_that_is_mapped_like_a_device() {
+    let change: fn(&mut MemoryView) = |view| view.kind = abi::object::MemoryType::Device as u8;
+    // Init's stack.
+    finds(Corruption { memory: Some((1, change)), ..Corruption::default() }, "cache type");
 }
 
 #[test]

@@ -197,8 +197,9 @@ fn destroying_a_process_goes_in_pieces_and_everything_comes_back() {
         }
         root.sleep(100_000).await;
         user.receive(gate).ok().await;
-        // In pieces: `More` came at least once, and from the first piece on the process is dead.
+        // In pieces: `More` came at least once, and from the first piece on the process is dead. Its quota comes back with the last.
         let mut pieces = 0;
+        let held = root.usage(Handle::SELF_PROCESS).await.used;
         loop {
             let answer = user.method(Handle::SELF_PROCESS, process::DESTROY, [parent.handle.0, 0, 0, 0]).await;
             assert!(user.method(parent.handle, process::IDENTITY, [0; 4]).await.error().is_some());
@@ -207,6 +208,9 @@ fn destroying_a_process_goes_in_pieces_and_everything_comes_back() {
                 Some(Error::More) => pieces += 1,
                 Some(error) => panic!("{error:?}"),
             }
+            let now = root.usage(Handle::SELF_PROCESS).await.used;
+            // But for its own connections to the gate that is no more.
+            assert_eq!(Quota { connections: held.connections, ..now }, held);
         }
         assert!(pieces > 0, "all at once is too long");
         for handle in handles {

@@ -324,3 +324,42 @@ fn what_was_closed_does_not_come_back_by_a_copy_of_another_table() {
         assert_eq!(root.give(&child, gate, Rights::ALL).await.generation(), fresh.generation() + 1);
     });
 }
+
+/// What is not in its table is nothing to a process: whatever number it tries, for whatever operation.
+#[test]
+fn a_new_process_can_name_nothing_but_itself() {
+    scenario(|root| async move {
+        let pair = Pair::new(&root).await;
+        let (alone, log) = (root.process().await, Log::new());
+        // There is a request that somebody could answer.
+        let connection = pair.sending;
+        let client = root.start(Plan::new(&pair.client, "client").priority(10), |user| async move {
+            user.call(connection).ok().await;
+        });
+        let client = client.await;
+        let request = root.user.receive(pair.gate).ok().await.request;
+        let theirs = [pair.gate, pair.receiving, pair.sending, client.handle, root.own_gate(), alone.handle];
+        let noted = log.clone();
+        root.start(Plan::new(&alone, "alone").priority(10), |user| async move {
+            let guesses = (0..70).flat_map(|index| (0..4).map(move |generation| Handle::new(index, generation)));
+            let itself = [Handle::SELF_PROCESS, Handle::CURRENT_THREAD];
+            for guess in guesses.chain(theirs).filter(|guess| !itself.contains(guess)) {
+                let own = Handle::SELF_PROCESS;
+                user.method(own, process::HANDLE_INFORMATION, [guess.0, 0, 0, 0]).fails(Error::BadHandle).await;
+                user.method(own, process::DUPLICATE, [guess.0, 0xff, 0, 0]).fails(Error::BadHandle).await;
+                user.method(own, process::DESTROY, [guess.0, 0, 0, 0]).fails(Error::BadHandle).await;
+                user.call(guess).poll().fails(Error::BadHandle).await;
+                user.receive(guess).poll().fails(Error::BadHandle).await;
+                user.raise(guess, 1).fails(Error::BadHandle).await;
+            }
+            for guess in (0..64).flat_map(|thread| (0..8).map(move |count| count << 16 | thread)).chain([request]) {
+                user.reply(guess).fails(Error::Gone).await;
+            }
+            noted.note("nothing");
+        })
+        .await;
+        root.until_noted(&log, 1).await;
+        root.user.reply(request).ok().await;
+        root.until_state(client, abi::thread::State::Dead).await;
+    });
+}

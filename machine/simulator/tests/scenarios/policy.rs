@@ -254,6 +254,25 @@ fn priorities_are_capped_by_quota() {
     });
 }
 
+/// What is there stays what it is: batons, and caps that were carved out of it.
+#[test]
+fn a_cap_that_is_lowered_counts_from_then_on() {
+    scenario(|root| async move {
+        let process = root.process().await;
+        let strong = root.baton(&process, 150).await;
+        let bytes = quota_bytes(&Quota { priority: 100, ..QUOTA });
+        let place = abi::boot::STACK_TOP - 3000;
+        root.user.store(place, &bytes).await.unwrap();
+        root.user.method(process.handle, process::SET_QUOTA, [0; 4]).send(place, bytes.len() as u64).ok().await;
+        assert_eq!(root.user.method(strong, baton::INFORMATION, [0; 4]).ok().await.words[1], 150);
+        root.user.method(process.handle, process::CREATE_BATON, [101, 0, 0, 0]).fails(Error::QuotaExceeded).await;
+        root.user.method(strong, baton::SET, [101, 0, 0, 0]).fails(Error::QuotaExceeded).await;
+        for priority in [100, 99, 100] {
+            root.user.method(strong, baton::SET, [priority, 0, 0, 0]).ok().await;
+        }
+    });
+}
+
 /// A process that may have no batons, and was given a sporadic one that it may not manage, has that share and no more.
 #[test]
 fn a_share_is_capped_by_batons_that_cannot_be_changed() {

@@ -1,11 +1,13 @@
 //! A gate outlives its server: callers stay queued, and requests in progress whose callers asked for it are queued again.
 
 use abi::call::flags;
-use abi::object::gate;
+use abi::object::{gate, thread};
 use abi::thread::State;
 use abi::{Error, Handle, Status};
 use simulator::scenario;
 use simulator::scenario::{DATA, Log, Plan, Process, Root, Thread};
+
+use crate::Pair;
 
 /// A supervisor's gate, at which servers come and go.
 struct Supervised {
@@ -194,5 +196,57 @@ fn a_successor_finds_the_live_connections_by_their_badges() {
         }
         assert_eq!(next.error(), Some(Error::NotFound));
         assert_eq!(found, expected);
+    });
+}
+
+/// Who wants to leave does when its server is gone, and is told why it wanted to: its request does not come again.
+#[test]
+fn a_caller_that_wants_to_leave_does_when_its_server_dies() {
+    const GRACE_NS: u64 = 100_000_000;
+    scenario(|root| async move {
+        for (interrupted, flag) in [(true, flags::RETRY), (false, flags::RETRY), (true, 0), (false, 0)] {
+            for process_dies in [true, false] {
+                let pair = Pair::new(&root).await;
+                let supervisor = root.process().await;
+                let gate = root.gate_with(&supervisor, Handle::NONE, GRACE_NS).await;
+                let receiving = root.give_gate(&pair.server, gate).await;
+                let connection = root.give_connection(&pair.client, gate, 1).await;
+                let log = Log::new();
+                let server = root
+                    .start_server(Plan::new(&pair.server, "server").priority(20), |user| async move {
+                        user.receive(receiving).ok().await;
+                        user.hog().await;
+                    })
+                    .await;
+                let noted = log.clone();
+                let client = root
+                    .start(Plan::new(&pair.client, "client").priority(10), |user| async move {
+                        let call = user.call(connection).flags(flag);
+                        let call = if interrupted {
+                            call.flags(flags::INTERRUPTIBLE)
+                        } else {
+                            call.deadline(user.now() + 200_000, flags::DEADLINE_SEND | flags::DEADLINE_REPLY)
+                        };
+                        noted.note(format!("{:?}", call.await.error()));
+                    })
+                    .await;
+                root.until_state(client, State::Reply).await;
+                if interrupted {
+                    root.user.method(client.handle, thread::INTERRUPT, [0; 4]).ok().await;
+                }
+                root.sleep(300_000).await;
+                // The server has the time of grace, and has not heard of it.
+                assert_eq!(root.state(client).await.state, State::Reply);
+                let dies = root.user.now();
+                root.destroy(if process_dies { pair.server.handle } else { server.handle }).await;
+                root.until_noted(&log, 1).await;
+                assert!(root.user.now() < dies + GRACE_NS / 2);
+                log.assert(&[if interrupted { "Some(Interrupted)" } else { "Some(TimedOut)" }]);
+                root.user.receive(gate).poll().fails(Error::TimedOut).await;
+                for process in [pair.server, pair.client, supervisor] {
+                    root.dismantle(process).await;
+                }
+            }
+        }
     });
 }

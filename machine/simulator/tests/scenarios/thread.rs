@@ -1,9 +1,9 @@
 //! Threads: stopping, registers, upcalls, the sticky interrupt and the restart window.
 
 use abi::call::flags;
-use abi::object::{process, thread};
+use abi::object::thread;
 use abi::thread::{Configuration, State};
-use abi::{Error, Handle, notice};
+use abi::{Error, notice};
 use simulator::scenario;
 use simulator::scenario::{DATA, Log, Plan, Root, Thread};
 
@@ -407,76 +407,5 @@ fn a_sticky_interrupt_ends_a_receive_before_it_blocks_but_not_before_it_takes() 
         interrupt(&root, server).await;
         root.until_noted(&log, 2).await;
         log.assert(&["took", "interrupted"]);
-    });
-}
-
-#[test]
-fn who_manages_a_process_finds_all_its_threads() {
-    scenario(|root| async move {
-        let pair = Pair::new(&root).await;
-        let mut made = Vec::new();
-        for priority in 10..13 {
-            let plan = Plan::new(&pair.client, "idle").priority(priority).argument(priority.into());
-            made.push(
-                root.start(plan, |user| async move {
-                    let _ = user.compute(u64::MAX >> 1).await;
-                })
-                .await,
-            );
-        }
-        // In the slots between, those of somebody else and one that is no more.
-        root.start(Plan::new(&pair.server, "other").priority(5), |user| async move {
-            let _ = user.compute(1).await;
-        })
-        .await;
-        root.user.method(Handle::SELF_PROCESS, process::DESTROY, [made[1].handle.0, 0, 0, 0]).ok().await;
-        let (mut slot, mut found) = (0, Vec::new());
-        loop {
-            let answer = root.user.method(pair.client.handle, process::NEXT_THREAD, [slot, 0, 0, 0]).await;
-            match answer.error() {
-                Some(Error::NotFound) => break,
-                Some(Error::More) => slot = answer.words[0],
-                error => {
-                    assert_eq!(error, None);
-                    assert!(answer.words[1] > slot);
-                    slot = answer.words[1];
-                    found.push(
-                        root.user.method(answer.handle(), thread::STATE, [0; 4]).ok().await.words[0] >> 16 & 0xff,
-                    );
-                }
-            }
-        }
-        assert_eq!(found, [10, 12]);
-    });
-}
-
-#[test]
-fn a_caller_that_no_receiver_took_waits_for_the_busy_receiver_not_the_gates_owner() {
-    scenario(|root| async move {
-        let (server, client, owner) = (root.process().await, root.process().await, root.process().await);
-        let gate = root.gate_with(&owner, Handle::NONE, 0).await;
-        let receiving = root.give_gate(&server, gate).await;
-        let connection = root.give_connection(&client, gate, 0).await;
-        let state_in_send = |priority| {
-            let (root, client) = (root.clone(), client.clone());
-            async move {
-                let plan = Plan::new(&client, "caller").priority(priority);
-                let caller = root
-                    .start(plan, |user| async move {
-                        let _ = user.call(connection).await;
-                    })
-                    .await;
-                root.until_state(caller, State::Send).await;
-                root.state(caller).await
-            }
-        };
-        assert_eq!(state_in_send(10).await.waits_for, owner.identity, "nobody receives yet");
-        root.start(Plan::new(&server, "server").priority(20), |user| async move {
-            user.receive(receiving).ok().await;
-            let _ = user.compute(u64::MAX >> 1).await;
-        })
-        .await;
-        // Stronger than the first, on whose baton the server runs.
-        assert_eq!(state_in_send(11).await.waits_for, server.identity);
     });
 }

@@ -230,3 +230,33 @@ fn an_answer_in_the_grace_time_takes_the_notice_back() {
         log.assert(&["None", "None"]);
     });
 }
+
+/// However long a gate would have its callers wait: not one that was interrupted, nor one whose deadline has passed.
+#[test]
+fn a_grace_time_is_ten_seconds_at_most() {
+    const MOST_NS: u64 = 10_000_000_000;
+    scenario(|root| async move {
+        for grace in [MOST_NS - 1_000_000, MOST_NS + 1_000_000, 1 << 62, u64::MAX] {
+            let pair = Pair::with_gate(&root, 40, grace).await;
+            let (connection, left) = (pair.sending, Rc::new(Cell::new(0)));
+            let when = Rc::clone(&left);
+            let client = root
+                .start(Plan::new(&pair.client, "client").priority(10), |user| async move {
+                    let answer = user.call(connection).flags(flags::INTERRUPTIBLE).await;
+                    assert_eq!(answer.error(), Some(Error::Interrupted));
+                    when.set(user.now());
+                })
+                .await;
+            let request = root.user.receive(pair.gate).ok().await.request;
+            let asked = root.user.now();
+            root.user.method(client.handle, abi::object::thread::INTERRUPT, [0; 4]).ok().await;
+            assert_eq!(root.user.receive(pair.gate).ok().await.label, abi::notice::UNBLOCK);
+            root.sleep(MOST_NS + 2_000_000).await;
+            let expected = asked + grace.min(MOST_NS);
+            assert!((expected..expected + 100_000).contains(&left.get()), "{} {expected}", left.get());
+            root.user.reply(request).fails(Error::Gone).await;
+            root.dismantle(pair.server).await;
+            root.dismantle(pair.client).await;
+        }
+    });
+}

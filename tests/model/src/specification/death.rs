@@ -142,11 +142,15 @@ impl Specification {
         }
     }
 
-    /// Whoever should answer a caller is no more: it is queued again at its place, if it wished so, else it fails.
+    /// Whoever should answer a caller is no more: if it wanted to leave, it does; it is queued again at its place, if it wished so,
+    /// else it fails.
     fn abandon(&mut self, caller: ThreadId) {
         let State::Reply(gate, _) = self.threads[caller].state else { return };
-        let again = self.threads[caller].message.wishes.retry && self.threads[caller].leaving.is_none();
-        if !again || !self.gates[gate].alive {
+        if let Some(reason) = self.threads[caller].leaving {
+            self.leave(caller, reason);
+            return;
+        }
+        if !self.threads[caller].message.wishes.retry || !self.gates[gate].alive {
             self.release(caller, Error::Gone);
             return;
         }
