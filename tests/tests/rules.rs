@@ -150,6 +150,7 @@ fn whole_system_scenarios() -> BTreeSet<String> {
     for path in sources(&root().join("tests/scenarios")) {
         let text = fs::read_to_string(&path).expect("a source file is text");
         for line in text.lines().map(str::trim_start) {
+            let line = line.strip_prefix("&[").unwrap_or(line);
             let name = line.strip_prefix("(\"").and_then(|rest| rest.split_once("\", "));
             found.extend(name.map(|(name, _)| name.to_owned()));
         }
