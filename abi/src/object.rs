@@ -77,6 +77,9 @@ macro_rules! methods {
     ($($(#[$module_doc:meta])* $module:ident = $kind:literal { $($(#[$doc:meta])* $name:ident = $number:literal;)* })*) => {
         $($(#[$module_doc])* pub mod $module { $($(#[$doc])* pub const $name: u16 = $kind << 8 | $number;)* })*
 
+        /// All methods, in the table's order.
+        pub const METHODS: &[u16] = &[$($($module::$name,)*)*];
+
         /// The name of a method, for traces.
         #[must_use]
         pub const fn method_name(number: u16) -> Option<&'static str> {
@@ -193,12 +196,12 @@ methods! {
     }
     /// Methods of a baton.
     baton = 3 {
-        /// Change it. Words as for `CREATE_BATON`.
+        /// Change it; needs [`MANAGE`](crate::Rights::MANAGE). Words as for `CREATE_BATON`.
         SET = 1;
         /// Out: word 0 ns billed, word 1 priority, word 2 policy, word 3 slice ns.
         INFORMATION = 2;
     }
-    /// Methods of a gate.
+    /// Methods of a gate. All need [`MANAGE`](crate::Rights::MANAGE), unless said.
     gate = 4 {
         /// New connection to this gate. Word 0: badge. Word 1: request id whose caller is charged (`NoRight` if it did
         /// not say [`CHARGE_ME`](crate::call::flags::CHARGE_ME)), or 0: the process that makes it is charged. Option: rights of the handle, 0 for SEND | COPY.
@@ -207,9 +210,10 @@ methods! {
         SET_RESERVE = 2;
         /// Badge of the live connection after the one with badge word 0 (option bit 0 set: the first). Out: word 0 badge, word 1 how many handles. `NotFound` at the end.
         NEXT_CONNECTION = 3;
-        /// Out: word 0 waiting callers, word 1 parked receivers, word 2 pending pulses.
+        /// Out: word 0 waiting callers, word 1 whether a receiver is parked (1 or 0), word 2 waiting pulses and notices.
         INFORMATION = 4;
-        /// Of a request taken from this gate. Word 0: request id. Out: word 0 caller's process identity, word 1 priority, word 2 trace id.
+        /// Of a request taken from this gate; needs [`RECEIVE`](crate::Rights::RECEIVE). Word 0: request id. Out: word 0 caller's process identity, word 1 priority, word 2 trace id.
+        /// `Gone`: its caller does not wait for the process that asks, or no more. `NotFound`: it was sent to another gate.
         REQUEST_INFORMATION = 5;
     }
     /// Methods of a pulse.

@@ -1,10 +1,11 @@
 //! `simulate`: the kernel itself on an imaginary processor. Each run has a seed, which with the commit decides all that happens:
 //! random programs under the invariants, then random programs in lockstep with the model. All cores share the runs.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use model::Explored;
 use simulator::simulation::Report;
 
 use crate::error::{Error, Result, tell};
@@ -15,8 +16,8 @@ use crate::share;
 struct Done {
     seed: u64,
     report: Report,
-    /// Programs that the model agreed with, or how it did not.
-    agreed: std::result::Result<u64, String>,
+    /// What the model agreed with, or how it did not.
+    agreed: std::result::Result<Explored, String>,
     taken: Duration,
 }
 
@@ -35,12 +36,15 @@ pub fn run(options: &Options, simulate: &Simulate) -> Result<u8> {
         let in_time = limit.is_none_or(|limit| start.elapsed() < limit);
         (number < runs && in_time).then(|| first.wrapping_add(number))
     };
-    let finished = Cell::new(0);
+    let (finished, all) = (Cell::new(0), RefCell::new(Explored::default()));
     let done = |done: Done| {
         finished.set(finished.get() + 1);
-        show(done, steps)
+        all.borrow_mut().add(&show(done, steps)?);
+        Ok(())
     };
     share::run(share::all_processors(), more, |seed| work(seed, steps), done, || format!("{} runs", finished.get()))?;
+    let all = all.take();
+    tell(&format!("{} steps in {} programs like the model, of them:\n{}", all.steps, all.programs, all.coverage))?;
     Ok(0)
 }
 
@@ -53,20 +57,22 @@ fn work(seed: u64, steps: u64) -> Done {
     Done { seed, report, agreed, taken: start.elapsed() }
 }
 
-fn show(done: Done, steps: u64) -> Result<()> {
+fn show(done: Done, steps: u64) -> Result<Explored> {
     let Done { seed, report, agreed, taken } = done;
     let repeat = || format!("run simulate --seed {seed} --steps {steps} to see it again");
-    let programs = agreed.map_err(|difference| {
+    let explored = agreed.map_err(|difference| {
         Error::new(format!("kernel and model differ: {}; {difference}", repeat())).with_status(1)
     })?;
     tell(&format!(
-        "seed {seed}: ran {} steps, {} events, {:.3} s simulated, {programs} programs like the model, in {:.1} s; trace {:016x}\n",
+        "seed {seed}: ran {} steps, {} events, {:.3} s simulated, {} programs like the model, in {:.1} s; trace {:016x}\n",
         report.steps,
         report.events,
         report.time_ns as f64 / 1e9,
+        explored.programs,
         taken.as_secs_f64(),
         report.hash
-    ))
+    ))?;
+    Ok(explored)
 }
 
 fn any_seed() -> u64 {

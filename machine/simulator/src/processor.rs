@@ -621,13 +621,8 @@ impl World {
         match program.pending.as_mut().expect("decided above") {
             Action::Exchange(exchange) if program.issued => {
                 let outcome = context.outcome();
-                let method =
-                    if exchange.operation as u8 == 0 && exchange.label >= 0x100 { exchange.label as u16 } else { 0 };
-                *self
-                    .coverage
-                    .borrow_mut()
-                    .entry((exchange.operation as u8, method, outcome.status as u16))
-                    .or_default() += 1;
+                let (operation, method) = exchange.asks();
+                *self.coverage.borrow_mut().entry((operation, method, outcome.status as u16)).or_default() += 1;
                 let answer = Answer {
                     status: outcome.status,
                     request: outcome.request,

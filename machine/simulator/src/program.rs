@@ -367,6 +367,13 @@ impl Exchange {
         self
     }
 
+    /// Its operation, and in a call of an object the method.
+    #[must_use]
+    pub const fn asks(&self) -> (u8, u16) {
+        let operation = self.operation as u8;
+        (operation, if operation == Operation::Call as u8 && self.label >= 0x100 { self.label as u16 } else { 0 })
+    }
+
     /// Its one segment each way, if that is all that goes with it.
     pub(crate) fn in_registers(&self) -> Option<(Segment, Segment)> {
         let envelope = self.envelope.as_ref().filter(|_| self.envelope_address.is_none())?;

@@ -2,6 +2,8 @@
 
 use abi::{Error, Rights};
 
+use crate::specification::AREA;
+
 /// Which of its process's handles an action uses: of those of the right kind so many'th, counted around. From
 /// [`ANY`] on, of whatever kind. A process that has none uses one that names nothing.
 pub type Choice = u8;
@@ -60,6 +62,29 @@ pub struct Wishes {
     pub for_answer: bool,
 }
 
+/// What can be asked about an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// What a handle is.
+    Handle,
+    /// A process's identity.
+    Identity,
+    /// What a thread is doing.
+    State,
+    /// A thread's name.
+    Name,
+    /// A baton's priority and policy.
+    Baton,
+    /// What waits at a gate.
+    Gate,
+    /// The connection of a gate behind the one with this badge; `None`: the first.
+    Connection(Option<u64>),
+    /// Who sent one of the requests that the process received, to this gate.
+    Request(u8),
+    /// How large a Memory is, and of what.
+    Memory,
+}
+
 /// What a thread does.
 #[expect(missing_docs, reason = "fields are named after what they choose, and each variant says the rest")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +96,20 @@ pub enum Action {
     /// Answer a request that its process received and did not answer, the oldest being 0 (its caller may have left), and
     /// perhaps receive, with patience.
     Reply { request: u8, load: Load, receive: Option<(Choice, Patience)> },
+    /// Read from a request's message, from an offset on.
+    Read { request: u8, offset: u64, length: u64 },
+    /// Write into a request's answer, from an offset on.
+    Write { request: u8, offset: u64, length: u64 },
+    /// Change a word of what its process sends.
+    Prepare { at: u64, word: u64 },
+    /// Look at all that arrived in its process's buffer.
+    Look,
+    /// Ask about an object.
+    Ask { question: Question, of: Choice },
+    /// Give a thread a name.
+    Name { thread: Choice, name: u64 },
+    /// Let equals run.
+    Yield,
     /// Raise a pulse.
     Raise { pulse: Choice, bits: u64 },
     /// Reserve a slot for a handle.
@@ -158,6 +197,10 @@ pub enum Outcome {
     Made,
     /// This was read.
     Word(u64),
+    /// This is in the buffer.
+    Bytes([u8; AREA]),
+    /// This was told.
+    Told([u64; 4]),
     /// The call was answered.
     Answer {
         /// The first word.

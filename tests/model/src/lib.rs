@@ -5,6 +5,7 @@
 //! * [`program`] makes random programs of several processes and threads from a seed;
 //! * [`lockstep`] runs one on the simulated kernel and in the model at the same time, and compares every answer, and after
 //!   each step (`compare.rs`) the state of every thread, gate, pulse, baton, handle table, quota and mapped page;
+//! * [`coverage`] counts what was tried;
 //! * [`shrink`] makes a program with which they differ as short as it can be.
 //!
 //! Of those that could run with equal priority, which one acts next the model is told, and when time passes. Everything
@@ -12,6 +13,7 @@
 
 pub mod action;
 mod compare;
+pub mod coverage;
 pub mod lockstep;
 pub mod program;
 pub mod shrink;
@@ -20,25 +22,45 @@ mod supervisor;
 
 use simulator::simulation;
 
+pub use coverage::Coverage;
 pub use lockstep::{Difference, run, run_closely};
 pub use program::Program;
 
-/// Run random programs from a seed on, until so many steps were made in all; gives how many programs that took.
+/// What was done.
+#[derive(Clone, Debug, Default)]
+pub struct Explored {
+    /// Programs that were run.
+    pub programs: u64,
+    /// Their actions.
+    pub steps: u64,
+    /// What they tried.
+    pub coverage: Coverage,
+}
+
+impl Explored {
+    /// Both together.
+    pub fn add(&mut self, other: &Self) {
+        self.programs += other.programs;
+        self.steps += other.steps;
+        self.coverage.add(&other.coverage);
+    }
+}
+
+/// Run random programs from a seed on, until so many steps were made in all.
 ///
 /// # Errors
 /// The first difference between kernel and model, with the shortest program that shows it.
-pub fn explore(seed: u64, steps: u64) -> Result<u64, Difference> {
-    let (mut made, mut programs) = (0, 0);
-    while made < steps {
-        let program = Program::random(seed.wrapping_add(programs));
+pub fn explore(seed: u64, steps: u64) -> Result<Explored, Difference> {
+    let mut explored = Explored::default();
+    while explored.steps < steps {
+        let program = Program::random(seed.wrapping_add(explored.programs));
         match run(&program) {
-            Ok(more) => made += more,
+            Ok(more) => explored.add(&more),
             Err(_) => {
                 // With all checks after every step it differs as soon as it can.
                 return Err(simulation::quietly(|| shrink::shortest(program, |shorter| run_closely(shorter).err())));
             }
         }
-        programs += 1;
     }
-    Ok(programs)
+    Ok(explored)
 }

@@ -13,22 +13,22 @@ use std::rc::Rc;
 
 use abi::call::{POLL, flags};
 use abi::object::{Kind, baton, gate, memory, process, pulse, thread};
-use abi::thread::Policy;
+use abi::thread::{Policy, State};
 use abi::{Handle, PAGE_SIZE, Quota, notice};
 use kernel::Kernel;
 use kernel::machine::Machine;
 use simulator::scenario::{DATA, QUOTA, quota_bytes};
 use simulator::{Answer, Exchange, Processor, Settings, User, simulation};
 
-use crate::action::{Action, Choice, Gift, Load, Outcome, Patience, Wishes};
+use crate::Explored;
+use crate::action::{Action, Choice, Gift, Load, Outcome, Patience, Question, Wishes};
 use crate::compare::Names;
+use crate::coverage::Coverage;
 use crate::program::{Program, ROLES, THREADS};
 use crate::specification::object::{Object, ProcessId, ThreadId};
-use crate::specification::{PAGES, Specification};
+use crate::specification::{AREA, PAGES, SLICE_NS, Specification};
 use crate::supervisor;
 
-/// Slice of all batons, ns.
-pub(crate) const SLICE_NS: u64 = 3_000;
 /// Where bytes are sent from, and where they arrive.
 const SENT: u64 = DATA;
 const ROOM: u64 = DATA + 4096;
@@ -81,6 +81,7 @@ pub(crate) struct Run {
     spare: Cell<usize>,
     /// How many actions were made.
     pub(crate) steps: Cell<u64>,
+    coverage: RefCell<Coverage>,
     /// Everything is set up, and no step of several calls goes on.
     pub(crate) comparable: Cell<bool>,
     pub(crate) difference: RefCell<Option<String>>,
@@ -90,11 +91,11 @@ pub(crate) struct Run {
     pub(crate) made: RefCell<Vec<(ProcessId, Handle)>>,
 }
 
-/// Run a program; gives the steps that were made.
+/// Run a program.
 ///
 /// # Errors
 /// What differs first.
-pub fn run(program: &Program) -> Result<u64, Difference> {
+pub fn run(program: &Program) -> Result<Explored, Difference> {
     run_checked(program, 64)
 }
 
@@ -102,17 +103,18 @@ pub fn run(program: &Program) -> Result<u64, Difference> {
 ///
 /// # Errors
 /// What differs first.
-pub fn run_closely(program: &Program) -> Result<u64, Difference> {
+pub fn run_closely(program: &Program) -> Result<Explored, Difference> {
     run_checked(program, 1)
 }
 
-fn run_checked(program: &Program, check_every: u64) -> Result<u64, Difference> {
+fn run_checked(program: &Program, check_every: u64) -> Result<Explored, Difference> {
     let run = Rc::new(Run {
         model: RefCell::new(Specification::new(program.wrong)),
         names: RefCell::default(),
         scripts: program.actions.iter().map(|actions| RefCell::new(actions.iter().copied().collect())).collect(),
         spare: Cell::new(ROLES * THREADS),
         steps: Cell::new(0),
+        coverage: RefCell::default(),
         comparable: Cell::new(false),
         difference: RefCell::new(None),
         over: Cell::new(false),
@@ -131,7 +133,10 @@ fn run_checked(program: &Program, check_every: u64) -> Result<u64, Difference> {
     }));
     let said = |panic: &Box<dyn Any + Send>| panic.downcast_ref::<String>().cloned().unwrap_or_default();
     let difference = run.difference.take().or_else(|| ran.as_ref().err().map(said));
-    difference.map_or(Ok(run.steps.get()), |what| Err(Difference { program: program.clone(), what }))
+    match difference {
+        Some(what) => Err(Difference { program: program.clone(), what }),
+        None => Ok(Explored { programs: 1, steps: run.steps.get(), coverage: run.coverage.take() }),
+    }
 }
 
 /// The program of a thread: of a role, or (`None`) whatever is left for those that are started.
@@ -154,7 +159,20 @@ pub(crate) async fn act_all(user: User, run: Rc<Run>, id: ThreadId, script: Opti
         }
         let exchange = run.begin(&user, id, action);
         let outcome = match (action, exchange) {
-            (_, Some(exchange)) => run.understand(id, action, &exchange.await),
+            (_, Some(exchange)) => {
+                let asks = exchange.asks();
+                let answer = exchange.await;
+                run.coverage.borrow_mut().count(asks, answer.error());
+                run.understand(id, action, &answer)
+            }
+            (Action::Prepare { at, word }, None) => {
+                user.store_word(SENT + at, word).await;
+                Outcome::Done { moved: 0 }
+            }
+            (Action::Look, None) => {
+                let bytes = user.load(ROOM, AREA as u64).await.expect("nobody moves the thread");
+                Outcome::Bytes(bytes.try_into().expect("as many as asked for"))
+            }
             (Action::Touch { place, write }, None) => {
                 touch(&user, WINDOW_START + place as u64 * PAGE_SIZE, write).await
             }
@@ -336,8 +354,41 @@ impl Run {
                 let words = [(WINDOW_START + place as u64 * PAGE_SIZE) | access, pages as u64 * PAGE_SIZE, 0, 0];
                 user.method(choose(Kind::Process, of), process::PROTECT, words)
             }
-            Action::Touch { .. } | Action::Fault => return None,
+            Action::Read { request, offset, length } => {
+                let request = self.names.borrow().request(model.open_request(process, request)).unwrap_or(NO_REQUEST);
+                user.read_request(request, offset, ROOM, length)
+            }
+            Action::Write { request, offset, length } => {
+                let request = self.names.borrow().request(model.open_request(process, request)).unwrap_or(NO_REQUEST);
+                user.write_request(request, offset, SENT, length)
+            }
+            Action::Ask { question, of } => self.ask(user, process, question, model.asked(process, question, of)),
+            Action::Name { thread, name } => {
+                user.method(choose(Kind::Thread, thread), thread::SET_NAME, [name, !name, 0, 0])
+            }
+            Action::Yield => user.method(Handle::CURRENT_THREAD, thread::YIELD, [0; 4]),
+            Action::Prepare { .. } | Action::Look | Action::Touch { .. } | Action::Fault => return None,
         })
+    }
+
+    /// A question to an object.
+    fn ask(&self, user: &User, process: ProcessId, question: Question, of: Handle) -> Exchange {
+        match question {
+            Question::Handle => user.method(Handle::SELF_PROCESS, process::HANDLE_INFORMATION, [of.0, 0, 0, 0]),
+            Question::Identity => user.method(of, process::IDENTITY, [0; 4]),
+            Question::State => user.method(of, thread::STATE, [0; 4]),
+            Question::Name => user.method(of, thread::NAME, [0; 4]),
+            Question::Baton => user.method(of, baton::INFORMATION, [0; 4]),
+            Question::Gate => user.method(of, gate::INFORMATION, [0; 4]),
+            Question::Connection(None) => user.method(of, gate::NEXT_CONNECTION, [0; 4]).option(1),
+            Question::Connection(Some(badge)) => user.method(of, gate::NEXT_CONNECTION, [badge, 0, 0, 0]),
+            Question::Request(number) => {
+                let request = self.model.borrow().open_request(process, number);
+                let request = self.names.borrow().request(request).unwrap_or(NO_REQUEST);
+                user.method(of, gate::REQUEST_INFORMATION, [request, 0, 0, 0])
+            }
+            Question::Memory => user.method(of, memory::INFORMATION, [0; 4]),
+        }
     }
 
     /// What goes with an exchange.
@@ -387,6 +438,7 @@ impl Run {
             return Outcome::Failed(error);
         }
         match action {
+            Action::Ask { question, .. } => Outcome::Told(told(question, answer.words)),
             Action::Call { .. } => Outcome::Answer { word, moved, handles },
             Action::Receive { .. } | Action::Reply { receive: Some(_), .. } => self.understand_message(answer),
             Action::Reserve
@@ -430,6 +482,18 @@ impl Run {
             priority: status.priority(),
             retried: answer.status & abi::call::Status::RETRIED != 0,
         }
+    }
+}
+
+/// Of what was told the part that the model knows.
+fn told(question: Question, [first, second, third, fourth]: [u64; 4]) -> [u64; 4] {
+    match question {
+        // It runs, or could.
+        Question::State if first as u8 == State::Running as u8 => [first & 0xff00 | State::Ready as u64, 0, 0, 0],
+        Question::State => [first & 0xffff, 0, 0, 0],
+        Question::Baton => [0, second, third, fourth],
+        Question::Request(_) | Question::Memory => [first, second, 0, 0],
+        _ => [first, second, third, fourth],
     }
 }
 

@@ -4,8 +4,8 @@ use abi::Rights;
 use abi::object::access;
 use simulator::random::Random;
 
-use crate::action::{ANY, Action, Choice, Gift, Load, Order, Patience, Wishes};
-use crate::specification::WINDOW;
+use crate::action::{ANY, Action, Choice, Gift, Load, Order, Patience, Question, Wishes};
+use crate::specification::{AREA, WINDOW};
 
 /// Roles that processes play: when one is killed, another takes its place.
 pub const ROLES: usize = 3;
@@ -109,25 +109,58 @@ impl Draw<'_> {
 
     fn action(&self) -> Action {
         match self.below(100) {
-            0..=24 => self.call(),
-            25..=49 => Action::Receive {
+            0..=23 => self.call(),
+            24..=47 => Action::Receive {
                 gate: self.early(2),
                 patience: self.patience(),
                 load: self.load(),
                 interruptible: self.0.chance(400),
             },
-            50..=75 => {
+            48..=71 => {
                 let receive = self.0.chance(400).then(|| (self.early(2), self.patience()));
                 let request = if self.0.chance(800) { 0 } else { self.below(4) as u8 };
                 Action::Reply { request, load: self.load(), receive }
             }
-            76..=83 => Action::Raise { pulse: self.choice(), bits: 1 << self.below(64) },
-            84..=88 => Action::Reserve,
-            89..=90 => Action::Close { handle: self.choice() },
-            91..=92 => self.control(),
-            93..=95 => self.memory(),
+            72..=76 => self.bytes(),
+            77..=82 => Action::Raise { pulse: self.choice(), bits: 1 << self.below(64) },
+            83..=86 => Action::Reserve,
+            87..=88 => Action::Close { handle: self.choice() },
+            89..=90 => self.control(),
+            91..=93 => self.memory(),
+            94..=95 => self.question(),
             _ => self.creation(),
         }
+    }
+
+    /// What is done with the bytes of messages.
+    fn bytes(&self) -> Action {
+        let request = if self.0.chance(800) { 0 } else { self.below(4) as u8 };
+        let (offset, length) = (self.below(AREA as u64 / 2), self.below(AREA as u64 / 2));
+        match self.below(7) {
+            0..=1 => Action::Read { request, offset, length },
+            2..=3 => Action::Write { request, offset, length },
+            4..=5 => Action::Prepare { at: self.below(AREA as u64 - 7), word: self.0.next() },
+            _ => Action::Look,
+        }
+    }
+
+    /// What only asks.
+    fn question(&self) -> Action {
+        let of = self.choice();
+        let question = match self.below(12) {
+            0..=1 => Question::Handle,
+            2 => Question::Identity,
+            3 => Question::State,
+            4 => Question::Name,
+            5 => Question::Baton,
+            6 => Question::Gate,
+            7 => Question::Connection(self.0.chance(500).then(|| self.below(12))),
+            8 => Question::Request(if self.0.chance(800) { 0 } else { self.below(4) as u8 }),
+            9 => Question::Memory,
+            10 => return Action::Yield,
+            _ => return Action::Name { thread: of, name: self.0.next() },
+        };
+        Action::Ask { question, of }
     }
 
     /// What is done to threads, pulses and handles.

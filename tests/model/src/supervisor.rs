@@ -7,10 +7,10 @@ use abi::{Handle, Rights};
 use simulator::scenario::{Plan, Process, Root, Thread};
 
 use crate::action::Order;
-use crate::lockstep::{LIMIT, Run, SLICE_NS, act_all, baton_words};
+use crate::lockstep::{LIMIT, Run, act_all, baton_words};
 use crate::program::{GATES, ROLES, THREADS};
-use crate::specification::Specification;
 use crate::specification::object::{BatonId, Counts, GateId, MemoryId, Object, ProcessId, PulseId, ThreadId};
+use crate::specification::{SLICE_NS, Specification};
 
 /// How often it is looked whether anything still happens, simulated ns.
 const LOOK_NS: u64 = 100_000;
@@ -28,6 +28,9 @@ const COPYABLE: Rights = Rights::SEND.and(Rights::COPY);
 /// Pages of the Memory that a process in a role is given: as many as no other has, so that it is new. And what others may do with it.
 const MEMORY_PAGES: u64 = 4;
 const SHARED: Rights = Rights::READ.and(Rights::WRITE).and(Rights::COPY);
+
+/// What threads are called at first.
+const NAME: &[u8; 8] = b"thread\0\0";
 
 /// A process that plays a role.
 struct Role {
@@ -51,11 +54,14 @@ struct Supervisor {
     run: Rc<Run>,
     roles: [Option<Role>; ROLES],
     entrances: [Option<Entrance>; GATES],
+    /// Memory of processes' data, which others have after them, and the model's number of the buffers in it.
+    areas: Vec<(Handle, usize)>,
 }
 
 /// Set everything up, give orders, and let it run until nothing happens any more.
 pub(crate) async fn conduct(root: Root, run: Rc<Run>, orders: Vec<Order>) {
-    let mut supervisor = Supervisor { root, run, roles: Default::default(), entrances: Default::default() };
+    let mut supervisor =
+        Supervisor { root, run, roles: Default::default(), entrances: Default::default(), areas: Vec::new() };
     supervisor.hold(true);
     for role in 0..ROLES {
         supervisor.renew(role).await;
@@ -225,6 +231,16 @@ impl Supervisor {
         }
     }
 
+    /// The buffers in a Memory.
+    fn area(&mut self, memory: Handle) -> usize {
+        let known = self.areas.iter().find(|(handle, _)| *handle == memory).map(|(_, area)| *area);
+        known.unwrap_or_else(|| {
+            let area = self.supervise(Specification::add_area);
+            self.areas.push((memory, area));
+            area
+        })
+    }
+
     fn plan(&self, process: &Process, role: usize, thread: usize) -> Plan {
         Plan::new(process, "thread").round_robin(PRIORITIES[role][thread], SLICE_NS)
     }
@@ -242,11 +258,13 @@ impl Supervisor {
             memories: LIMIT.memories,
         };
         let cap = LIMIT.priority as u8;
-        let id = self.supervise(|model| model.add_process(None, limit, cap, process.identity));
+        let area = self.area(process.memory);
+        let id = self.supervise(|model| model.add_process(None, limit, cap, process.identity, area));
         let mut threads = Vec::new();
         for (number, priority) in PRIORITIES[role].into_iter().enumerate() {
             let (thread, baton) = self.supervise(|model| {
                 let (thread, baton) = (model.add_thread(id), model.add_baton(Some(id), priority));
+                model.threads[thread].name = [u64::from_le_bytes(*NAME), 0];
                 // The order in which they are made.
                 model.pay(id, Object::Thread(thread));
                 model.pay(id, Object::Baton(baton));

@@ -47,6 +47,12 @@ impl Specification {
                 let thread = self.thread_of(process, choose(Kind::Thread, thread))?;
                 self.stop(thread, false);
             }
+            Action::Name { thread, name } => {
+                let thread = self.thread_of(process, choose(Kind::Thread, thread))?;
+                self.threads[thread].name = [name, !name];
+            }
+            // The order of equals is not said.
+            Action::Yield => {}
             Action::SetAlarm { pulse, after, period } => {
                 let pulse = self.pulse_of(process, choose(Kind::Pulse, pulse), Rights::MANAGE)?;
                 if period != 0 && period < PERIOD_MINIMUM {
@@ -249,7 +255,8 @@ impl Specification {
         let process = Object::Process(self.processes.len());
         self.charge(parent, process)?;
         let cap = self.processes[parent].cap;
-        self.add_process(Some(parent), limit, cap, 0);
+        let area = self.add_area();
+        self.add_process(Some(parent), limit, cap, 0, area);
         self.new_handle(creator, process, Rights::ALL)
     }
 
@@ -260,7 +267,14 @@ impl Specification {
     }
 
     /// There is a new process, which was paid for.
-    pub fn add_process(&mut self, parent: Option<ProcessId>, limit: Counts, cap: u8, identity: u64) -> ProcessId {
+    pub fn add_process(
+        &mut self,
+        parent: Option<ProcessId>,
+        limit: Counts,
+        cap: u8,
+        identity: u64,
+        area: usize,
+    ) -> ProcessId {
         self.processes.push(Process {
             alive: true,
             identity,
@@ -274,6 +288,7 @@ impl Specification {
             possessions: Vec::new(),
             open: Vec::new(),
             death_pulses: Vec::new(),
+            area,
             window: Default::default(),
         });
         self.processes.len() - 1

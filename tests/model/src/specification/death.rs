@@ -121,8 +121,8 @@ impl Specification {
         let gate = self.threads[thread].receives_at;
         self.dissociate(thread);
         let pulses = std::mem::take(&mut self.threads[thread].death_pulses);
-        let Thread { alive, process, .. } = self.threads[thread];
-        self.threads[thread] = Thread { alive, process, ..Thread::default() };
+        let Thread { alive, process, name, .. } = self.threads[thread];
+        self.threads[thread] = Thread { alive, process, name, ..Thread::default() };
         for pulse in pulses {
             self.raise(pulse, 1);
         }

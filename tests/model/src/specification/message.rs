@@ -156,13 +156,15 @@ impl Specification {
         let process = self.threads[receiver].process;
         self.processes[process].open.push(request);
         let handles = self.pass_gifts(caller, receiver);
+        let moved = self.threads[caller].message.bytes.0.min(self.threads[receiver].message.bytes.1);
+        self.copy((caller, 0), (receiver, 0), moved);
         let message = &self.threads[caller].message;
         let outcome = Outcome::Request {
             request,
             identity: self.processes[self.threads[caller].process].identity,
             badge: message.badge,
             word: message.word,
-            moved: message.bytes.0.min(self.threads[receiver].message.bytes.1),
+            moved,
             bytes: message.bytes,
             handles,
             priority: self.current(receiver).map_or(0, |baton| self.batons[baton].priority),
@@ -198,6 +200,7 @@ impl Specification {
         let (reply, call) = (&self.threads[thread].message, &self.threads[caller].message);
         let moved = reply.bytes.0.min(call.bytes.1);
         let outcome = Outcome::Answer { word: reply.word, moved, handles };
+        self.copy((thread, 0), (caller, 0), moved);
         self.end_request(caller);
         self.threads[caller].outcome = Some(outcome);
         self.wake(caller);

@@ -1,12 +1,14 @@
 //! The model: what there is, what each action does to it, and how time passes.
 //!
 //! One file for each concept: [`object`] what there is, `handles` tables and passing, `message` calling, receiving and
-//! answering, `memory` mappings, `waiting` what waits at a gate and who is told, `leaving` deadlines and interrupts, `death`, `creation` calls
-//! of objects and quotas, `scheduling` who runs.
+//! answering, `bytes` what they carry, `memory` mappings, `waiting` what waits at a gate and who is told, `leaving` deadlines and interrupts, `death`, `creation` calls
+//! of objects and quotas, `information` what they tell, `scheduling` who runs.
 
+mod bytes;
 mod creation;
 mod death;
 mod handles;
+mod information;
 mod leaving;
 mod memory;
 mod message;
@@ -20,6 +22,8 @@ use abi::Error;
 use abi::object::Kind;
 
 use crate::action::{Action, Outcome, Patience};
+pub use bytes::AREA;
+use bytes::Area;
 pub use creation::PAGES;
 pub use memory::WINDOW;
 use object::{
@@ -29,6 +33,8 @@ use object::{
 
 /// Priority of the supervisor.
 const SUPERVISOR: u8 = 64;
+/// Slice of all batons, ns.
+pub const SLICE_NS: u64 = 3_000;
 /// No alarm repeats faster, ns.
 const PERIOD_MINIMUM: u64 = 10_000;
 
@@ -54,6 +60,8 @@ pub struct Specification {
     pub pulses: Vec<Pulse>,
     /// Memory.
     pub memories: Vec<Memory>,
+    /// Buffers.
+    areas: Vec<Area>,
     /// A word of each page that there is.
     contents: Vec<u64>,
     /// Time, ns.
@@ -112,6 +120,17 @@ impl Specification {
                 self.raise(pulse, bits);
                 DONE
             }
+            Action::Read { request, offset, length } => {
+                let request = self.open_request(process, request);
+                self.read(thread, request, (offset, length))
+            }
+            Action::Write { request, offset, length } => {
+                let request = self.open_request(process, request);
+                self.write(thread, request, (offset, length))
+            }
+            Action::Prepare { at, word } => self.prepare(process, at, word),
+            Action::Look => self.look(process),
+            Action::Ask { question, of } => self.ask(process, question, of),
             Action::Touch { place, write } => self.touch(thread, place, write),
             Action::Fault => {
                 self.end_thread(thread);

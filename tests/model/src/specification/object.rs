@@ -156,6 +156,8 @@ pub struct Process {
     pub open: Vec<u64>,
     /// Pulses to be raised when it dies, the latest first.
     pub death_pulses: Vec<PulseId>,
+    /// Where its messages' bytes are.
+    pub area: usize,
     /// What its threads see at the addresses that are used for this, page by page.
     pub window: [Option<Page>; WINDOW],
 }
@@ -251,6 +253,8 @@ pub struct Thread {
     pub stuck: Option<u64>,
     /// Pulses to be raised when it dies, the latest first.
     pub death_pulses: Vec<PulseId>,
+    /// Its name for tools.
+    pub name: [u64; 2],
     /// How its exchange ended, until it is asked.
     pub outcome: Option<Outcome>,
 }

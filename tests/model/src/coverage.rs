@@ -1,0 +1,99 @@
+//! What was tried in lockstep: how often each operation and each method of an object ended how.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use abi::object::{METHODS, gate, memory, method_name, process, pulse, thread};
+use abi::{Error, Operation};
+
+/// How often each exchange ended how, by operation, method (0: of no object) and error (0: none).
+#[derive(Clone, Debug, Default)]
+pub struct Coverage(BTreeMap<(u8, u16, u16), u64>);
+
+/// Why a method is not tried. What it does then is left to the scenarios.
+const REGISTERS: &str = "registers are the processor's, and the model has none";
+const PAGES: &str = "it tells of page tables and mapping records, which the model does not count";
+const SLOTS: &str = "its order is that of the kernel's slots, which is nobody's business";
+const PORTS: &str = "ports change no object";
+const TRACING: &str = "the trace changes no object";
+const IDLE: &str = "when the processor is idle the model does not know";
+const RESERVES: &str = "of two that compete for one reserve, who gets it depends on the order within a step";
+const TABLES: &str = "tables keep their size, and what fork copies is not known";
+const FAULTS: &str = "faults end their threads";
+const LINES: &str = "there are no devices";
+const SHARING: &str = "processes share what they pass to each other only";
+
+/// Methods that the model does not know, and why.
+pub const EXCEPTIONS: &[(u16, &str)] = &[
+    (process::SHARE_RANGE, SHARING),
+    (process::GROW_HANDLES, TABLES),
+    (process::COPY_TABLE, TABLES),
+    (process::COPY_ENTRY, TABLES),
+    (process::SET_INHERIT, TABLES),
+    (process::GIVE, SHARING),
+    (process::USAGE, PAGES),
+    (process::SET_QUOTA, PAGES),
+    (process::SYSTEM, PAGES),
+    (process::NEXT_THREAD, SLOTS),
+    (thread::CONFIGURE, FAULTS),
+    (thread::READ_REGISTERS, REGISTERS),
+    (thread::WRITE_REGISTERS, REGISTERS),
+    (thread::SET_BASES, REGISTERS),
+    (thread::SET_FAULT_CONNECTION, FAULTS),
+    (thread::SET_BATON, RESERVES),
+    (thread::TRACE, TRACING),
+    (gate::SET_RESERVE, RESERVES),
+    (pulse::BIND_INTERRUPT, LINES),
+    (pulse::REARM, LINES),
+    (pulse::BIND_IDLE, IDLE),
+    (memory::PORT_READ, PORTS),
+    (memory::PORT_WRITE, PORTS),
+    (memory::PORT_WRITE_BYTES, PORTS),
+    (memory::TRACE, TRACING),
+];
+
+impl Coverage {
+    /// An exchange ended so.
+    pub(crate) fn count(&mut self, (operation, method): (u8, u16), error: Option<Error>) {
+        *self.0.entry((operation, method, error.map_or(0, |error| error as u16))).or_default() += 1;
+    }
+
+    /// Both together.
+    pub fn add(&mut self, other: &Self) {
+        for (what, count) in &other.0 {
+            *self.0.entry(*what).or_default() += count;
+        }
+    }
+
+    /// How often a method was done without an error.
+    #[must_use]
+    pub fn succeeded(&self, method: u16) -> u64 {
+        self.0.get(&(Operation::Call as u8, method, 0)).copied().unwrap_or(0)
+    }
+
+    /// Methods of the table that never succeeded and are no exceptions, and exceptions that did.
+    #[must_use]
+    pub fn surprises(&self) -> Vec<&'static str> {
+        let is_exception = |method| EXCEPTIONS.iter().any(|(exception, _)| *exception == method);
+        let surprising = |method: &&u16| (self.succeeded(**method) == 0) != is_exception(**method);
+        METHODS.iter().filter(surprising).filter_map(|method| method_name(*method)).collect()
+    }
+}
+
+impl fmt::Display for Coverage {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kinds: BTreeSet<_> = self.0.keys().map(|(operation, method, _)| (*operation, *method)).collect();
+        for (operation, method) in kinds {
+            let ends = || self.0.range((operation, method, 0)..=(operation, method, u16::MAX));
+            let operation = Operation::from_number(operation).map(|operation| format!("{operation:?}"));
+            let name = method_name(method).map_or_else(|| operation.unwrap_or_default(), str::to_string);
+            write!(formatter, "{name:<27}{:>9}:", ends().map(|(_, count)| count).sum::<u64>())?;
+            for ((_, _, error), count) in ends() {
+                let error = Error::from_number(*error).map_or_else(|| "done".to_string(), |error| format!("{error:?}"));
+                write!(formatter, " {error} {count}")?;
+            }
+            writeln!(formatter)?;
+        }
+        Ok(())
+    }
+}
