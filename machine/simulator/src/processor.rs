@@ -108,6 +108,7 @@ impl Line {
 
 type DeviceEvent = Box<dyn FnOnce(&Rc<World>)>;
 type Meter = Box<dyn Fn(u64, u64, u64)>;
+type Onlooker = Box<dyn Fn(u64, u64)>;
 
 /// Everything outside the kernel.
 pub struct World {
@@ -148,6 +149,8 @@ pub struct World {
     running: Cell<Option<u64>>,
     /// Told of all time that passes in programs and idle.
     meter: RefCell<Option<Meter>>,
+    /// Told of all that programs read and write.
+    onlooker: RefCell<Option<Onlooker>>,
 }
 
 /// What the kernel had the processor do between two looks at pending interrupts.
@@ -205,6 +208,7 @@ impl World {
             largest_piece: Cell::default(),
             running: Cell::new(None),
             meter: RefCell::default(),
+            onlooker: RefCell::default(),
         })
     }
 
@@ -327,6 +331,17 @@ impl World {
         *self.meter.borrow_mut() = Some(Box::new(meter));
     }
 
+    /// Have `onlooker` told whenever a program (by its base) is about to read or write at an address, also if that will fault.
+    pub fn watch_accesses(&self, onlooker: impl Fn(u64, u64) + 'static) {
+        *self.onlooker.borrow_mut() = Some(Box::new(onlooker));
+    }
+
+    fn about_to_access(&self, program: u64, address: u64) {
+        if let Some(onlooker) = &*self.onlooker.borrow() {
+            onlooker(program, address);
+        }
+    }
+
     fn set_time(&self, now: u64) {
         let ns = now - self.now.replace(now);
         if let (Some(meter), Some(program)) = (&*self.meter.borrow(), self.running.get())
@@ -339,6 +354,7 @@ impl World {
     /// Drop all programs: they refer to the world, which would keep itself alive.
     pub fn forget_programs(&self) {
         self.meter.take();
+        self.onlooker.take();
         let programs = self.programs.take();
         self.events.take();
         drop(programs);
@@ -694,6 +710,7 @@ impl World {
                 complete(Completion::Done);
             }
             Action::Read { address, length } => {
+                self.about_to_access(program.base, *address);
                 let mut bytes = vec![0; *length as usize];
                 if let Err((done, present)) = self.user_read(space, *address, &mut bytes) {
                     return Some(page_fault(*address + done, 0, present));
@@ -701,6 +718,7 @@ impl World {
                 complete(Completion::Bytes(bytes));
             }
             Action::Write { address, bytes } => {
+                self.about_to_access(program.base, *address);
                 if let Err((done, present)) = self.user_write(space, *address, bytes) {
                     return Some(page_fault(*address + done, fault::WRITE, present));
                 }

@@ -94,8 +94,8 @@ pub enum Action {
     /// Receive at a gate.
     Receive { gate: Choice, patience: Patience, load: Load, interruptible: bool },
     /// Answer a request that its process received and did not answer, the oldest being 0 (its caller may have left), and
-    /// perhaps receive, with patience.
-    Reply { request: u8, load: Load, receive: Option<(Choice, Patience)> },
+    /// perhaps receive, with patience. A fault is dealt with, or refused.
+    Reply { request: u8, load: Load, refuses: bool, receive: Option<(Choice, Patience)> },
     /// Read from a request's message, from an offset on.
     Read { request: u8, offset: u64, length: u64 },
     /// Write into a request's answer, from an offset on.
@@ -156,7 +156,13 @@ pub enum Action {
     Protect { of: Choice, place: usize, pages: usize, access: u64 },
     /// Read or write a word of the own window.
     Touch { place: usize, write: Option<u64> },
-    /// End by a fault that nobody deals with.
+    /// Have faults of a thread sent through a connection, or not any more.
+    SetPager { thread: Choice, connection: Option<Choice> },
+    /// Have own faults come back to oneself when they are refused, or not any more.
+    Configure { upcall: bool },
+    /// A fault that came back is dealt with.
+    Settle,
+    /// Make a fault that is none of a page's. It is the end, if nobody deals with it.
     Fault,
 }
 
@@ -183,6 +189,28 @@ pub enum Order {
     SetBaton(usize, usize, bool),
 }
 
+/// What kind of fault it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultKind {
+    /// A page is missing, or forbids the access.
+    Page,
+    /// The same, once the pager refused to do anything about it.
+    Refused,
+    /// Another exception.
+    Exception,
+}
+
+/// What the message of a fault says besides the first word (the place that was touched, or the exception's number).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// What it is.
+    pub kind: FaultKind,
+    /// How a page was touched ([`abi::notice::access`]).
+    pub access: u64,
+    /// What the thread has said it is to be known by.
+    pub cookie: u64,
+}
+
 /// How an exchange ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -197,6 +225,8 @@ pub enum Outcome {
     Made,
     /// This was read.
     Word(u64),
+    /// The thread's own fault came back to it.
+    Upcall,
     /// This is in the buffer.
     Bytes([u8; AREA]),
     /// This was told.
@@ -230,6 +260,8 @@ pub enum Outcome {
         priority: u8,
         /// An earlier receiver died with it.
         retried: bool,
+        /// It is a fault's.
+        fault: Option<Fault>,
     },
     /// A pulse arrived.
     Pulse {

@@ -171,7 +171,7 @@ impl Names {
             State::Reply(gate, _) => (KernelState::Reply, Some((gate, view.target as u32 & 0xffff))),
             State::Receive(gate) => (KernelState::Receive, Some((gate, view.gate))),
         };
-        if view.state != state || !view.header.alive() {
+        if view.state != state || view.faulting != model.is_faulting(id) || !view.header.alive() {
             return Some("state");
         }
         if gate.is_some_and(|(gate, slot)| !self.agrees(Object::Gate(gate), slot)) {

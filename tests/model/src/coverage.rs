@@ -6,9 +6,50 @@ use std::fmt;
 use abi::object::{METHODS, gate, memory, method_name, process, pulse, thread};
 use abi::{Error, Operation};
 
-/// How often each exchange ended how, by operation, method (0: of no object) and error (0: none).
+use crate::action::{Action, FaultKind, Outcome};
+
+/// What was tried, and how often.
 #[derive(Clone, Debug, Default)]
-pub struct Coverage(BTreeMap<(u8, u16, u16), u64>);
+pub struct Coverage {
+    /// How each exchange ended, by operation, method (0: of no object) and error (0: none).
+    exchanges: BTreeMap<(u8, u16, u16), u64>,
+    /// What came of what is no exchange, and what arrived.
+    events: BTreeMap<&'static str, u64>,
+}
+
+/// What must come to pass now and then.
+const EVENTS: &[&str] = &[REQUEST, RETRIED, PULSE, CLOSED, UNBLOCK, PAGE, REFUSED, EXCEPTION, UPCALL, TOUCHED, RESUMED];
+const REQUEST: &str = "a request arrives";
+const RETRIED: &str = "a request arrives again";
+const PULSE: &str = "a pulse arrives";
+const CLOSED: &str = "a connection is closed";
+const UNBLOCK: &str = "a caller wants to leave";
+const PAGE: &str = "a page fault arrives";
+const REFUSED: &str = "a refused fault arrives";
+const EXCEPTION: &str = "an exception arrives";
+const UPCALL: &str = "a fault comes back";
+const TOUCHED: &str = "memory is touched";
+const RESUMED: &str = "an exception is resumed";
+
+/// What an action's outcome is counted as.
+fn event(action: &Action, outcome: &Outcome) -> Option<&'static str> {
+    Some(match (action, outcome) {
+        (_, Outcome::Request { fault: Some(fault), .. }) => match fault.kind {
+            FaultKind::Page => PAGE,
+            FaultKind::Refused => REFUSED,
+            FaultKind::Exception => EXCEPTION,
+        },
+        (_, Outcome::Request { retried: true, .. }) => RETRIED,
+        (_, Outcome::Request { .. }) => REQUEST,
+        (_, Outcome::Pulse { .. }) => PULSE,
+        (_, Outcome::Closed { .. }) => CLOSED,
+        (_, Outcome::Unblock { .. }) => UNBLOCK,
+        (_, Outcome::Upcall) => UPCALL,
+        (Action::Touch { .. }, _) => TOUCHED,
+        (Action::Fault, _) => RESUMED,
+        _ => return None,
+    })
+}
 
 /// Why a method is not tried. What it does then is left to the scenarios.
 const REGISTERS: &str = "registers are the processor's, and the model has none";
@@ -19,7 +60,6 @@ const TRACING: &str = "the trace changes no object";
 const IDLE: &str = "when the processor is idle the model does not know";
 const RESERVES: &str = "of two that compete for one reserve, who gets it depends on the order within a step";
 const TABLES: &str = "tables keep their size, and what fork copies is not known";
-const FAULTS: &str = "faults end their threads";
 const LINES: &str = "there are no devices";
 const SHARING: &str = "processes share what they pass to each other only";
 
@@ -35,11 +75,9 @@ pub const EXCEPTIONS: &[(u16, &str)] = &[
     (process::SET_QUOTA, PAGES),
     (process::SYSTEM, PAGES),
     (process::NEXT_THREAD, SLOTS),
-    (thread::CONFIGURE, FAULTS),
     (thread::READ_REGISTERS, REGISTERS),
     (thread::WRITE_REGISTERS, REGISTERS),
     (thread::SET_BASES, REGISTERS),
-    (thread::SET_FAULT_CONNECTION, FAULTS),
     (thread::SET_BATON, RESERVES),
     (thread::TRACE, TRACING),
     (gate::SET_RESERVE, RESERVES),
@@ -53,38 +91,49 @@ pub const EXCEPTIONS: &[(u16, &str)] = &[
 ];
 
 impl Coverage {
+    /// An action ended so.
+    pub(crate) fn count_outcome(&mut self, action: &Action, outcome: &Outcome) {
+        if let Some(event) = event(action, outcome) {
+            *self.events.entry(event).or_default() += 1;
+        }
+    }
+
     /// An exchange ended so.
     pub(crate) fn count(&mut self, (operation, method): (u8, u16), error: Option<Error>) {
-        *self.0.entry((operation, method, error.map_or(0, |error| error as u16))).or_default() += 1;
+        *self.exchanges.entry((operation, method, error.map_or(0, |error| error as u16))).or_default() += 1;
     }
 
     /// Both together.
     pub fn add(&mut self, other: &Self) {
-        for (what, count) in &other.0 {
-            *self.0.entry(*what).or_default() += count;
+        for (what, count) in &other.exchanges {
+            *self.exchanges.entry(*what).or_default() += count;
+        }
+        for (what, count) in &other.events {
+            *self.events.entry(what).or_default() += count;
         }
     }
 
     /// How often a method was done without an error.
     #[must_use]
     pub fn succeeded(&self, method: u16) -> u64 {
-        self.0.get(&(Operation::Call as u8, method, 0)).copied().unwrap_or(0)
+        self.exchanges.get(&(Operation::Call as u8, method, 0)).copied().unwrap_or(0)
     }
 
-    /// Methods of the table that never succeeded and are no exceptions, and exceptions that did.
+    /// Methods of the table that never succeeded and are no exceptions, exceptions that did, and events that never came.
     #[must_use]
     pub fn surprises(&self) -> Vec<&'static str> {
         let is_exception = |method| EXCEPTIONS.iter().any(|(exception, _)| *exception == method);
         let surprising = |method: &&u16| (self.succeeded(**method) == 0) != is_exception(**method);
-        METHODS.iter().filter(surprising).filter_map(|method| method_name(*method)).collect()
+        let methods = METHODS.iter().filter(surprising).filter_map(|method| method_name(*method));
+        methods.chain(EVENTS.iter().copied().filter(|event| !self.events.contains_key(event))).collect()
     }
 }
 
 impl fmt::Display for Coverage {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kinds: BTreeSet<_> = self.0.keys().map(|(operation, method, _)| (*operation, *method)).collect();
+        let kinds: BTreeSet<_> = self.exchanges.keys().map(|(operation, method, _)| (*operation, *method)).collect();
         for (operation, method) in kinds {
-            let ends = || self.0.range((operation, method, 0)..=(operation, method, u16::MAX));
+            let ends = || self.exchanges.range((operation, method, 0)..=(operation, method, u16::MAX));
             let operation = Operation::from_number(operation).map(|operation| format!("{operation:?}"));
             let name = method_name(method).map_or_else(|| operation.unwrap_or_default(), str::to_string);
             write!(formatter, "{name:<27}{:>9}:", ends().map(|(_, count)| count).sum::<u64>())?;
@@ -93,6 +142,9 @@ impl fmt::Display for Coverage {
                 write!(formatter, " {error} {count}")?;
             }
             writeln!(formatter)?;
+        }
+        for (event, count) in &self.events {
+            writeln!(formatter, "{event:<27}{count:>9}")?;
         }
         Ok(())
     }

@@ -6,27 +6,29 @@
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
+use std::mem::offset_of;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 
 use abi::call::{POLL, flags};
 use abi::object::{Kind, baton, gate, memory, process, pulse, thread};
-use abi::thread::{Policy, State};
+use abi::thread::{Configuration, Policy, State};
+use abi::upcall::UpcallBlock;
 use abi::{Handle, PAGE_SIZE, Quota, notice};
 use kernel::Kernel;
 use kernel::machine::Machine;
-use simulator::scenario::{DATA, QUOTA, quota_bytes};
+use simulator::scenario::{DATA, QUOTA, configuration_bytes, quota_bytes};
 use simulator::{Answer, Exchange, Processor, Settings, User, simulation};
 
 use crate::Explored;
-use crate::action::{Action, Choice, Gift, Load, Outcome, Patience, Question, Wishes};
+use crate::action::{Action, Choice, Fault, FaultKind, Gift, Load, Outcome, Patience, Question, Wishes};
 use crate::compare::Names;
 use crate::coverage::Coverage;
 use crate::program::{Program, ROLES, THREADS};
 use crate::specification::object::{Object, ProcessId, ThreadId};
-use crate::specification::{AREA, PAGES, SLICE_NS, Specification};
+use crate::specification::{AREA, EXCEPTION, PAGES, SLICE_NS, Specification};
 use crate::supervisor;
 
 /// Where bytes are sent from, and where they arrive.
@@ -37,6 +39,12 @@ const SHARES: u64 = DATA + 2 * 4096;
 /// Stacks of threads that were started by others, by thread.
 const STACKS: u64 = DATA + 4 * 4096;
 const STACK: u64 = 512;
+/// Where a thread puts its configuration, and where its own faults are told it, by its order in the process.
+const CONFIGURATIONS: u64 = SHARES + 64 * size_of::<Quota>() as u64;
+const BLOCKS: u64 = DATA + 3 * 4096;
+const BLOCK: u64 = 128;
+/// Where a thread goes on when its own fault is told it, behind its program's beginning.
+const HANDLER: u64 = 64;
 /// Where Memory is mapped and touched.
 pub(crate) const WINDOW_START: u64 = DATA + 64 * PAGE_SIZE;
 /// A request id that nobody ever has.
@@ -82,6 +90,8 @@ pub(crate) struct Run {
     /// How many actions were made.
     pub(crate) steps: Cell<u64>,
     coverage: RefCell<Coverage>,
+    /// What threads are about to touch, by their program.
+    touching: RefCell<BTreeMap<u64, (ThreadId, Action)>>,
     /// Everything is set up, and no step of several calls goes on.
     pub(crate) comparable: Cell<bool>,
     pub(crate) difference: RefCell<Option<String>>,
@@ -115,6 +125,7 @@ fn run_checked(program: &Program, check_every: u64) -> Result<Explored, Differen
         spare: Cell::new(ROLES * THREADS),
         steps: Cell::new(0),
         coverage: RefCell::default(),
+        touching: RefCell::default(),
         comparable: Cell::new(false),
         difference: RefCell::new(None),
         over: Cell::new(false),
@@ -127,7 +138,15 @@ fn run_checked(program: &Program, check_every: u64) -> Result<Explored, Differen
         simulation::run_watched(
             program.seed,
             settings,
-            move |root| supervisor::conduct(root, body, orders),
+            move |root| {
+                let (world, toucher) = (Rc::clone(root.user.world()), Rc::clone(&body));
+                let clock = Rc::downgrade(&world);
+                world.watch_accesses(move |program, _| {
+                    let now = clock.upgrade().map_or(0, |world| world.time());
+                    toucher.touches(program, now);
+                });
+                supervisor::conduct(root, body, orders)
+            },
             move |kernel| watched.watch(kernel),
         )
     }));
@@ -157,6 +176,16 @@ pub(crate) async fn act_all(user: User, run: Rc<Run>, id: ThreadId, script: Opti
             let bytes = quota_bytes(&run.quota(id, process, number));
             let _ = user.store(share, &bytes).await;
         }
+        if let Action::Configure { upcall } = action {
+            let configuration = Configuration {
+                native_mask: u64::MAX,
+                upcall_fault: if upcall { user.base() + HANDLER } else { 0 },
+                upcall_block: run.block(id),
+                cookie: id as u64,
+                ..Configuration::default()
+            };
+            let _ = user.store(run.configuration(id), &configuration_bytes(&configuration)).await;
+        }
         let exchange = run.begin(&user, id, action);
         let outcome = match (action, exchange) {
             (_, Some(exchange)) => {
@@ -173,11 +202,23 @@ pub(crate) async fn act_all(user: User, run: Rc<Run>, id: ThreadId, script: Opti
                 let bytes = user.load(ROOM, AREA as u64).await.expect("nobody moves the thread");
                 Outcome::Bytes(bytes.try_into().expect("as many as asked for"))
             }
-            (Action::Touch { place, write }, None) => {
-                touch(&user, WINDOW_START + place as u64 * PAGE_SIZE, write).await
+            (Action::Settle, None) => {
+                user.store_word(run.block(id) + offset_of!(UpcallBlock, fault_active) as u64, 0).await;
+                Outcome::Done { moved: 0 }
             }
-            (_, None) => return,
+            (Action::Fault, None) => match user.exception(EXCEPTION, 0).await {
+                Ok(()) => Outcome::Done { moved: 0 },
+                Err(HANDLER) => Outcome::Upcall,
+                Err(offset) => panic!("moved to {offset:#x}"),
+            },
+            (Action::Touch { place, write }, None) => {
+                let outcome = touch(&user, WINDOW_START + place as u64 * PAGE_SIZE, write).await;
+                run.touching.borrow_mut().remove(&user.base());
+                outcome
+            }
+            (_, None) => unreachable!("all others are exchanges"),
         };
+        run.coverage.borrow_mut().count_outcome(&action, &outcome);
         let expected = run.model.borrow_mut().take_outcome(id);
         if Some(outcome) != expected {
             run.differs(format!("thread {id}: {action:?}: the kernel says {outcome:?}, the model {expected:?}"));
@@ -186,15 +227,19 @@ pub(crate) async fn act_all(user: User, run: Rc<Run>, id: ThreadId, script: Opti
     let _ = user.method(Handle::CURRENT_THREAD, thread::STOP, [0; 4]).await;
 }
 
-/// Read or write a word. It does not come back if it may not.
+/// Read or write a word.
 async fn touch(user: &User, address: u64, write: Option<u64>) -> Outcome {
-    match write {
-        None => Outcome::Word(user.load_word(address).await),
-        Some(word) => {
-            user.store_word(address, word).await;
-            Outcome::Done { moved: 0 }
-        }
-    }
+    let outcome = match write {
+        None => user
+            .load(address, 8)
+            .await
+            .map(|bytes| Outcome::Word(u64::from_le_bytes(bytes.try_into().expect("eight bytes")))),
+        Some(word) => user.store(address, &word.to_le_bytes()).await.map(|()| Outcome::Done { moved: 0 }),
+    };
+    outcome.unwrap_or_else(|offset| {
+        assert_eq!(offset, HANDLER, "where threads are moved to");
+        Outcome::Upcall
+    })
 }
 
 impl Run {
@@ -241,10 +286,40 @@ impl Run {
         if !self.model.borrow().may_run(id) {
             self.differs(format!("thread {id} does {action:?}, but in the model a stronger one can run"));
         }
+        if matches!(action, Action::Touch { .. }) {
+            // Now, and perhaps again later, if that is a fault.
+            self.touching.borrow_mut().insert(user.base(), (id, action));
+            return None;
+        }
         let exchange = self.exchange(user, id, action);
-        self.model.borrow_mut().act(id, &action, user.now());
-        self.steps.set(self.steps.get() + 1);
+        self.act(id, &action, user.now());
         exchange
+    }
+
+    fn act(&self, id: ThreadId, action: &Action, now: u64) {
+        self.model.borrow_mut().act(id, action, now);
+        self.steps.set(self.steps.get() + 1);
+    }
+
+    /// A program is about to touch memory.
+    fn touches(&self, program: u64, now: u64) {
+        let touching = self.touching.borrow().get(&program).copied();
+        if let Some((id, action)) = touching {
+            if !self.model.borrow().may_run(id) {
+                self.differs(format!("thread {id} does {action:?}, but in the model a stronger one can run"));
+            }
+            self.act(id, &action, now);
+        }
+    }
+
+    /// Where a thread puts its configuration.
+    fn configuration(&self, id: ThreadId) -> u64 {
+        CONFIGURATIONS + (self.model.borrow().ordinal(id) * size_of::<Configuration>()) as u64
+    }
+
+    /// Where its own faults are told it.
+    fn block(&self, id: ThreadId) -> u64 {
+        BLOCKS + self.model.borrow().ordinal(id) as u64 * BLOCK
     }
 
     /// An action as registers and an envelope.
@@ -265,13 +340,14 @@ impl Run {
                 let receive = receive.flags(if interruptible { flags::INTERRUPTIBLE } else { 0 });
                 patient(user, receive, patience, flags::DEADLINE_RECEIVE)
             }
-            Action::Reply { request, load: with, receive } => {
+            Action::Reply { request, load: with, refuses, receive } => {
                 let request = self.names.borrow().request(model.open_request(process, request)).unwrap_or(NO_REQUEST);
+                let label = u64::from(refuses);
                 match receive {
-                    None => load(user.reply(request), with),
+                    None => load(user.reply(request), with).label(label),
                     Some((gate, patience)) => {
                         let both = user.reply_and_receive(request, choose(Kind::Gate, gate));
-                        patient(user, load(both, with), patience, flags::DEADLINE_RECEIVE)
+                        patient(user, load(both, with).label(label), patience, flags::DEADLINE_RECEIVE)
                     }
                 }
             }
@@ -367,7 +443,17 @@ impl Run {
                 user.method(choose(Kind::Thread, thread), thread::SET_NAME, [name, !name, 0, 0])
             }
             Action::Yield => user.method(Handle::CURRENT_THREAD, thread::YIELD, [0; 4]),
-            Action::Prepare { .. } | Action::Look | Action::Touch { .. } | Action::Fault => return None,
+            Action::SetPager { thread, connection } => {
+                let connection = connection.map_or(Handle::NONE, |connection| choose(Kind::Connection, connection));
+                let words = [connection.0, 0, 0, 0];
+                user.method(choose(Kind::Thread, thread), thread::SET_FAULT_CONNECTION, words)
+            }
+            Action::Configure { .. } => user
+                .method(Handle::CURRENT_THREAD, thread::CONFIGURE, [0; 4])
+                .send(self.configuration(id), size_of::<Configuration>() as u64),
+            Action::Prepare { .. } | Action::Look | Action::Touch { .. } | Action::Settle | Action::Fault => {
+                return None;
+            }
         })
     }
 
@@ -471,18 +557,33 @@ impl Run {
         if status.is_pulse() {
             return Outcome::Pulse { badge, value: answer.words[0], priority: status.priority() };
         }
+        let fault = fault(answer);
+        let is_page = fault.is_some_and(|fault| fault.kind != FaultKind::Exception);
+        let word = answer.words[0];
         Outcome::Request {
             request: names.request_number(answer.request),
             identity: answer.identity,
             badge,
-            word: answer.words[0],
+            word: if is_page { word.wrapping_sub(WINDOW_START) / PAGE_SIZE } else { word },
             moved: answer.moved,
             bytes: (answer.sent, answer.room),
             handles: status.handles(),
             priority: status.priority(),
             retried: answer.status & abi::call::Status::RETRIED != 0,
+            fault,
         }
     }
+}
+
+/// What a fault's message says. (Threads send no such labels.)
+fn fault(answer: &Answer) -> Option<Fault> {
+    let kind = match answer.label {
+        notice::FAULT_PAGE => FaultKind::Page,
+        notice::FAULT_REFUSED => FaultKind::Refused,
+        notice::FAULT_EXCEPTION => FaultKind::Exception,
+        _ => return None,
+    };
+    Some(Fault { kind, access: answer.words[2], cookie: answer.words[3] })
 }
 
 /// Of what was told the part that the model knows.

@@ -38,7 +38,10 @@ impl Program {
     #[must_use]
     pub fn random(seed: u64) -> Self {
         let random = Random::new(seed);
-        let script = |length| (0..length).map(|_| Draw(&random).action()).collect();
+        let script = |length| {
+            let beginning = Draw(&random).beginning();
+            beginning.into_iter().chain((0..length).map(|_| Draw(&random).action())).collect()
+        };
         let roles = (0..ROLES * THREADS).map(|_| script(LENGTH));
         let actions = roles.chain((0..SPARES).map(|_| script(SPARE_LENGTH))).collect();
         let orders = (0..ORDERS).map(|_| Draw(&random).order()).collect();
@@ -67,6 +70,15 @@ impl Draw<'_> {
     /// One of the first few, which its process has from the start.
     fn early(&self, bound: u64) -> Choice {
         if self.0.chance(900) { self.below(bound) as Choice } else { self.choice() }
+    }
+
+    /// What a thread needs for its faults to be survived.
+    fn beginning(&self) -> Vec<Action> {
+        let pager = Action::SetPager { thread: self.below(2) as Choice, connection: Some(self.below(4) as Choice) };
+        let access = access::READ | access::WRITE;
+        let map = Action::Map { into: 0, memory: self.below(3) as Choice, place: 0, offset: 0, pages: 2, access };
+        let all = [(600, pager), (300, Action::Configure { upcall: true }), (300, map)];
+        all.into_iter().filter(|(per_mille, _)| self.0.chance(*per_mille)).map(|(_, action)| action).collect()
     }
 
     fn rights(&self) -> Rights {
@@ -119,13 +131,14 @@ impl Draw<'_> {
             48..=71 => {
                 let receive = self.0.chance(400).then(|| (self.early(2), self.patience()));
                 let request = if self.0.chance(800) { 0 } else { self.below(4) as u8 };
-                Action::Reply { request, load: self.load(), receive }
+                Action::Reply { request, load: self.load(), refuses: self.0.chance(300), receive }
             }
             72..=76 => self.bytes(),
             77..=82 => Action::Raise { pulse: self.choice(), bits: 1 << self.below(64) },
             83..=86 => Action::Reserve,
             87..=88 => Action::Close { handle: self.choice() },
             89..=90 => self.control(),
+            91 if self.0.chance(500) => self.faults(),
             91..=93 => self.memory(),
             94..=95 => self.question(),
             _ => self.creation(),
@@ -176,10 +189,22 @@ impl Draw<'_> {
             },
             8 => Action::BindDeath { pulse: self.choice(), of: self.choice() },
             9..=10 => Action::SetPriority { baton: self.choice(), priority: 5 + self.below(40) as u8 },
-            _ if self.0.chance(200) => Action::Fault,
             _ => Action::Destroy {
                 handle: if self.0.chance(700) { ANY + self.below(6) as Choice } else { self.choice() },
             },
+        }
+    }
+
+    /// What is done about faults.
+    fn faults(&self) -> Action {
+        match self.below(10) {
+            0..=5 => Action::SetPager {
+                thread: self.choice(),
+                connection: self.0.chance(900).then(|| self.below(4) as Choice),
+            },
+            6..=7 => Action::Configure { upcall: self.0.chance(700) },
+            8 => Action::Settle,
+            _ => Action::Fault,
         }
     }
 
@@ -188,7 +213,7 @@ impl Draw<'_> {
         let place = self.below(WINDOW as u64) as usize;
         let pages = 1 + self.below((WINDOW - place) as u64) as usize;
         let (memory, process, access) = (self.early(4), self.early(1), self.below(8));
-        match self.below(14) {
+        match self.below(20) {
             0..=1 => Action::Derive {
                 memory,
                 payer: process,

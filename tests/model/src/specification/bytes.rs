@@ -3,6 +3,7 @@
 
 use abi::Error;
 
+use super::fault::HANDLERS;
 use super::{Answer, DONE, Outcome, ProcessId, Specification, ThreadId};
 
 /// Bytes of a buffer: more than a message has.
@@ -15,12 +16,14 @@ pub(super) struct Area {
     sent: [u8; AREA],
     /// What arrived.
     room: [u8; AREA],
+    /// Which of its threads deal with faults of their own.
+    pub(super) handles: [bool; HANDLERS],
 }
 
 impl Specification {
     /// New buffers, with nothing in them.
     pub fn add_area(&mut self) -> usize {
-        self.areas.push(Area { sent: [0; AREA], room: [0; AREA] });
+        self.areas.push(Area { sent: [0; AREA], room: [0; AREA], handles: [false; HANDLERS] });
         self.areas.len() - 1
     }
 

@@ -96,6 +96,12 @@ impl Specification {
                 let gate = choose(Kind::Gate, gate);
                 return self.connect(process, gate, caller_pays);
             }
+            Action::SetPager { thread, connection } => {
+                let thread = self.thread_of(process, choose(Kind::Thread, thread))?;
+                let connection = connection.map(|connection| choose(Kind::Connection, connection));
+                let pager = self.pager_of(process, connection)?;
+                self.set_pager(thread, pager);
+            }
             Action::Start { thread, baton } => {
                 let (thread, baton) = (choose(Kind::Thread, thread), choose(Kind::Baton, baton));
                 return self.start(process, thread, baton);

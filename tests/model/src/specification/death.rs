@@ -121,8 +121,8 @@ impl Specification {
         let gate = self.threads[thread].receives_at;
         self.dissociate(thread);
         let pulses = std::mem::take(&mut self.threads[thread].death_pulses);
-        let Thread { alive, process, name, .. } = self.threads[thread];
-        self.threads[thread] = Thread { alive, process, name, ..Thread::default() };
+        let Thread { alive, process, name, pager, upcall, cookie, .. } = self.threads[thread];
+        self.threads[thread] = Thread { alive, process, name, pager, upcall, cookie, ..Thread::default() };
         for pulse in pulses {
             self.raise(pulse, 1);
         }
@@ -134,6 +134,7 @@ impl Specification {
     /// A thread is destroyed.
     pub(super) fn destroy_thread(&mut self, thread: ThreadId) {
         self.end_thread(thread);
+        self.set_pager(thread, None);
         let pulses = std::mem::take(&mut self.threads[thread].death_pulses);
         self.forget(Object::Thread(thread));
         // Those that were bound after it had ended.

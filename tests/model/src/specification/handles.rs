@@ -3,7 +3,7 @@
 use abi::object::Kind;
 use abi::{Error, Handle, Rights};
 
-use super::{Answer, GateId, Object, ProcessId, PulseId, Specification, ThreadId};
+use super::{Answer, ConnectionId, GateId, Object, ProcessId, PulseId, Specification, ThreadId};
 use crate::action::{ANY, Choice, Load, Outcome, Patience};
 use crate::specification::object::{BatonId, Entry, Message, Passed};
 
@@ -201,9 +201,14 @@ impl Specification {
     /// A handle is no more.
     pub(super) fn close(&mut self, process: ProcessId, handle: Handle) {
         let slot = &mut self.processes[process].table[usize::from(handle.index())];
-        if let Some(Entry { object: Object::Connection(connection), .. }) = slot.take()
-            && self.connections[connection].alive
-        {
+        if let Some(Entry { object: Object::Connection(connection), .. }) = slot.take() {
+            self.drop_handle(connection);
+        }
+    }
+
+    /// One handle less names a connection.
+    pub(super) fn drop_handle(&mut self, connection: ConnectionId) {
+        if self.connections[connection].alive {
             self.connections[connection].handles -= 1;
             if self.connections[connection].handles == 0 {
                 self.closed(connection);

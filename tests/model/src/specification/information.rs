@@ -89,6 +89,7 @@ impl Specification {
         let state = match self.threads[thread].state {
             State::Dead => Told::Dead,
             State::Ready => Told::Ready,
+            _ if self.is_faulting(thread) => Told::Fault,
             State::Send(_) => Told::Send,
             State::Reply(..) => Told::Reply,
             State::Receive(_) => Told::Receive,

@@ -118,12 +118,12 @@ impl Specification {
         DONE
     }
 
-    /// A thread reads or writes a word at a place. What is not there, or forbids that, is its end: it has no pager.
+    /// A thread reads or writes a word at a place. What is not there, or forbids that, is a fault.
     pub(super) fn touch(&mut self, thread: ThreadId, place: usize, write: Option<u64>) -> Answer {
         let needed = if write.is_some() { access::WRITE } else { access::READ };
         let page = self.processes[self.threads[thread].process].window[place];
         let Some(page) = page.filter(|page| page.access & needed != 0) else {
-            self.end_thread(thread);
+            self.page_fault(thread, place, page, write.is_some());
             return Ok(None);
         };
         match write {

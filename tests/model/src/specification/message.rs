@@ -30,7 +30,7 @@ impl Specification {
         self.send(thread, gate)
     }
 
-    fn send(&mut self, thread: ThreadId, gate: GateId) -> Answer {
+    pub(super) fn send(&mut self, thread: ThreadId, gate: GateId) -> Answer {
         if !self.gates[gate].alive {
             return Err(Error::Gone);
         }
@@ -169,6 +169,7 @@ impl Specification {
             handles,
             priority: self.current(receiver).map_or(0, |baton| self.batons[baton].priority),
             retried: self.threads[caller].retried,
+            fault: self.threads[caller].fault,
         };
         self.threads[receiver].outcome = Some(outcome);
     }
@@ -188,7 +189,7 @@ impl Specification {
         })
     }
 
-    pub(super) fn reply(&mut self, thread: ThreadId, request: u64, receive: Option<Handle>) -> Answer {
+    pub(super) fn reply(&mut self, thread: ThreadId, request: u64, refuses: bool, receive: Option<Handle>) -> Answer {
         let process = self.threads[thread].process;
         let Some(caller) = self.requester(process, request) else {
             self.processes[process].open.retain(|open| *open != request);
@@ -202,8 +203,12 @@ impl Specification {
         let outcome = Outcome::Answer { word: reply.word, moved, handles };
         self.copy((thread, 0), (caller, 0), moved);
         self.end_request(caller);
-        self.threads[caller].outcome = Some(outcome);
         self.wake(caller);
+        match self.threads[caller].fault {
+            None => self.threads[caller].outcome = Some(outcome),
+            Some(_) if refuses => self.refuse(caller),
+            Some(_) => self.resume(caller),
+        }
         match receive {
             Some(gate) => self.receive(thread, gate),
             None => Ok(Some(Outcome::Done { moved })),
@@ -230,7 +235,11 @@ impl Specification {
         self.end_request(caller);
         self.threads[caller].timer = None;
         self.threads[caller].request = 0;
-        self.threads[caller].outcome = Some(Outcome::Failed(error));
         self.wake(caller);
+        if self.threads[caller].fault.is_some() {
+            self.refuse(caller);
+        } else {
+            self.threads[caller].outcome = Some(Outcome::Failed(error));
+        }
     }
 }

@@ -1,12 +1,13 @@
 //! The model: what there is, what each action does to it, and how time passes.
 //!
 //! One file for each concept: [`object`] what there is, `handles` tables and passing, `message` calling, receiving and
-//! answering, `bytes` what they carry, `memory` mappings, `waiting` what waits at a gate and who is told, `leaving` deadlines and interrupts, `death`, `creation` calls
+//! answering, `bytes` what they carry, `memory` mappings, `waiting` what waits at a gate and who is told, `leaving` deadlines and interrupts, `death`, `fault`, `creation` calls
 //! of objects and quotas, `information` what they tell, `scheduling` who runs.
 
 mod bytes;
 mod creation;
 mod death;
+mod fault;
 mod handles;
 mod information;
 mod leaving;
@@ -25,6 +26,7 @@ use crate::action::{Action, Outcome, Patience};
 pub use bytes::AREA;
 use bytes::Area;
 pub use creation::PAGES;
+pub use fault::{EXCEPTION, HANDLERS};
 pub use memory::WINDOW;
 use object::{
     Baton, BatonId, Connection, ConnectionId, Counts, Gate, GateId, Memory, MemoryId, Message, Object, Process,
@@ -107,12 +109,12 @@ impl Specification {
                 self.threads[thread].message.wishes.interruptible = interruptible;
                 self.receive(thread, handle)
             }
-            Action::Reply { request, load, receive } => {
+            Action::Reply { request, load, refuses, receive } => {
                 let request = self.open_request(process, request);
                 let patience = receive.map_or(Patience::Endless, |(_, patience)| patience);
                 self.threads[thread].message = self.message(process, load, patience, (false, false, true));
                 let gate = receive.map(|(gate, _)| self.choose(process, Kind::Gate, gate));
-                self.reply(thread, request, gate)
+                self.reply(thread, request, refuses, gate)
             }
             Action::Raise { pulse, bits } => {
                 let handle = self.choose(process, Kind::Pulse, pulse);
@@ -132,9 +134,14 @@ impl Specification {
             Action::Look => self.look(process),
             Action::Ask { question, of } => self.ask(process, question, of),
             Action::Touch { place, write } => self.touch(thread, place, write),
-            Action::Fault => {
-                self.end_thread(thread);
-                Ok(None)
+            Action::Fault => self.exception(thread),
+            Action::Settle => {
+                self.settle(thread);
+                DONE
+            }
+            Action::Configure { upcall } => {
+                (self.threads[thread].upcall, self.threads[thread].cookie) = (upcall, thread as u64);
+                DONE
             }
             _ => self.call_object(process, action),
         }

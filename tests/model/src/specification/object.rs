@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use abi::{Error, Handle, Rights};
 
-use crate::action::Outcome;
+use crate::action::{Fault, Outcome};
 use crate::specification::memory::WINDOW;
 
 /// A process.
@@ -255,6 +255,14 @@ pub struct Thread {
     pub death_pulses: Vec<PulseId>,
     /// Its name for tools.
     pub name: [u64; 2],
+    /// Through which connection its faults go.
+    pub pager: Option<ConnectionId>,
+    /// Those that the pager refuses come back to it.
+    pub upcall: bool,
+    /// What it wants to be known by in messages of its faults.
+    pub cookie: u64,
+    /// The fault that it waits in.
+    pub fault: Option<Fault>,
     /// How its exchange ended, until it is asked.
     pub outcome: Option<Outcome>,
 }
