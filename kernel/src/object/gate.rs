@@ -90,7 +90,8 @@ impl<M: Machine> Kernel<M> {
             method::REQUEST_INFORMATION => {
                 request.need(Rights::RECEIVE)?;
                 let (_, caller) = self.requester(request.caller, first)?;
-                if caller.target.get() as u32 & 0xffff != request.object() {
+                // A later gate may have the slot.
+                if self.tables.gate_of(caller.target.get()).map_or(0, |(index, _)| index) != request.object() {
                     return Err(Error::NotFound);
                 }
                 let baton = caller.current.get().baton();

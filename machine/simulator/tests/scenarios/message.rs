@@ -346,3 +346,24 @@ fn a_request_says_who_asked_and_how_strongly() {
             .await;
     });
 }
+
+#[test]
+fn a_request_is_none_of_the_gate_that_comes_after_its_own() {
+    scenario(|root| async move {
+        let pair = Pair::new(&root).await;
+        let gate = root.gate(&pair.server).await;
+        let connection = root.give_connection(&pair.client, gate, 3).await;
+        root.start(Plan::new(&pair.client, "client").priority(17), |user| async move {
+            user.call(connection).ok().await;
+        })
+        .await;
+        let message = root.user.receive(gate).ok().await;
+        root.destroy(gate).await;
+        let next = root.gate(&pair.server).await;
+        root.user
+            .method(next, gate_method::REQUEST_INFORMATION, [message.request, 0, 0, 0])
+            .fails(Error::NotFound)
+            .await;
+        root.user.reply(message.request).ok().await;
+    });
+}
