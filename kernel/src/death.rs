@@ -22,7 +22,8 @@ use abi::{Error, PAGE_SIZE};
 
 /// Things dealt with in one piece.
 const PIECE: u32 = 4;
-/// The same of what a process has. A thread that has not ended is the last of its piece: many may help it.
+/// The same of what a process has. A thread that has not ended, or whose end is to be told, is the last of its piece: many may help
+/// it, and several are told.
 const POSSESSIONS: u32 = 3;
 /// Callers told in one piece: many may wait for each.
 const TOLD: u32 = 2;
@@ -393,7 +394,8 @@ impl<M: Machine> Kernel<M> {
                     if kind == Kind::Process {
                         break;
                     }
-                    let ends = kind == Kind::Thread && self.tables.thread(first & 0xffff).code() != DEAD;
+                    let thread = self.tables.thread(first & 0xffff);
+                    let ends = kind == Kind::Thread && (thread.code() != DEAD || thread.death_pulses.get() != 0);
                     self.destroy_possession(kind, first & 0xffff, process.header.owner.get())?;
                     if ends {
                         break;

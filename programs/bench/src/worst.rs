@@ -28,6 +28,10 @@ const COPY_ADDRESS: u64 = 0x5000_0000;
 /// Stacks of this process's further threads.
 const STACKS_ADDRESS: u64 = 0x3400_0000;
 const STACK_LENGTH: u64 = 2048;
+/// Pulses that are told of one death.
+const DEATH_PULSES: usize = 8;
+/// Threads whose ends are told one after the other.
+const THREADS_AT_ONCE: usize = 3;
 /// What is mapped several times over, to make 1 GiB.
 const CHUNK: u64 = 128 << 20;
 const CHUNKS: u64 = 8;
@@ -200,20 +204,30 @@ fn copy(world: &World) -> Result<(), Error> {
     gate.end()
 }
 
-/// 10,000 objects of every kind and 1 GiB of mappings.
+/// 10,000 objects of every kind, the end of some threads told to as many pulses as can be, and 1 GiB of mappings.
 fn fill(world: &World, space: Handle) -> Result<(), Error> {
     let (target, chunk) = (process::create_gate(space, Handle::NONE, 0)?, world.memory(CHUNK)?);
     let small = world.memory(PAGE_SIZE)?;
     // Objects stay without a handle; but for connections.
     let made = |made: Result<Handle, Error>| made.map(runtime::handle::close);
+    let mut told = [Handle::NONE; THREADS_AT_ONCE * DEATH_PULSES];
+    let mut threads = 0;
     for number in 0..2_000 {
-        made(process::create_pulse(space, target, number, Accumulate::Or, 1, Handle::NONE))?;
+        let at = number as usize % told.len();
+        let pulse = process::create_pulse(space, target, number, Accumulate::Or, 1, Handle::NONE)?;
+        runtime::handle::close(core::mem::replace(&mut told[at], pulse));
         if number < 1_000 {
             let own = process::create_gate(space, Handle::NONE, 0)?;
             (0..2).try_for_each(|badge| gate::connect(own, badge, 0).map(drop))?;
             runtime::handle::close(own);
-            made(process::create_thread(space, Handle::NONE))?;
             made(process::create_baton(space, 1, Policy::RoundRobin, 0))?;
+        }
+        // One after the other, so that they end in one piece.
+        for pulses in told.chunks(DEATH_PULSES).filter(|_| at == told.len() - 1) {
+            let thread = process::create_thread(space, Handle::NONE)?;
+            pulses.iter().try_for_each(|pulse| pulse::bind_death(*pulse, thread))?;
+            runtime::handle::close(thread);
+            threads += 1;
         }
         if number < 1_500 {
             made(memory::derive(small, space, 0, PAGE_SIZE, Rights::ALL))?;
@@ -224,6 +238,8 @@ fn fill(world: &World, space: Handle) -> Result<(), Error> {
             runtime::handle::close(alarm);
         }
     }
+    told.into_iter().for_each(runtime::handle::close);
+    (threads..1_000).try_for_each(|_| made(process::create_thread(space, Handle::NONE)))?;
     let writable = access::READ | access::WRITE;
     (0..CHUNKS).try_for_each(|at| process::map(space, chunk, CHUNKS_ADDRESS + at * CHUNK, writable, 0, CHUNK))
 }
@@ -344,7 +360,11 @@ pub(crate) fn rows(world: &World, report: &Report) {
     );
     row("worst_chain", "a strongest caller arrives where a chain of 16 gates begins", chain(world));
     row("worst_copy", "a message of 16 MiB", copy(world));
-    row("worst_teardown", "destroying a process with 10,000 objects and 1 GiB mapped", teardown(world));
+    row(
+        "worst_teardown",
+        "destroying a process with 10,000 objects, ends of threads told to 8 pulses each, and 1 GiB mapped",
+        teardown(world),
+    );
     row("worst_alarms", "1,000 alarms due at once", alarms(world, false).and_then(|()| alarms(world, true)));
     row("worst_cancel", "destroying a gate with 1,000 callers", cancel(world));
     row("worst_storm", "an interrupt line with 8 takers, as fast as its device can", storm(world));
