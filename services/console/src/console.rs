@@ -35,6 +35,8 @@ const NO_CONTROLLING_TERMINAL: u64 = 0o400;
 const SCREEN_MAXIMUM: usize = 8 * 1024;
 /// Taken over from a writer at a time.
 const PIECE: usize = 1024;
+/// Keys taken from the line at a time.
+const KEYS: usize = 256;
 const SIGWINCH: u64 = 28;
 
 /// `ioctl` commands (asm-generic/ioctls.h).
@@ -82,6 +84,8 @@ pub(crate) struct Console {
     writers: VecDeque<Writer>,
     screen: Vec<u8>,
     pollers: Pollers,
+    /// Keys were left in the driver, for want of room.
+    keys_wait: bool,
 }
 
 impl Console {
@@ -104,15 +108,28 @@ impl Console {
             writers: VecDeque::new(),
             screen: Vec::new(),
             pollers: Pollers::new(),
+            keys_wait: false,
         };
         console.keys();
         Ok(console)
     }
 
-    /// Take what was typed.
+    /// Take what was typed, and serve who waits for it: again if that made room for more.
     fn keys(&mut self) {
-        let mut bytes = [0; 256];
         loop {
+            self.take_keys();
+            self.progress();
+            if !(self.keys_wait && self.discipline.has_room(KEYS)) {
+                break;
+            }
+        }
+    }
+
+    /// Take keys as long as they are kept: what there is no room for waits in the driver.
+    fn take_keys(&mut self) {
+        let mut bytes = [0; KEYS];
+        self.keys_wait = false;
+        while self.discipline.has_room(KEYS) {
             let count = match self.line.read(&mut bytes) {
                 Ok(count) => count,
                 Err(failure) => {
@@ -130,12 +147,17 @@ impl Console {
                 // What was echoed goes first: a line that has room for it would be "ready" for ever.
                 self.flush();
                 let output = !self.screen.is_empty() && !self.discipline.stopped();
-                if !self.line.arm(output) {
-                    break;
+                if !self.line.arm(true, output) {
+                    return;
                 }
             }
         }
-        self.progress();
+        self.keys_wait = true;
+    }
+
+    /// Something was read or forgotten, or has changed: keys that waited may be taken now.
+    fn go_on(&mut self) {
+        if self.keys_wait { self.keys() } else { self.progress() }
     }
 
     fn signal(&mut self, signal: Signal) {
@@ -170,7 +192,7 @@ impl Console {
         while sent < self.screen.len() {
             match self.line.write(&self.screen[sent..]) {
                 Ok(0) => {
-                    if !self.line.arm(true) {
+                    if !self.line.arm(!self.keys_wait, true) {
                         break;
                     }
                 }
@@ -266,7 +288,7 @@ impl Console {
             self.discipline.flush_input();
         }
         self.discipline.set_termios(termios);
-        self.progress();
+        self.go_on();
         Ok(())
     }
 
@@ -304,8 +326,8 @@ impl Console {
         }
         if argument != 0 {
             self.screen.clear();
-            self.progress();
         }
+        self.go_on();
         Ok(())
     }
 }
@@ -379,6 +401,7 @@ impl ResourceManager for Console {
             Verdict::Give(Available::Nothing) => return Ok(Data::new()),
             Verdict::Give(Available::Bytes { bytes, .. }) if bytes.is_empty() => {
                 self.discipline.consume(1);
+                self.go_on();
                 return Ok(Data::new());
             }
             Verdict::WaitUntil(_) if !wait => return Err(Errno::EAGAIN.into()),
@@ -389,6 +412,10 @@ impl ResourceManager for Console {
         }
         let again_ns = self.reads.serve(&mut self.discipline, now_ns);
         self.set_alarm(again_ns);
+        if self.keys_wait {
+            // What was read made room.
+            self.keys();
+        }
         Err(Refusal::Later)
     }
 
@@ -500,7 +527,7 @@ impl ResourceManager for Console {
             }
             ALARM_BADGE => {
                 self.alarm_ns = u64::MAX;
-                self.progress();
+                self.go_on();
             }
             SESSION_BADGE => self.jobs.leader_ended(),
             protocol::init::RESTARTED => {

@@ -6,8 +6,10 @@ use alloc::vec::Vec;
 
 use crate::termios::{Termios, control, input, local, output};
 
-/// Most bytes of a line being edited, and of raw input waiting to be read (Linux: 4096).
-const INPUT_MAXIMUM: usize = 4096;
+/// Most bytes of a line being edited, with its end (as Linux).
+const LINE_MAXIMUM: usize = 4096;
+/// Most bytes waiting to be read. (Linux has 4096, and leaves the rest unseen: there, ^C does not come through a paste that nobody reads.)
+const INPUT_MAXIMUM: usize = 64 * 1024;
 const BELL: u8 = 7;
 const TAB_WIDTH: usize = 8;
 
@@ -154,7 +156,7 @@ impl Discipline {
 
     /// An ordinary byte: into the line, or straight to readers.
     fn accept(&mut self, byte: u8, screen: &mut Vec<u8>) {
-        if self.editing.len() + self.ready.len() >= INPUT_MAXIMUM - 1 {
+        if self.editing.len() >= LINE_MAXIMUM - 1 || !self.has_room(1) {
             if self.termios.input & input::IMAXBEL != 0 {
                 screen.push(BELL);
             }
@@ -401,6 +403,11 @@ impl Discipline {
         !self.ready.is_empty()
     }
 
+    /// Whether so many more keys would all be kept, for who reads them later.
+    pub(crate) fn has_room(&self, keys: usize) -> bool {
+        self.editing.len() + self.ready.len() + keys <= INPUT_MAXIMUM
+    }
+
     /// What was read is delivered.
     pub(crate) fn consume(&mut self, entries: usize) {
         self.ready.drain(..entries.min(self.ready.len()));
@@ -541,6 +548,26 @@ mod tests {
         }
         type_keys(&mut discipline, b"\r");
         assert_eq!(read(&mut discipline, 10_000).map(|line| line.len()), Some(4096));
+    }
+
+    #[test]
+    fn lines_that_nobody_reads_yet_are_kept_while_there_is_room() {
+        const KEYS: &[u8] = b"one more line\r";
+        let mut discipline = Discipline::default();
+        let mut lines = 0;
+        while discipline.has_room(KEYS.len()) {
+            type_keys(&mut discipline, KEYS);
+            lines += 1;
+        }
+        assert!(lines > 4 * 4096 / KEYS.len(), "a paste of several times Linux's limit");
+        type_keys(&mut discipline, &[b'x'; 5000]);
+        assert!(discipline.editing.len() + discipline.ready.len() <= super::INPUT_MAXIMUM);
+        for _ in 0..lines {
+            assert_eq!(read(&mut discipline, 100), Some(b"one more line\n".to_vec()));
+        }
+        assert!(discipline.has_room(KEYS.len()));
+        let (_, signals) = type_keys(&mut discipline, b"\x03");
+        assert_eq!((signals.len(), read(&mut discipline, 100)), (1, None));
     }
 
     #[test]

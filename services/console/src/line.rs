@@ -74,10 +74,10 @@ impl Line {
         self.armed = 0;
     }
 
-    /// Have the pulse raised when there is input, and, if `output` is set, when there is room for output. Gives true if
-    /// that is so already.
-    pub(crate) fn arm(&mut self, output: bool) -> bool {
-        let events = POLLIN | if output { POLLOUT } else { 0 };
+    /// Have the pulse raised when there is input (if `input` is set), and when there is room for output (if `output` is). Gives true
+    /// if that is so already.
+    pub(crate) fn arm(&mut self, input: bool, output: bool) -> bool {
+        let events = if input { POLLIN } else { 0 } | if output { POLLOUT } else { 0 };
         if self.armed == events {
             return false;
         }
