@@ -48,8 +48,7 @@ fn poweroff_leaves(baton: &Baton) -> Outcome {
 fn a_key_ends_a_hung_guest(baton: &Baton) -> Outcome {
     let mut terminal = baton.terminal(&[])?;
     terminal.wait_for_prompt()?;
-    terminal.line("while :; do :; done")?;
-    terminal.pause();
+    terminal.start("echo up; while :; do :; done")?;
     terminal.press(Key::Control(']'))?;
     ensure_equal!(terminal.end()?, 0, "status");
     terminal.wait_for("launch          thread")?;
@@ -108,8 +107,9 @@ fn resizing_reaches_the_guest(baton: &Baton) -> Outcome {
     terminal.line("vi /etc/passwd")?;
     terminal.wait_for("/etc/passwd 1/2")?;
     for (rows, columns) in [(3, 9), (200, 500), (12, 60)] {
+        let before = terminal.bytes().len();
         terminal.resize(rows, columns)?;
-        terminal.pause();
+        terminal.wait("vi to draw again", || terminal.bytes().len() > before)?;
     }
     terminal.wait("vi's last line on the new last line", || {
         let screen = terminal.screen();

@@ -1,7 +1,7 @@
 //! Point 6: real programs, unmodified: the shell and its tools, C with two libraries, Rust with `std`.
 
 use runner::setup::{Cache, shells};
-use system_tests::{Baton, Key, Outcome, ensure, ensure_equal};
+use system_tests::{Baton, Key, Outcome, Terminal, ensure, ensure_equal};
 
 use crate::Scenario;
 
@@ -145,13 +145,14 @@ fn rust_program(baton: &Baton) -> Outcome {
 fn job_control(baton: &Baton) -> Outcome {
     let terminal = baton.terminal(&[])?;
     terminal.wait_for_prompt()?;
-    terminal.run("sleep 100 &")?;
+    // It says when it is continued in the foreground.
+    let job = "sh -c 'trap \"echo up; trap : CONT\" CONT; > /tmp/ready; while :; do sleep 0.1; done'";
+    terminal.run(&format!("{job} &"))?;
+    terminal.run("until [ -e /tmp/ready ]; do sleep 0.1; done")?;
     ensure!(terminal.run("jobs")?.contains("Running"), "{}", terminal.screen());
-    terminal.line("fg")?;
-    terminal.wait_for("sleep 100\n")?;
-    terminal.pause();
+    terminal.start("fg")?;
     terminal.press(Key::Control('Z'))?;
-    terminal.wait_for("Stopped")?;
+    terminal.wait_for_answer("Stopped")?;
     // What is typed before the prompt is there would be taken for its answer.
     terminal.wait_for_prompt()?;
     ensure!(terminal.run("jobs")?.contains("Stopped"), "{}", terminal.screen());
@@ -159,22 +160,19 @@ fn job_control(baton: &Baton) -> Outcome {
     ensure!(terminal.run("jobs")?.contains("Running"), "{}", terminal.screen());
     terminal.run("kill %1")?;
     terminal.wait("the job's end", || terminal.run("jobs").is_ok_and(|jobs| !jobs.contains("Running")))?;
-    terminal.line("cat")?;
-    terminal.pause();
+    terminal.start("sh -c 'echo up; exec cat'")?;
     terminal.press(Key::Control('C'))?;
-    terminal.wait("the prompt", || terminal.screen().trim_end().ends_with("^C\nroot@baton:~#"))?;
+    terminal.wait_for_answer("^C")?;
+    terminal.wait_for_prompt()?;
     ensure_equal!(terminal.run("echo $?")?, "130\n", "after ^C");
-    terminal.line("sleep 50 | cat")?;
-    terminal.pause();
+    terminal.start("sh -c 'trap \"echo up\" CONT; echo up; while :; do sleep 0.1; done' | cat")?;
     terminal.press(Key::Control('Z'))?;
-    terminal.wait_for("Stopped")?;
+    terminal.wait_for_answer("Stopped")?;
     terminal.wait_for_prompt()?;
-    terminal.line("fg")?;
-    terminal.pause();
+    terminal.start("fg")?;
     terminal.press(Key::Control('C'))?;
     terminal.wait_for_prompt()?;
-    terminal.line("awk 'BEGIN { for (;;) x++ }'")?;
-    terminal.pause();
+    terminal.start("awk 'BEGIN { print \"up\"; for (;;) x++ }'")?;
     terminal.press(Key::Control('\\'))?;
     terminal.wait_for_prompt()?;
     // A background job that reads the terminal is stopped.
@@ -211,6 +209,14 @@ fn history_and_editing(baton: &Baton) -> Outcome {
     Ok(())
 }
 
+/// Leave vi's inserting. What follows an escape at once is taken for a key's sequence, and where to go up and down vi knows when it
+/// has drawn: so wait until it has, with the cursor back on what was typed last.
+fn escape(terminal: &Terminal, cursor: (u16, u16)) -> Outcome {
+    terminal.press(Key::Escape)?;
+    let commands = || terminal.screen().lines().last().is_some_and(|line| line.starts_with("- "));
+    terminal.wait("vi to take commands", || commands() && terminal.cursor() == cursor)
+}
+
 fn vi_and_top(baton: &Baton) -> Outcome {
     let terminal = baton.terminal(&[])?;
     terminal.wait_for_prompt()?;
@@ -218,13 +224,11 @@ fn vi_and_top(baton: &Baton) -> Outcome {
     terminal.line("vi /tmp/text")?;
     terminal.wait_for("~\n~\n")?;
     terminal.type_text("jcwTWO")?;
-    terminal.press(Key::Escape)?;
     terminal.wait_for("TWO")?;
-    // What follows an escape at once is taken for a key's sequence.
-    terminal.pause();
+    escape(&terminal, (1, 2))?;
     terminal.type_text("Gofour")?;
-    terminal.press(Key::Escape)?;
-    terminal.pause();
+    terminal.wait_for("four")?;
+    escape(&terminal, (3, 3))?;
     terminal.type_text("kkkx")?;
     terminal.resize(40, 100)?;
     terminal.wait("lines down to the new bottom", || terminal.screen().lines().count() == 40)?;

@@ -11,7 +11,7 @@ mod terminal;
 
 pub use exec::{Exec, Run};
 pub use script::Script;
-pub use terminal::{Key, PROMPT, Terminal};
+pub use terminal::{Key, Terminal};
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -23,8 +23,8 @@ pub type Failed = libtest_mimic::Failed;
 /// What a scenario returns.
 pub type Outcome = Result<(), Failed>;
 
-/// What a guest may take to start on a busy host, or to do anything small.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+/// What a guest may take to start on a host however busy, or to do anything small: only what hangs takes longer.
+pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// The system, ready to boot.
 #[derive(Debug)]

@@ -1,8 +1,12 @@
 //! A terminal of ours around the runner: keys are typed, the screen is read.
+//!
+//! A busy host makes all of it slow, and no pause is long enough: every key waits for something to be seen. So a program that is to
+//! get keys says `up` first ([`Terminal::start`]).
 
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::Child;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -52,16 +56,21 @@ impl Key {
 }
 
 /// What the shell prints when it wants a command.
-pub const PROMPT: &str = "# ";
+const PROMPT: &str = "# ";
+
+/// What a command says when keys are its own from now on.
+const UP: &str = "\nup\n";
 
 /// The sequence that asks a terminal where its cursor is.
-const ASK_CURSOR: &[u8] = b"\x1b[6n";
+const ASK_CURSOR: &str = "\x1b[6n";
 
 /// A runner on a terminal of ours.
 pub struct Terminal {
     pty: Arc<Pty>,
     child: Child,
     seen: Arc<Mutex<Seen>>,
+    /// How many bytes had come when a line was typed last.
+    before: AtomicUsize,
 }
 
 /// What came from the runner.
@@ -91,14 +100,14 @@ impl Terminal {
                 seen.screen.process(&chunk[..length]);
                 seen.bytes.extend_from_slice(&chunk[..length]);
                 // As a terminal does. (A question that is cut in two is not answered: the shell does not insist.)
-                if chunk[..length].windows(ASK_CURSOR.len()).any(|window| window == ASK_CURSOR) {
+                if chunk[..length].windows(ASK_CURSOR.len()).any(|window| window == ASK_CURSOR.as_bytes()) {
                     let (row, column) = seen.screen.screen().cursor_position();
                     // Who asked may be gone.
                     let _ = write!(&*input, "\x1b[{};{}R", row + 1, column + 1);
                 }
             }
         });
-        Ok(Self { pty, child, seen })
+        Ok(Self { pty, child, seen, before: AtomicUsize::new(0) })
     }
 
     /// Type a text.
@@ -122,8 +131,21 @@ impl Terminal {
     /// # Errors
     /// The terminal is gone.
     pub fn line(&self, text: &str) -> Result<(), Failed> {
+        self.before.store(self.bytes().len(), Ordering::Relaxed);
         self.type_text(text)?;
         self.press(Key::Enter)
+    }
+
+    /// What came since a line was typed last.
+    fn since_line(&self) -> String {
+        let text = self.bytes().split_off(self.before.load(Ordering::Relaxed));
+        String::from_utf8_lossy(&text).replace('\r', "").replace(ASK_CURSOR, "")
+    }
+
+    /// The same, without the line itself.
+    #[must_use]
+    pub fn answer(&self) -> String {
+        self.since_line().split_once('\n').map_or(String::new(), |(_, rest)| format!("\n{rest}"))
     }
 
     /// Type a command, wait until the shell wants another, and return what was printed between.
@@ -131,28 +153,28 @@ impl Terminal {
     /// # Errors
     /// The command takes too long.
     pub fn run(&self, command: &str) -> Result<String, Failed> {
-        let before = self.bytes().len();
         self.line(command)?;
-        let text = || String::from_utf8_lossy(&self.bytes()[before..]).replace('\r', "").replace("\x1b[6n", "");
-        self.wait(&format!("the end of '{command}'"), || {
-            text().split_once('\n').is_some_and(|(_, rest)| rest.ends_with(PROMPT))
-        })?;
-        let text = text();
-        let (_, rest) = text.split_once('\n').unwrap_or_default();
-        Ok(rest.rsplit_once('\n').map_or(String::new(), |(output, _)| format!("{output}\n")))
+        self.wait(&format!("the end of '{command}'"), || self.answer().ends_with(PROMPT))?;
+        let answer = self.answer();
+        let output = answer.strip_prefix('\n').and_then(|rest| rest.rsplit_once('\n'));
+        Ok(output.map_or(String::new(), |(output, _)| format!("{output}\n")))
     }
 
-    /// Give the guest a moment to begin what was typed: there is nothing to be seen of a program that only waits.
-    pub fn pause(&self) {
-        thread::sleep(Duration::from_millis(500));
-    }
-
-    /// Wait for the shell's first prompt.
+    /// Type a command that says `up`, on a line of its own, when it can be sent signals by keys or reads them; and wait until it does.
     ///
     /// # Errors
-    /// It does not come.
+    /// It does not.
+    pub fn start(&self, command: &str) -> Result<(), Failed> {
+        self.line(command)?;
+        self.wait(&format!("'{command}' to say that it is up"), || self.answer().contains(UP))
+    }
+
+    /// Wait until the shell wants a command (another one, if one was typed).
+    ///
+    /// # Errors
+    /// It does not.
     pub fn wait_for_prompt(&self) -> Result<(), Failed> {
-        self.wait("the prompt", || self.screen().trim_end().ends_with(PROMPT.trim_end()))
+        self.wait("the prompt", || self.since_line().ends_with(PROMPT))
     }
 
     /// Wait until the screen shows this.
@@ -161,6 +183,14 @@ impl Terminal {
     /// It does not.
     pub fn wait_for(&self, text: &str) -> Result<(), Failed> {
         self.wait(&format!("'{text}'"), || self.screen().contains(text))
+    }
+
+    /// Wait until this has come since a line was typed last.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn wait_for_answer(&self, text: &str) -> Result<(), Failed> {
+        self.wait(&format!("'{text}'"), || self.answer().contains(text))
     }
 
     /// Wait until something holds.
