@@ -85,6 +85,7 @@ fn remove_stale(from: &Path, to: &Path) {
 /// Leave alone what is the same, so that it is not built again.
 fn write(path: &Path, content: &[u8]) {
     if fs::read(path).ok().as_deref() != Some(content) {
+        fs::create_dir_all(path.parent().expect("a folder of the copy")).expect("a folder");
         fs::write(path, content).expect("a file of the copy");
     }
 }

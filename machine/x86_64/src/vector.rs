@@ -2,8 +2,8 @@
 //!
 //! The kernel never touches them, so a thread that calls a kernel object, faults or is interrupted and goes on pays one
 //! comparison. When another thread is entered, the old one's are saved at its place in the *vector window*, found by the
-//! thread's number, and the new one's are loaded. Lazy switching by CR0.TS was rejected: it is no cheaper here (ipc-path.md,
-//! section 3) and leaks by speculation.
+//! thread's number, and the new one's are loaded. Lazy switching by CR0.TS was rejected: it is no cheaper here, and leaks by
+//! speculation.
 
 use core::arch::asm;
 use core::cell::UnsafeCell;
