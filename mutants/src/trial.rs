@@ -81,7 +81,7 @@ fn names(program: &Path) -> Vec<String> {
     text.lines().filter_map(|line| line.strip_suffix(": test")).map(String::from).collect()
 }
 
-/// A test without a change; none if it is not among the quick ones that are wanted.
+/// A test without a change; none if it is not among the quick ones that are wanted, or fails.
 fn measure(program: &Path, name: &str, quick: Option<f64>) -> Option<Test> {
     let output = run(program, &[name], quick.map_or(3600, |seconds| 1 + seconds as u64), quick, 0);
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -89,7 +89,11 @@ fn measure(program: &Path, name: &str, quick: Option<f64>) -> Option<Test> {
     if quick.is_some_and(|seconds| taken > seconds) {
         return None;
     }
-    assert!(output.status.success(), "{name} of {} fails as it is", program.display());
+    if !output.status.success() {
+        // Where a panic is what a test waits for: here it ends the whole test.
+        eprintln!("left out, as it fails without a change: {name} of {}", program.display());
+        return None;
+    }
     let reached = errors.lines().filter_map(|line| line.strip_prefix("reached ")?.parse().ok()).collect();
     Some(Test { program: program.into(), name: name.into(), taken, reached })
 }
