@@ -74,7 +74,7 @@ pub fn run(ready: &Ready, machine: &Machine, tree: &Tree, input: &[u8], limit: D
                 return Err(Error::new("ended by a signal").with_status(128 + signal as u8));
             }
             Ok(Event::Gone) if status.is_none() => {
-                let end = running.finish(Duration::from_secs(1));
+                let end = running.finish(qemu::END_LIMIT);
                 return Err(Error::new(format!("{end}{}\n{}", running.last_words(), console.text().trim_end())));
             }
             Ok(Event::Gone | Event::Leave | Event::OutputFailed(_)) => {}
@@ -86,7 +86,7 @@ pub fn run(ready: &Ready, machine: &Machine, tree: &Tree, input: &[u8], limit: D
     }
     if machine.counter.is_some() {
         // The plugin writes its last lines when QEMU ends.
-        running.finish(Duration::from_secs(10));
+        running.finish(qemu::END_LIMIT);
     }
     match status {
         Some(0) => Ok(Captured { output: output.text(), entry_ticks }),

@@ -203,7 +203,7 @@ impl Session {
 
     /// The guest ended without a word.
     fn lost(&mut self) -> Error {
-        let end = self.running.finish(Duration::from_secs(1));
+        let end = self.running.finish(qemu::END_LIMIT);
         // QEMU is gone: what it wrote to the console is on its way to us, and ends.
         while let Ok(event) = self.events.recv_timeout(Duration::from_secs(1)) {
             if matches!(event, Event::Drained(Stream::Serial)) {

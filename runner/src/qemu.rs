@@ -156,7 +156,10 @@ pub enum End {
 }
 
 /// The guest may take this long to begin to tell what its threads are doing, and to go on.
-const REPORT_LIMIT: Duration = Duration::from_secs(3);
+const REPORT_LIMIT: Duration = Duration::from_secs(10);
+
+/// QEMU may need this long to be gone once it has closed its end, on a busy host.
+pub const END_LIMIT: Duration = Duration::from_secs(10);
 
 /// QEMU may need this long to open its sockets on a busy host.
 const START_LIMIT: Duration = Duration::from_secs(60);

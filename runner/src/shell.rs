@@ -156,7 +156,7 @@ impl Session {
                 }
                 // The serial line has been read to its end, so QEMU is gone.
                 Ok(Event::Drained(Stream::Serial)) => {
-                    let end = self.running.finish(Duration::from_secs(1));
+                    let end = self.running.finish(qemu::END_LIMIT);
                     return Ended::ByItself(end, status.unwrap_or(0));
                 }
                 Ok(Event::Signal(SIGWINCH)) => self.tell_size(),

@@ -15,7 +15,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
 
 fn script(baton: &Baton) -> Result<Script, system_tests::Failed> {
     let program = baton.c_with_musl("abuse", include_str!("../programs/abuse.c"))?;
-    Ok(baton.script().copy(&program, "/usr/local/bin/abuse").seconds(120))
+    Ok(baton.script().copy(&program, "/usr/local/bin/abuse"))
 }
 
 /// Signals, as statuses of a shell.

@@ -97,7 +97,7 @@ fn table() -> Result<Table, system_tests::Failed> {
 }
 
 fn figures_keep_their_bounds(baton: &Baton) -> Outcome {
-    let run = Exec::command(baton.runner(), &["bench", "--json"]).seconds(600).run()?;
+    let run = Exec::command(baton.runner(), &["bench", "--json"]).run()?;
     run.expect_status(0)?;
     let printed: serde_json::Value = serde_json::from_slice(&run.stdout)?;
     let figures = printed["figures"].as_array().ok_or("no figures")?;

@@ -105,11 +105,22 @@ fn time_out_tells_what_threads_do(baton: &Baton) -> Outcome {
         int main(void) {
             pthread_t thread;
             pthread_create(&thread, 0, reader, "my-reader");
+            // The other waits.
+            usleep(300000);
+            write(1, "up", 2);
             for (;;) {}
         }"#;
     let program = baton.c_with_glibc("waiting", source)?;
-    let run = baton.exec(&["--timeout", "4", &program.to_string_lossy()]).run()?;
-    run.expect_status(124)?;
+    // How far it comes in that time is the host's affair: more time, until it came far enough.
+    let mut seconds = 2;
+    let run = loop {
+        let run = baton.exec(&["--timeout", &seconds.to_string(), &program.to_string_lossy()]).run()?;
+        run.expect_status(124)?;
+        if run.output() == "up" || seconds > 1000 {
+            break run;
+        }
+        seconds *= 2;
+    };
     let errors = run.errors();
     // Process, program, "thread", thread, state, whom it waits for.
     let lines: Vec<Vec<&str>> = errors.lines().map(|line| line.split_whitespace().collect()).collect();

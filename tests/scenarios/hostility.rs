@@ -12,8 +12,8 @@ const EXCHANGES: &str = "1000000";
 const SEED: &str = "1";
 
 fn hostile_program_beside_victims(baton: &Baton) -> Outcome {
-    let arguments = ["attack", "--seed", SEED, "--exchanges", EXCHANGES, "--timeout", "900"];
-    let run = Exec::command(baton.runner(), &arguments).seconds(1000).run()?;
+    let arguments = ["attack", "--seed", SEED, "--exchanges", EXCHANGES, "--timeout", "3000"];
+    let run = Exec::command(baton.runner(), &arguments).run()?;
     run.expect_status(0)?;
     let output = run.output();
     ensure!(output.contains("nothing is missing"), "{output}");

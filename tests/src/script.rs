@@ -28,27 +28,19 @@ enum Wanted {
 pub struct Script {
     runner: PathBuf,
     copies: Vec<(PathBuf, String)>,
-    seconds: u32,
     memory_mib: u32,
     checks: Vec<(String, Wanted)>,
 }
 
 impl Script {
     pub(crate) fn new(runner: &Path) -> Self {
-        Self { runner: runner.to_owned(), copies: Vec::new(), seconds: 60, memory_mib: 512, checks: Vec::new() }
+        Self { runner: runner.to_owned(), copies: Vec::new(), memory_mib: 512, checks: Vec::new() }
     }
 
     /// Copy a file or directory in.
     #[must_use]
     pub fn copy(mut self, host: &Path, guest: &str) -> Self {
         self.copies.push((host.to_owned(), guest.into()));
-        self
-    }
-
-    /// How long all of it may take.
-    #[must_use]
-    pub fn seconds(mut self, seconds: u32) -> Self {
-        self.seconds = seconds;
         self
     }
 
@@ -97,16 +89,14 @@ impl Script {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let file = std::env::temp_dir().join(format!("baton-test-{}-{number}.sh", std::process::id()));
         fs::write(&file, self.text())?;
-        let mut arguments =
-            vec!["--timeout".into(), self.seconds.to_string(), "--memory".into(), self.memory_mib.to_string()];
-        arguments.push("exec".into());
+        let mut arguments = vec!["--memory".into(), self.memory_mib.to_string()];
         for (host, guest) in self.copies.iter().map(|(host, guest)| (host.as_path(), guest.as_str())) {
             arguments.extend(["--copy".into(), format!("{}:{guest}", host.display())]);
         }
         arguments.extend(["--copy".into(), format!("{}:/tmp/script", file.display())]);
         arguments.extend(["sh".into(), "/tmp/script".into()]);
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        let run = Exec::command(&self.runner, &arguments).seconds(u64::from(self.seconds) + 60).run();
+        let run = Exec::new(&self.runner, &arguments).run();
         fs::remove_file(&file)?;
         let run = run?;
         let (output, errors) = (run.output(), run.errors());
