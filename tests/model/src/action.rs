@@ -150,6 +150,18 @@ pub enum Action {
     Derive { memory: Choice, payer: Choice, offset: usize, pages: usize, rights: Rights },
     /// Map pages of a Memory at a place of a process's window.
     Map { into: Choice, memory: Choice, place: usize, offset: usize, pages: usize, access: u64 },
+    /// What a process has mapped comes to be in another, too, as far as it can at once: writable only if both are to write.
+    Share { into: Choice, from: Choice, place: usize, pages: usize, both_write: bool },
+    /// Put a copy of a handle into a process's table.
+    Give { to: Choice, handle: Choice, rights: Rights },
+    /// Mark a process's handle as to be copied with its table, or not.
+    SetInherit { of: Choice, handle: Choice, inherit: bool },
+    /// Copy a handle of one process into another's table, under the same name.
+    CopyEntry { to: Choice, from: Choice, handle: Choice },
+    /// Copy what is marked of a page of one process's table into another's.
+    CopyTable { to: Choice, from: Choice, page: usize },
+    /// Make a table larger.
+    Grow { of: Choice, pages: usize },
     /// Unmap what is at a place.
     Unmap { of: Choice, place: usize, pages: usize },
     /// Change what is permitted there.

@@ -14,7 +14,7 @@ use simulator::Processor;
 
 use crate::lockstep::WINDOW_START;
 use crate::specification::object::{Counts, Object, ProcessId, State, Thread, ThreadId, Waiter};
-use crate::specification::{Specification, WINDOW};
+use crate::specification::{Specification, TABLE_PAGE, WINDOW};
 
 /// The kernel's first process.
 const SUPERVISOR: u32 = 1;
@@ -88,6 +88,13 @@ impl Names {
                 let slot = self.slot(Object::Thread(id));
                 self.requests.entry(thread.request).or_insert_with(|| kernel.view_thread(slot).request);
             }
+        }
+    }
+
+    /// A thread received a request that nobody saw wait: its caller died within the same step.
+    pub(crate) fn learn_request(&mut self, number: u64, id: u64) {
+        if self.request_number(id) == 0 {
+            self.requests.entry(number).or_insert(id);
         }
     }
 
@@ -288,7 +295,8 @@ impl Names {
                 Object::Process(child) => model.pages(*child),
                 _ => 0,
             });
-            let pages = first + shares.sum::<u32>();
+            let grown = process.table.len() / TABLE_PAGE - 1;
+            let pages = first + grown as u32 + shares.sum::<u32>();
             let same = (counts(&view.used), counts(&view.limit)) == (process.used, process.limit);
             if !same || view.used.pages != pages {
                 return Some(format!("quota of process {id}: the model has {process:?}, the kernel {view:?}"));

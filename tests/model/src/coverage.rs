@@ -59,18 +59,10 @@ const PORTS: &str = "ports change no object";
 const TRACING: &str = "the trace changes no object";
 const IDLE: &str = "when the processor is idle the model does not know";
 const RESERVES: &str = "of two that compete for one reserve, who gets it depends on the order within a step";
-const TABLES: &str = "tables keep their size, and what fork copies is not known";
 const LINES: &str = "there are no devices";
-const SHARING: &str = "processes share what they pass to each other only";
 
 /// Methods that the model does not know, and why.
 pub const EXCEPTIONS: &[(u16, &str)] = &[
-    (process::SHARE_RANGE, SHARING),
-    (process::GROW_HANDLES, TABLES),
-    (process::COPY_TABLE, TABLES),
-    (process::COPY_ENTRY, TABLES),
-    (process::SET_INHERIT, TABLES),
-    (process::GIVE, SHARING),
     (process::USAGE, PAGES),
     (process::SET_QUOTA, PAGES),
     (process::SYSTEM, PAGES),

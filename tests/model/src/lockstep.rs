@@ -27,8 +27,8 @@ use crate::action::{Action, Choice, Fault, FaultKind, Gift, Load, Outcome, Patie
 use crate::compare::Names;
 use crate::coverage::Coverage;
 use crate::program::{Program, ROLES, THREADS};
-use crate::specification::object::{Object, ProcessId, ThreadId};
-use crate::specification::{AREA, EXCEPTION, PAGES, SLICE_NS, Specification};
+use crate::specification::object::{Object, Process, ProcessId, ThreadId};
+use crate::specification::{AREA, EXCEPTION, PAGES, SLICE_NS, Specification, TABLE_PAGE};
 use crate::supervisor;
 
 /// Where bytes are sent from, and where they arrive.
@@ -422,6 +422,44 @@ impl Run {
                 let words = [memory.0, place | access, offset as u64 * PAGE_SIZE, pages as u64 * PAGE_SIZE];
                 user.method(choose(Kind::Process, into), process::MAP, words)
             }
+            Action::Share { into, from, place, pages, both_write } => {
+                let (into, from) = (choose(Kind::Process, into), choose(Kind::Process, from));
+                let object = |handle| model.entry(process, handle).map(|entry| entry.object);
+                let pages = match (object(into), object(from)) {
+                    (Some(Object::Process(into)), Some(Object::Process(from))) => {
+                        model.shareable(into, from, place, pages)
+                    }
+                    _ => pages,
+                } as u64;
+                let words = [from.0, WINDOW_START + place as u64 * PAGE_SIZE, pages * PAGE_SIZE, 0];
+                user.method(into, process::SHARE_RANGE, words).option(u64::from(both_write))
+            }
+            Action::Give { to, handle, rights } => {
+                let words = [choose(Kind::Connection, handle).0, u64::from(rights.0), 0, 0];
+                user.method(choose(Kind::Process, to), process::GIVE, words)
+            }
+            Action::SetInherit { of, handle, inherit } => {
+                let of = choose(Kind::Process, of);
+                let words = [model.choose_theirs(process, of, handle).0, u64::from(inherit), 0, 0];
+                user.method(of, process::SET_INHERIT, words)
+            }
+            Action::CopyEntry { to, from, handle } => {
+                let from = choose(Kind::Process, from);
+                let words = [from.0, model.choose_theirs(process, from, handle).0, 0, 0];
+                user.method(choose(Kind::Process, to), process::COPY_ENTRY, words)
+            }
+            Action::CopyTable { to, from, page } => {
+                let words = [choose(Kind::Process, from).0, (page * TABLE_PAGE) as u64, 0, 0];
+                user.method(choose(Kind::Process, to), process::COPY_TABLE, words)
+            }
+            Action::Grow { of, pages } => {
+                let of = choose(Kind::Process, of);
+                let entries = match model.entry(process, of).map(|entry| entry.object) {
+                    Some(Object::Process(of)) => model.grown(of, pages) as u64,
+                    _ => 0,
+                };
+                user.method(of, process::GROW_HANDLES, [entries, 0, 0, 0])
+            }
             Action::Unmap { of, place, pages } => {
                 let words = [WINDOW_START + place as u64 * PAGE_SIZE, pages as u64 * PAGE_SIZE, 0, 0];
                 user.method(choose(Kind::Process, of), process::UNMAP, words)
@@ -526,7 +564,7 @@ impl Run {
         match action {
             Action::Ask { question, .. } => Outcome::Told(told(question, answer.words)),
             Action::Call { .. } => Outcome::Answer { word, moved, handles },
-            Action::Receive { .. } | Action::Reply { receive: Some(_), .. } => self.understand_message(answer),
+            Action::Receive { .. } | Action::Reply { receive: Some(_), .. } => self.understand_message(id, answer),
             Action::Reserve
             | Action::Duplicate { .. }
             | Action::Connect { .. }
@@ -535,17 +573,26 @@ impl Run {
             | Action::CreateBaton { .. }
             | Action::CreateThread { .. }
             | Action::Derive { .. }
+            | Action::Give { .. }
             | Action::CreateProcess { .. } => {
                 let process = self.model.borrow().threads[id].process;
-                // By now the kernel's table was seen.
-                let named = self.model.borrow().processes[process].names.contains(&answer.handle());
+                // By now the kernel's table was seen. (What is given may be in any.)
+                let has = |process: &Process| process.names.contains(&answer.handle());
+                let named = if matches!(action, Action::Give { .. }) {
+                    self.model.borrow().processes.iter().any(has)
+                } else {
+                    has(&self.model.borrow().processes[process])
+                };
                 if named { Outcome::Made } else { Outcome::Done { moved } }
             }
             _ => Outcome::Done { moved },
         }
     }
 
-    fn understand_message(&self, answer: &Answer) -> Outcome {
+    fn understand_message(&self, id: ThreadId, answer: &Answer) -> Outcome {
+        if let Some(Outcome::Request { request, .. }) = self.model.borrow().threads[id].outcome {
+            self.names.borrow_mut().learn_request(request, answer.request);
+        }
         let (status, names) = (answer.status(), self.names.borrow());
         let badge = answer.badge;
         if status.is_notice() && answer.label == notice::UNBLOCK {

@@ -137,6 +137,7 @@ impl Draw<'_> {
             77..=82 => Action::Raise { pulse: self.choice(), bits: 1 << self.below(64) },
             83..=86 => Action::Reserve,
             87..=88 => Action::Close { handle: self.choice() },
+            89 if self.0.chance(600) => self.sharing(),
             89..=90 => self.control(),
             91 if self.0.chance(500) => self.faults(),
             91..=93 => self.memory(),
@@ -192,6 +193,23 @@ impl Draw<'_> {
             _ => Action::Destroy {
                 handle: if self.0.chance(700) { ANY + self.below(6) as Choice } else { self.choice() },
             },
+        }
+    }
+
+    /// What processes get of each other.
+    fn sharing(&self) -> Action {
+        let (to, from) = (self.below(6) as Choice, self.below(6) as Choice);
+        match self.below(10) {
+            0..=2 => {
+                let place = self.below(WINDOW as u64) as usize;
+                let pages = 1 + self.below((WINDOW - place) as u64) as usize;
+                Action::Share { into: to, from, place, pages, both_write: self.0.chance(300) }
+            }
+            3 => Action::Give { to, handle: self.choice(), rights: self.rights() },
+            4..=5 => Action::SetInherit { of: from, handle: self.choice(), inherit: self.0.chance(800) },
+            6 => Action::CopyEntry { to, from, handle: self.choice() },
+            7..=8 => Action::CopyTable { to, from, page: if self.0.chance(900) { 0 } else { 1 } },
+            _ => Action::Grow { of: to, pages: self.below(3) as usize },
         }
     }
 

@@ -25,6 +25,8 @@ const RESERVES: [u8; GATES] = [0, 15, 0, 25];
 const PULSES: [(bool, u8); 2] = [(false, 9), (true, 35)];
 const COPYABLE: Rights = Rights::SEND.and(Rights::COPY);
 
+/// What processes may do with each other.
+const MANAGED: Rights = Rights::MANAGE.and(Rights::COPY);
 /// Pages of the Memory that a process in a role is given: as many as no other has, so that it is new. And what others may do with it.
 const MEMORY_PAGES: u64 = 4;
 const SHARED: Rights = Rights::READ.and(Rights::WRITE).and(Rights::COPY);
@@ -222,6 +224,10 @@ impl Supervisor {
             for gate in (0..ROLES).filter(|gate| *gate != role) {
                 self.admit(gate, role).await;
             }
+            for other in (0..ROLES).filter(|other| *other != role) {
+                self.introduce(role, other).await;
+                self.introduce(other, role).await;
+            }
             let Some(Role { process, threads, .. }) = &self.roles[role] else { return };
             let (plan, threads) = (self.plan(process, role, 0), threads.clone());
             for (id, baton, thread) in threads {
@@ -322,6 +328,13 @@ impl Supervisor {
         self.entrances[gate] = Some(Entrance { id, handle, pulses });
         for role in 0..ROLES {
             self.admit(gate, role).await;
+        }
+    }
+
+    /// Let one role's process manage another's, if both are there.
+    async fn introduce(&self, role: usize, to: usize) {
+        if let (Some(managed), Some(to)) = (&self.roles[role], &self.roles[to]) {
+            self.give(to.id, &to.process, managed.process.handle, Object::Process(managed.id), MANAGED).await;
         }
     }
 

@@ -10,7 +10,8 @@ use super::{
     ProcessId, Pulse, PulseId, Specification, State, Thread, ThreadId,
 };
 use crate::action::{Action, Choice};
-use crate::specification::handles::TABLE;
+use crate::specification::object::Entry;
+use crate::specification::sharing::TABLE_PAGE;
 
 /// Pulses that can be bound to one death.
 const DEATH_PULSES: usize = 8;
@@ -96,6 +97,29 @@ impl Specification {
                 let gate = choose(Kind::Gate, gate);
                 return self.connect(process, gate, caller_pays);
             }
+            Action::Share { into, from, place, pages, both_write } => {
+                let handles = (choose(Kind::Process, into), choose(Kind::Process, from));
+                return self.share(process, handles, (place, pages), both_write);
+            }
+            Action::Give { to, handle, rights } => {
+                let (to, handle) = (choose(Kind::Process, to), choose(Kind::Connection, handle));
+                return self.give_copy(process, to, handle, rights);
+            }
+            Action::SetInherit { of, handle, inherit } => {
+                let of = choose(Kind::Process, of);
+                let handle = self.choose_theirs(process, of, handle);
+                return self.set_inherit(process, of, handle, inherit);
+            }
+            Action::CopyEntry { to, from, handle } => {
+                let (to, from) = (choose(Kind::Process, to), choose(Kind::Process, from));
+                let handle = self.choose_theirs(process, from, handle);
+                return self.copy_entry(process, (to, from), handle);
+            }
+            Action::CopyTable { to, from, page } => {
+                let handles = (choose(Kind::Process, to), choose(Kind::Process, from));
+                return self.copy_table(process, handles, page);
+            }
+            Action::Grow { of, pages } => return self.grow(process, choose(Kind::Process, of), pages),
             Action::SetPager { thread, connection } => {
                 let thread = self.thread_of(process, choose(Kind::Thread, thread))?;
                 let connection = connection.map(|connection| choose(Kind::Connection, connection));
@@ -113,12 +137,15 @@ impl Specification {
 
     /// A copy of a handle, with no more rights.
     fn duplicate(&mut self, process: ProcessId, handle: Handle, rights: Rights) -> Answer {
+        let entry = self.copyable(process, handle)?;
+        self.new_handle(process, entry.object, entry.rights.intersect(rights))
+    }
+
+    /// What a handle names that may be copied.
+    pub(super) fn copyable(&self, process: ProcessId, handle: Handle) -> Result<Entry, Error> {
         let entry = self.entry(process, handle).filter(|entry| self.is_alive(entry.object));
         let entry = entry.filter(|entry| entry.object != Object::Reserved).ok_or(Error::BadHandle)?;
-        if !entry.rights.contains(Rights::COPY) {
-            return Err(Error::NoRight);
-        }
-        self.new_handle(process, entry.object, entry.rights.intersect(rights))
+        if entry.rights.contains(Rights::COPY) { Ok(entry) } else { Err(Error::NoRight) }
     }
 
     /// Whether [`Action::Destroy`] destroys what this handle names; others are closed.
@@ -288,7 +315,7 @@ impl Specification {
             cap,
             limit,
             used: Counts::default(),
-            table: vec![None; TABLE],
+            table: vec![None; TABLE_PAGE],
             unnamed: None,
             names: BTreeSet::new(),
             possessions: Vec::new(),

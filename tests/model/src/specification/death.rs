@@ -5,6 +5,7 @@ use abi::Error;
 
 use super::{ConnectionId, Counts, GateId, Object, ProcessId, PulseId, Specification, State, Thread, ThreadId, Waiter};
 use crate::specification::object::Entry;
+use crate::specification::sharing::TABLE_PAGE;
 
 impl Object {
     /// One of its kind.
@@ -223,8 +224,10 @@ impl Specification {
                 self.abandon(caller);
             }
         }
-        for Entry { handle, .. } in self.processes[process].table.clone().into_iter().flatten() {
-            self.close(process, handle);
+        // A page of its table at a time, the last first.
+        let table = self.processes[process].table.clone();
+        for Entry { handle, .. } in table.chunks(TABLE_PAGE).rev().flatten().flatten() {
+            self.close(process, *handle);
         }
         if let Some(parent) = self.processes[process].parent {
             self.processes[parent].used = self.processes[parent].used.minus(self.processes[process].limit);

@@ -7,9 +7,6 @@ use super::{Answer, ConnectionId, GateId, Object, ProcessId, PulseId, Specificat
 use crate::action::{ANY, Choice, Load, Outcome, Patience};
 use crate::specification::object::{BatonId, Entry, Message, Passed};
 
-/// Slots of a handle table, the first ones being fixed.
-pub(super) const TABLE: usize = 64;
-
 impl Object {
     /// Its kind.
     #[must_use]
@@ -40,6 +37,15 @@ impl Specification {
         match all().count() {
             0 => Handle::NONE,
             count => all().nth(usize::from(choice) % count).unwrap_or(Handle::NONE),
+        }
+    }
+
+    /// A handle of the process that one of this process's handles names.
+    #[must_use]
+    pub fn choose_theirs(&self, process: ProcessId, of: Handle, choice: Choice) -> Handle {
+        match self.entry(process, of).map(|entry| entry.object) {
+            Some(Object::Process(of)) => self.choose(of, Kind::Connection, choice),
+            _ => Handle::NONE,
         }
     }
 
@@ -77,7 +83,7 @@ impl Specification {
     #[must_use]
     pub fn entry(&self, process: ProcessId, handle: Handle) -> Option<Entry> {
         if handle == Handle::SELF_PROCESS {
-            return Some(Entry { handle, object: Object::Process(process), rights: Rights::ALL });
+            return Some(Entry { handle, object: Object::Process(process), rights: Rights::ALL, inherit: false });
         }
         let entry = *self.processes[process].table.get(usize::from(handle.index()))?;
         entry.filter(|entry| entry.handle == handle)
@@ -161,7 +167,7 @@ impl Specification {
     pub fn has_room(&self, process: ProcessId) -> bool {
         let process = &self.processes[process];
         let used = process.table.iter().flatten().count() + usize::from(process.unnamed.is_some());
-        used < TABLE - usize::from(Handle::FIRST_FREE_INDEX)
+        used < process.table.len() - usize::from(Handle::FIRST_FREE_INDEX)
     }
 
     /// A new handle, whose name the kernel will tell.
@@ -181,7 +187,7 @@ impl Specification {
         let Some(slot) = process.table.get_mut(usize::from(handle.index())) else { return false };
         // No name was ever another's.
         let new = slot.is_none() && process.names.insert(handle) && handle.index() >= Handle::FIRST_FREE_INDEX;
-        *slot = Some(Entry { handle, object, rights });
+        *slot = Some(Entry { handle, object, rights, inherit: false });
         new
     }
 
@@ -192,7 +198,7 @@ impl Specification {
         assert!(self.name_handle(process, handle), "{handle:?} is no name for a new handle");
     }
 
-    fn count_handle(&mut self, object: Object) {
+    pub(super) fn count_handle(&mut self, object: Object) {
         if let Object::Connection(connection) = object {
             self.connections[connection].handles += 1;
         }
@@ -248,7 +254,8 @@ impl Specification {
             let Some(entry) = self.entry(from, gift.handle) else { continue };
             let rights = entry.rights.intersect(gift.rights);
             self.count_handle(entry.object);
-            self.processes[to].table[usize::from(slot.index())] = Some(Entry { handle: *slot, rights, ..entry });
+            self.processes[to].table[usize::from(slot.index())] =
+                Some(Entry { handle: *slot, rights, inherit: false, ..entry });
         }
         // What moves goes last: it may have been given twice.
         for gift in gifts.iter().filter(|gift| gift.moves) {

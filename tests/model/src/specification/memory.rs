@@ -78,6 +78,7 @@ impl Specification {
         if bits & !most != 0 {
             return Err(Error::NoRight);
         }
+        let run = self.next_event();
         let into = &mut self.processes[into];
         if into.window[place..place + pages].iter().any(Option::is_some) {
             return Err(Error::Busy);
@@ -87,7 +88,7 @@ impl Specification {
             return Err(Error::QuotaExceeded);
         }
         for at in 0..pages {
-            into.window[place + at] = Some(Page { memory: id, page: first + offset + at, access: bits, most });
+            into.window[place + at] = Some(Page { memory: id, page: first + offset + at, access: bits, most, run });
         }
         DONE
     }
@@ -95,8 +96,19 @@ impl Specification {
     /// Nothing is at these places any more.
     pub(super) fn unmap(&mut self, process: ProcessId, of: Handle, place: usize, pages: usize) -> Answer {
         let of = self.process_of(process, of)?;
+        self.cut(of, place, pages);
         self.processes[of].window[place..place + pages].fill(None);
         DONE
+    }
+
+    /// These pages of a window, those before them and those behind them are runs of their own from now on.
+    pub(super) fn cut(&mut self, of: ProcessId, place: usize, pages: usize) {
+        let (first, second) = (self.next_event(), self.next_event());
+        for (at, page) in self.processes[of].window.iter_mut().enumerate().skip(place) {
+            if let Some(page) = page {
+                page.run = if at < place + pages { first } else { second };
+            }
+        }
     }
 
     /// What is mapped at these places permits this and no more, as far as its Memory's handle did. Page after page, up to the
@@ -109,6 +121,7 @@ impl Specification {
         bits: u64,
     ) -> Answer {
         let of = self.process_of(process, of)?;
+        self.cut(of, place, pages);
         for page in self.processes[of].window[place..place + pages].iter_mut().flatten() {
             if bits & !page.most != 0 && page.access != bits {
                 return Err(Error::NoRight);

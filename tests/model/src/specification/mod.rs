@@ -2,7 +2,7 @@
 //!
 //! One file for each concept: [`object`] what there is, `handles` tables and passing, `message` calling, receiving and
 //! answering, `bytes` what they carry, `memory` mappings, `waiting` what waits at a gate and who is told, `leaving` deadlines and interrupts, `death`, `fault`, `creation` calls
-//! of objects and quotas, `information` what they tell, `scheduling` who runs.
+//! of objects and quotas, `sharing` what processes get of each other, `information` what objects tell, `scheduling` who runs.
 
 mod bytes;
 mod creation;
@@ -15,6 +15,7 @@ mod memory;
 mod message;
 pub mod object;
 mod scheduling;
+mod sharing;
 mod waiting;
 
 use std::cell::Cell;
@@ -32,6 +33,7 @@ use object::{
     Baton, BatonId, Connection, ConnectionId, Counts, Gate, GateId, Memory, MemoryId, Message, Object, Process,
     ProcessId, Pulse, PulseId, State, Thread, ThreadId, Waiter,
 };
+pub use sharing::TABLE_PAGE;
 
 /// Priority of the supervisor.
 const SUPERVISOR: u8 = 64;

@@ -52,6 +52,8 @@ pub struct Entry {
     pub object: Object,
     /// What it permits.
     pub rights: Rights,
+    /// It is copied with the table.
+    pub inherit: bool,
 }
 
 /// How many objects of each kind: what a process may have, or has.
@@ -391,4 +393,6 @@ pub struct Page {
     pub access: u64,
     /// And at most.
     pub most: u64,
+    /// What was mapped, protected and shared together with it, and so is shared at once.
+    pub run: u64,
 }
