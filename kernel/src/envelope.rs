@@ -184,6 +184,13 @@ impl Kept {
         Gift { handle: Handle(self.at(GIVE + 2 * index)), rights: Rights(rights as u32), flags: (rights >> 32) as u32 }
     }
 
+    /// Whether this handle may be among those that go with it: true if anything there is this number.
+    #[inline(always)]
+    pub(crate) fn may_give(&self, handle: u64) -> bool {
+        // Bound: GIFTS.
+        self.0[GIVE..TAKE].iter().any(|word| word.get() == handle)
+    }
+
     /// How many slots there are for handles.
     pub(crate) fn slots(&self) -> usize {
         self.count(SLOT_SHIFT)

@@ -95,7 +95,9 @@ impl<M: Machine> Kernel<M> {
             || thread.serving.get() != request
             || thread.interrupted.get()
             || whole && self.flagged(thread, flags::DEADLINE_RECEIVE)
-            || whole && thread.envelope.gifts() != 0 && self.check_gifts(thread.index(), caller.index()).is_err()
+            || whole
+                && thread.envelope.gifts() != 0
+                && (thread.envelope.may_give(handle) || self.check_gifts(thread.index(), caller.index()).is_err())
         {
             return None;
         }

@@ -107,6 +107,32 @@ fn a_handle_that_is_handed_over_is_gone_here_and_its_last_close_is_seen_there() 
 }
 
 #[test]
+fn whoever_hands_over_its_gate_with_an_answer_cannot_receive_there() {
+    scenario(|root| async move {
+        let pair = Pair::new(&root).await;
+        let log = Log::new();
+        let (gate, connection) = (pair.receiving, pair.sending);
+        let noted = log.clone();
+        root.start_server(Plan::new(&pair.server, "server").priority(20), |user| async move {
+            let message = user.receive(gate).ok().await;
+            let answer = user.reply_and_receive(message.request, gate).hand_over(gate, Rights::ALL);
+            answer.fails(Error::BadHandle).await;
+            noted.note("it is gone");
+        })
+        .await;
+        let noted = log.clone();
+        root.start(Plan::new(&pair.client, "client").priority(10), |user| async move {
+            let slot = user.reserve().await;
+            assert_eq!(user.call(connection).take(slot).ok().await.status().handles(), 1);
+            user.receive(slot).poll().fails(Error::TimedOut).await;
+            noted.note("it is here");
+        })
+        .await;
+        root.until_noted(&log, 2).await;
+    });
+}
+
+#[test]
 fn a_handle_handed_over_twice_in_one_message_arrives_twice() {
     scenario(|root| async move {
         let pair = Pair::new(&root).await;
