@@ -4,11 +4,21 @@
 //! it, *one* receiver may have begun with something weaker, which it must end first (with the same rule for what that calls,
 //! in its turn). Each time that somebody stronger is served before it there, or before a receiver where that one waits that it
 //! waits for itself, that may leave it something more to wait for: what the receiver does after its answer, or, where there are
-//! several, another receiver. A fault is a call of the pager. Work on a sporadic baton counts as of its low priority; whoever is
+//! several, another receiver; all of its service, if its budget may end meanwhile. A fault is a call of the pager. Work on a sporadic baton counts as of its low priority; whoever is
 //! in between waits for its budgets besides. If meanwhile a priority changes, or somebody leaves who made the weaker work
 //! urgent, that may happen anew.
 
 use super::plan::{Client, Gate, Plan, Step};
+
+/// What somebody that was served first may leave to wait for, ns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeftBehind {
+    /// If it is stronger until it is answered: what the receiver does after that; where there are several, another receiver
+    /// that has just begun.
+    pub answered_ns: u64,
+    /// If it is stronger only while its budget lasts: all that a receiver has begun.
+    pub begun_ns: u64,
+}
 
 /// Bounds for the jobs of a plan.
 #[derive(Debug)]
@@ -29,11 +39,12 @@ impl<'a> Bound<'a> {
         longest.unwrap_or(0) + gate.after_ns
     }
 
-    /// How long a receiver of a gate may still be in the way of somebody who was passed over there: what it does after its
-    /// answer; where there are several, one that has just begun.
+    /// How long a receiver of a gate may still be in the way of somebody who was passed over there.
     #[must_use]
-    pub fn left_behind(&self, gate: &Gate) -> u64 {
-        if gate.receivers.len() == 1 { gate.after_ns } else { self.occupied(gate) }
+    pub fn left_behind(&self, gate: &Gate) -> LeftBehind {
+        let begun_ns = self.occupied(gate);
+        let answered_ns = if gate.receivers.len() == 1 { gate.after_ns } else { begun_ns };
+        LeftBehind { answered_ns, begun_ns }
     }
 
     /// What is computed in these steps, by whom ever.

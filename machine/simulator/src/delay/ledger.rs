@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::bound::Bound;
+use super::bound::{Bound, LeftBehind};
 use super::plan::{Client, Plan, Source};
 
 /// Index of a thread of the run: clients first, then receivers gate by gate.
@@ -104,8 +104,8 @@ pub(super) struct Ledger {
     pulse_gates: Vec<usize>,
     running: BTreeMap<Job, Progress>,
     bounds: BTreeMap<Job, u64>,
-    /// By gate, what somebody may have to wait for anew who is passed over, ns.
-    left_behind: Vec<u64>,
+    /// By gate, what somebody may have to wait for anew who is passed over.
+    left_behind: Vec<LeftBehind>,
     /// Priorities changed, callers left.
     disturbances: u64,
     pub(super) finished: u64,
@@ -118,7 +118,7 @@ pub(super) struct Ledger {
 const SLACK_NS: u64 = 1_500;
 
 impl Ledger {
-    pub(super) fn new(plan: &Plan, bounds: BTreeMap<Job, u64>, left_behind: Vec<u64>) -> Self {
+    pub(super) fn new(plan: &Plan, bounds: BTreeMap<Job, u64>, left_behind: Vec<LeftBehind>) -> Self {
         let clients = plan.clients.iter().map(|client| Thread { own: client.low(), ..Thread::default() });
         let receivers = plan.gates.iter().enumerate().flat_map(|(number, gate)| {
             gate.receivers.iter().map(move |own| Thread {
@@ -210,15 +210,15 @@ impl Ledger {
 
     /// Something is to wait at a gate, and, if it presses, for whatever its receivers wait for: at each of these gates it may be
     /// passed over by whatever waits there and is as strong, and others by it; and so may all that wait for one of them.
-    fn arrive(&mut self, newcomers: &BTreeSet<Job>, gate: usize, strength: u8, presses: bool, now: u64) {
+    fn arrive(&mut self, newcomers: &BTreeSet<Job>, gate: usize, sure: u8, presses: bool, now: u64) {
         // Whoever works for a sporadic baton may be stronger than it is for sure.
-        let most = |jobs: &BTreeSet<Job>, strength: u8| {
-            jobs.iter().fold(strength, |most, job| match *job {
+        let most = |jobs: &BTreeSet<Job>, sure: u8| {
+            jobs.iter().fold(sure, |most, job| match *job {
                 Job::Client(client) => most.max(self.highest[client]),
                 _ => most,
             })
         };
-        let by = most(newcomers, strength);
+        let by = most(newcomers, sure);
         let mut places = vec![(gate, None)];
         if presses {
             self.receivers(gate).for_each(|receiver| self.places(receiver, &mut places));
@@ -229,16 +229,19 @@ impl Ledger {
             let callers = callers.map(|waiter| (self.pressing(waiter), self.strength(waiter, Job::None, now)));
             let pulses = self.pulses_at(gate).filter(|pulse| !newcomers.contains(&Job::Pulse(*pulse)));
             let pulses = pulses.map(|pulse| (BTreeSet::from([Job::Pulse(pulse)]), self.pulses[pulse]));
-            for (jobs, strength) in callers.chain(pulses) {
-                let other = most(&jobs, strength);
-                let weaker = |job: &&Job, by: u8| self.priority(**job) <= by;
-                passed_over.extend(newcomers.iter().filter(|job| weaker(job, other)).map(|job| (*job, gate)));
-                passed_over.extend(jobs.difference(newcomers).filter(|job| weaker(job, by)).map(|job| (*job, gate)));
+            for (jobs, other_sure) in callers.chain(pulses) {
+                let by_other = newcomers.iter().map(|job| (*job, other_sure, most(&jobs, other_sure)));
+                let by_newcomer = jobs.difference(newcomers).map(|job| (*job, sure, by));
+                passed_over.extend(by_other.chain(by_newcomer).filter_map(|(job, sure, most)| {
+                    let (priority, left) = (self.priority(job), self.left_behind[gate]);
+                    let left_ns = if priority <= sure { left.answered_ns } else { left.begun_ns };
+                    (priority <= most).then_some((job, left_ns))
+                }));
             }
         }
-        for (job, gate) in passed_over {
+        for (job, left_ns) in passed_over {
             if let Some(progress) = self.running.get_mut(&job) {
-                progress.passed_over_ns += self.left_behind[gate];
+                progress.passed_over_ns += left_ns;
             }
         }
     }
@@ -453,8 +456,7 @@ mod tests {
     const NEVER: u64 = u64::MAX;
 
     fn client(priority: u8) -> Client {
-        let sporadic: Option<Sporadic> = None;
-        Client { priority, slice_ns: 0, sporadic, pager: 0, pause_ns: 0, job: Vec::new() }
+        Client { priority, slice_ns: 0, sporadic: None, pager: 0, pause_ns: 0, job: Vec::new() }
     }
 
     fn gate(receivers: usize) -> Gate {
@@ -462,7 +464,8 @@ mod tests {
         Gate { receivers, reserve: None, services: vec![Vec::new()], after_ns: 0, defers: false, pager: None }
     }
 
-    fn ledger(plan: &Plan, left_behind: Vec<u64>) -> Ledger {
+    fn ledger(plan: &Plan, left_behind: [(u64, u64); 2]) -> Ledger {
+        let left_behind = left_behind.map(|(answered_ns, begun_ns)| LeftBehind { answered_ns, begun_ns }).to_vec();
         let clients = (0..plan.clients.len()).map(Job::Client);
         let pulses = (0..plan.pulses.len()).map(Job::Pulse);
         Ledger::new(plan, clients.chain(pulses).map(|job| (job, 0)).collect(), left_behind)
@@ -472,7 +475,7 @@ mod tests {
     fn a_pulse_helps_as_long_as_it_was_raised_more_often_than_receivers_took_it() {
         let pulse = Pulse { gate: 0, service: 0, priority: 19, carries: true, source: Source::Clients };
         let plan = Plan { gates: vec![gate(2)], clients: vec![client(7)], pulses: vec![pulse], ..Plan::default() };
-        let mut ledger = ledger(&plan, vec![0]);
+        let mut ledger = ledger(&plan, [(0, 0); 2]);
         let (first, second) = (1, 2);
         ledger.program(0x1000, first);
         for time in 0..3 {
@@ -499,7 +502,7 @@ mod tests {
         let plan = Plan { gates: vec![gate(1), gate(1)], clients, ..Plan::default() };
         let (waits, served, strong, receiver) = (0, 1, 2, 3);
         for strong_comes_first in [false, true] {
-            let mut ledger = ledger(&plan, vec![1, 1000]);
+            let mut ledger = ledger(&plan, [(1, 2), (1000, 2000)]);
             [waits, served, strong].iter().for_each(|client| ledger.begin(Job::Client(*client), 0));
             let number = ledger.call(served, 0, NEVER, 0);
             ledger.take_call(receiver, served, number);
@@ -509,6 +512,20 @@ mod tests {
             }
             let passed_over = |client| ledger.running[&Job::Client(client)].passed_over_ns;
             assert_eq!([waits, served, strong].map(passed_over), [1000, 1000, 0], "{strong_comes_first}");
+        }
+    }
+
+    #[test]
+    fn whoever_passes_over_with_its_budget_may_leave_all_that_is_done_for_it() {
+        let sporadic = Some(Sporadic { budget_ns: 1, period_ns: 100, low: 20 });
+        let budgeted = Client { sporadic, ..client(50) };
+        for (waits, expected) in [(51, 0), (50, 2000), (21, 2000), (20, 1000)] {
+            let clients = vec![client(waits), budgeted.clone()];
+            let plan = Plan { gates: vec![gate(1)], clients, ..Plan::default() };
+            let mut ledger = ledger(&plan, [(1000, 2000); 2]);
+            ledger.begin(Job::Client(0), 0);
+            [0, 1].into_iter().for_each(|caller| drop(ledger.call(caller, 0, NEVER, 0)));
+            assert_eq!(ledger.running[&Job::Client(0)].passed_over_ns, expected, "{waits}");
         }
     }
 }

@@ -6,9 +6,9 @@ use simulator::delay::{Sabotage, check};
 /// Tried in every run of the tests.
 const SEEDS: u64 = 2000;
 
-/// Moreover: systems in which pulses are raised while receivers that took others are stuck, and in which somebody stronger is
-/// served first where a receiver waits that a third one waits for.
-const OTHERS: [u64; 3] = [29667, 42230, 48585];
+/// Moreover: systems in which pulses are raised while receivers that took others are stuck, in which somebody stronger is served
+/// first where a receiver waits that a third one waits for, and in which its budget ends meanwhile.
+const OTHERS: [u64; 4] = [29667, 42230, 48585, 175797];
 
 #[test]
 fn no_job_is_delayed_by_weaker_ones_for_longer_than_declared_work_explains() {
