@@ -25,11 +25,12 @@ pub(crate) const WORK: u32 = 8;
 pub(crate) const POLL: u32 = 16;
 
 impl<M: Machine> Kernel<M> {
-    /// Let a thread have a baton as its current one. It does not become ready by that.
+    /// Let a thread that has lent none have another baton as its current one. It does not become ready by that.
     pub(crate) fn give(&self, thread: u32, hold: Hold) {
         let old = self.tables.thread(thread).current.replace(hold).baton();
         let baton = hold.baton();
-        if old != 0 && old != baton && self.tables.baton(old).holder.get() == thread {
+        if old != 0 {
+            debug_assert!(old != baton && self.tables.baton(old).holder.get() == thread);
             self.rest(old);
             self.offer(old);
         }

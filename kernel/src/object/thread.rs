@@ -168,7 +168,7 @@ impl<M: Machine> Kernel<M> {
                     self.wake(index);
                 } else if thread.code() == RECEIVE || thread.code() == SEND && thread.current.get() == Hold::NONE {
                     // It waits with that one from now on; a parked one needs no reserve.
-                    self.give(index, Hold::new(baton));
+                    thread.current.set(Hold::new(baton));
                     self.make_ready(baton);
                     self.reorder(index);
                 }

@@ -524,7 +524,9 @@ mod tests {
             let plan = Plan { gates: vec![gate(1)], clients, ..Plan::default() };
             let mut ledger = ledger(&plan, [(1000, 2000); 2]);
             ledger.begin(Job::Client(0), 0);
-            [0, 1].into_iter().for_each(|caller| drop(ledger.call(caller, 0, NEVER, 0)));
+            for caller in [0, 1] {
+                ledger.call(caller, 0, NEVER, 0);
+            }
             assert_eq!(ledger.running[&Job::Client(0)].passed_over_ns, expected, "{waits}");
         }
     }

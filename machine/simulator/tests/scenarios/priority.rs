@@ -3,9 +3,10 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+use abi::call::flags;
 use abi::object::{baton as baton_method, thread as thread_method};
 use abi::thread::State;
-use abi::{Handle, Quota};
+use abi::{Error, Handle, Quota};
 use simulator::scenario;
 use simulator::scenario::{Log, Plan, Process, QUOTA, Root};
 
@@ -445,44 +446,53 @@ fn a_caller_whose_baton_changes_while_it_waits_changes_its_place() {
     });
 }
 
+/// Also one whose baton rests, because its turn came while the server waited itself.
 #[test]
 fn a_caller_whose_baton_becomes_stronger_helps_from_then_on() {
     scenario(|root| async move {
-        let pair = Pair::new(&root).await;
-        let (gate, log) = (pair.receiving, Log::new());
-        let noted = log.clone();
-        root.start_server(Plan::new(&pair.server, "server").priority(5), |user| async move {
-            let mut message = user.receive(gate).ok().await;
-            loop {
-                let _ = user.compute(500_000).await;
-                noted.note(format!("served {}", message.badge));
-                message = user.reply_and_receive(message.request, gate).ok().await;
+        for rests in [false, true] {
+            let pair = Pair::new(&root).await;
+            let nobodys = root.gate(&pair.client).await;
+            let nobodys = root.give_connection(&pair.server, nobodys, 0).await;
+            let (gate, log) = (pair.receiving, Log::new());
+            let noted = log.clone();
+            root.start_server(Plan::new(&pair.server, "server").priority(5), |user| async move {
+                let mut message = user.receive(gate).ok().await;
+                if rests {
+                    let until = user.now() + 300_000;
+                    user.call(nobodys).deadline(until, flags::DEADLINE_SEND).fails(Error::TimedOut).await;
+                }
+                loop {
+                    let _ = user.compute(500_000).await;
+                    noted.note(format!("served {}", message.badge));
+                    message = user.reply_and_receive(message.request, gate).ok().await;
+                }
+            })
+            .await;
+            let mut second = Handle::NONE;
+            for (badge, priority) in [(1, 10), (2, 11), (3, 12)] {
+                let connection = root.give_connection(&pair.client, pair.gate, badge).await;
+                let plan = Plan::new(&pair.client, "caller").priority(priority);
+                let caller = root.start(plan, |user| async move {
+                    user.call(connection).ok().await;
+                });
+                let caller = caller.await;
+                root.until_state(caller, if badge == 1 { State::Reply } else { State::Send }).await;
+                if badge == 2 {
+                    second = caller.baton;
+                }
             }
-        })
-        .await;
-        let mut second = Handle::NONE;
-        for (badge, priority) in [(1, 10), (2, 11), (3, 12)] {
-            let connection = root.give_connection(&pair.client, pair.gate, badge).await;
-            let plan = Plan::new(&pair.client, "caller").priority(priority);
-            let caller = root.start(plan, |user| async move {
-                user.call(connection).ok().await;
-            });
-            let caller = caller.await;
-            root.until_state(caller, if badge == 1 { State::Reply } else { State::Send }).await;
-            if badge == 2 {
-                second = caller.baton;
-            }
+            let noted = log.clone();
+            root.start(Plan::new(&pair.client, "hog").priority(20), |user| async move {
+                let _ = user.compute(3_000_000).await;
+                noted.note("hog is done");
+            })
+            .await;
+            root.sleep(if rests { 300_000 } else { 50_000 }).await;
+            root.user.method(second, baton_method::SET, [30, 0, 0, 0]).ok().await;
+            root.until_noted(&log, 4).await;
+            log.assert(&["served 1", "served 2", "hog is done", "served 3"]);
         }
-        let noted = log.clone();
-        root.start(Plan::new(&pair.client, "hog").priority(20), |user| async move {
-            let _ = user.compute(3_000_000).await;
-            noted.note("hog is done");
-        })
-        .await;
-        root.sleep(50_000).await;
-        root.user.method(second, baton_method::SET, [30, 0, 0, 0]).ok().await;
-        root.until_noted(&log, 4).await;
-        log.assert(&["served 1", "served 2", "hog is done", "served 3"]);
     });
 }
 

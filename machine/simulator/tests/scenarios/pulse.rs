@@ -101,6 +101,90 @@ fn a_pulse_wakes_one_receiver_and_ends_its_deadline() {
     });
 }
 
+/// A baton that is somebody's own does not go with a pulse: its priority is nothing to the pulse's place in the queue.
+#[test]
+fn a_pulse_whose_baton_is_somebodys_own_waits_with_its_own_priority() {
+    scenario(|root| async move {
+        let pair = Pair::new(&root).await;
+        let mut weakest = Handle::NONE;
+        for (badge, priority) in [(1, 40), (2, 20), (3, 5)] {
+            let connection = root.give_connection(&pair.client, pair.gate, badge).await;
+            let plan = Plan::new(&pair.client, "caller").priority(priority);
+            let caller = root.start(plan, |user| async move {
+                user.call(connection).ok().await;
+            });
+            let caller = caller.await;
+            root.until_state(caller, State::Send).await;
+            weakest = caller.baton;
+        }
+        let pulse = root.pulse(&pair.server, pair.gate, 4, 30, false, weakest).await;
+        root.user.raise(pulse, 1).ok().await;
+        for expected in [1, 4, 2, 3] {
+            let message = root.user.receive(pair.gate).ok().await;
+            assert_eq!(message.badge, expected);
+            if message.request != 0 {
+                root.user.reply(message.request).ok().await;
+            }
+        }
+    });
+}
+
+/// Two pulses with one baton: a receiver has it with the first, while the second waits at another gate. It helps there as soon as
+/// that receiver has given it up, also if it runs on a stronger one just then.
+#[test]
+fn a_baton_that_its_receiver_gives_up_helps_where_another_pulse_waits_with_it() {
+    scenario(|root| async move {
+        let log = Log::new();
+        let (first, second) = (Pair::new(&root).await, Pair::new(&root).await);
+        for (pair, name) in [(&first, "first"), (&second, "second")] {
+            let (gate, noted) = (pair.receiving, log.clone());
+            root.start_server(Plan::new(&pair.server, name).priority(5), |user| async move {
+                let mut message = user.receive(gate).ok().await;
+                loop {
+                    let _ = user.compute(500_000).await;
+                    noted.note(format!("{name} is done with {}", message.badge));
+                    message = if message.request == 0 {
+                        user.receive(gate).ok().await
+                    } else {
+                        user.reply_and_receive(message.request, gate).ok().await
+                    };
+                }
+            })
+            .await;
+        }
+        let call = |pair: &Pair, priority| {
+            let connection = pair.sending;
+            root.start(Plan::new(&pair.client, "caller").priority(priority), move |user| async move {
+                user.call(connection).ok().await;
+            })
+        };
+        call(&second, 10).await;
+        root.sleep(20_000).await;
+        let noted = log.clone();
+        root.start(Plan::new(&first.client, "hog").priority(20), |user| async move {
+            let _ = user.compute(5_000_000).await;
+            noted.note("hog is done");
+        })
+        .await;
+        root.sleep(20_000).await;
+        let carried = root.baton(&first.server, 40).await;
+        for (pair, badge) in [(&first, 1), (&second, 2)] {
+            let pulse = root.pulse(&pair.server, pair.gate, badge, 40, false, carried).await;
+            root.user.raise(pulse, 1).ok().await;
+        }
+        call(&first, 50).await;
+        root.until_noted(&log, 5).await;
+        let expected = [
+            "first is done with 1",
+            "first is done with 77",
+            "second is done with 77",
+            "second is done with 2",
+            "hog is done",
+        ];
+        log.assert(&expected);
+    });
+}
+
 #[test]
 fn alarms_come_once_or_again_and_again_and_coalesce() {
     scenario(|root| async move {

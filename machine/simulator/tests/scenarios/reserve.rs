@@ -1,10 +1,10 @@
 //! Reserve batons: a passive server that would be stuck goes on with its gate's (DESIGN §2).
 
-use abi::Handle;
 use abi::object::gate as gate_method;
 use abi::object::process::DESTROY;
 use abi::object::thread::SET_BATON;
 use abi::thread::State;
+use abi::{Handle, PAGE_SIZE};
 use simulator::scenario;
 use simulator::scenario::{Log, Plan};
 
@@ -317,5 +317,49 @@ fn a_parked_receiver_whose_baton_is_destroyed_leaves_the_reserve_to_others() {
         root.destroy(victim.handle).await;
         root.until_noted(&log, 2).await;
         log.assert(&["stuck serves", "stuck goes on"]);
+    });
+}
+
+/// A message goes away in the middle of its copy. Its receiver goes on by the reserve, and waits again without it: another one that
+/// loses its caller has the reserve then.
+#[test]
+fn who_waits_again_after_its_message_went_away_leaves_the_reserve_to_others() {
+    const PLACE: u64 = 0x50_0000_0000;
+    const PAGES: u64 = 512;
+    scenario(|root| async move {
+        let pair = Pair::with_gate(&root, 30, 0).await;
+        for process in [&pair.server, &pair.client] {
+            let memory = root.memory(PAGES).await;
+            assert_eq!(root.map(process.handle, memory, PLACE, 3, PAGES).await.error(), None);
+        }
+        let (gate, log) = (pair.receiving, Log::new());
+        // The one that parks last takes the first message.
+        for name in ["other", "copies"] {
+            let noted = log.clone();
+            root.start_passive(Plan::new(&pair.server, name), |user| async move {
+                user.receive(gate).room(PLACE, PAGES * PAGE_SIZE).ok().await;
+                noted.note(format!("{name} serves"));
+                let _ = user.compute(500_000).await;
+                noted.note(format!("{name} goes on"));
+            })
+            .await;
+        }
+        let mut callers = Vec::new();
+        for (priority, length) in [(10, PAGES * PAGE_SIZE), (20, 0)] {
+            let connection = pair.sending;
+            let plan = Plan::new(&pair.client, "caller").priority(priority);
+            let caller = root.start(plan, move |user| async move {
+                let _ = user.call(connection).send(PLACE, length).await;
+            });
+            callers.push(caller.await);
+            // Some of the long one is copied by now, but not half.
+            root.sleep(40_000).await;
+        }
+        for caller in callers {
+            root.destroy(caller.handle).await;
+            root.sleep(40_000).await;
+        }
+        root.until_noted(&log, 2).await;
+        log.assert(&["other serves", "other goes on"]);
     });
 }
