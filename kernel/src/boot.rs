@@ -98,6 +98,8 @@ impl<M: Machine> Kernel<M> {
     /// Create init. An error means that the arena is too small for it or the machine's ranges make no sense.
     fn create_init(&self, boot: &Boot) -> Result<(), Error> {
         let capacities = &boot.capacities;
+        // What the dummy's table leads to.
+        self.tables.entries[0].vacate(0);
         let first = self.first_process(capacities)?;
         let process = self.tables.process(first);
         // Bound: a constant.

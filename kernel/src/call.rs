@@ -29,7 +29,7 @@ impl<M: Machine> Kernel<M> {
         handle: u64,
     ) -> Option<&Thread<M>> {
         let tables = &self.tables;
-        let connection = tables.connection(entry.object.get());
+        let connection = tables.connection(entry.object());
         let target = connection.gate.get();
         let gate = tables.gate(target as u32 & 0xffff);
         let word = gate.word.get();
@@ -81,7 +81,7 @@ impl<M: Machine> Kernel<M> {
     pub(crate) fn quick_call(&self, handle: u64, thread: &Thread<M>, whole: bool) -> Option<&M::Context> {
         let tables = &self.tables;
         let entry = tables.slot(tables.process(thread.process.get()), handle);
-        let connection = tables.connection(entry.object.get());
+        let connection = tables.connection(entry.object());
         if entry.send.get() != handle
             || connection.header.generation.get() != entry.object_generation.get()
             || thread.interrupted.get()
@@ -161,10 +161,10 @@ impl<M: Machine> Kernel<M> {
     pub(crate) fn call(&self, index: u32, thread: &Thread<M>) -> Result<(), Error> {
         let handle = thread.context.target();
         let entry = self.tables.slot(self.tables.process(thread.process.get()), handle);
-        if entry.send.get() != handle || handle == 0 {
+        if entry.send.get() != handle {
             return self.call_object(thread, Handle(handle));
         }
-        let connection = self.tables.connection(entry.object.get());
+        let connection = self.tables.connection(entry.object());
         if connection.header.generation.get() != entry.object_generation.get() {
             return Err(Error::Gone);
         }
@@ -245,7 +245,7 @@ impl<M: Machine> Kernel<M> {
                 // Named by the badge of the call that was to close it, its length, and who waits for the caller.
                 let badge = self.closing_badge(thread);
                 if !thread.is(FAULTING) {
-                    thread.context.set_message(thread.context.label(), [badge, length, waits, 0]);
+                    thread.context.set_words([badge, length, waits, 0]);
                 }
                 return Err(Error::Deadlock);
             }
@@ -271,7 +271,7 @@ impl<M: Machine> Kernel<M> {
     fn closing_badge(&self, thread: &Thread<M>) -> u64 {
         let handle = thread.context.target();
         let entry = self.tables.slot(self.tables.process(thread.process.get()), handle);
-        self.tables.connection(entry.object.get()).badge.get()
+        self.tables.connection(entry.object()).badge.get()
     }
 
     /// Give a receiver (busy, not running user code) the message of a thread that left the gate's queue. The receiver
@@ -377,7 +377,7 @@ mod tests {
         let handle = pair.connection.0;
         let entry = kernel.tables.slot(kernel.tables.process(caller.process.get()), handle);
         let call = || kernel.fast_call::<true>(caller, entry, handle).is_some();
-        let connection = kernel.tables.connection(entry.object.get());
+        let connection = kernel.tables.connection(entry.object());
         let gate = kernel.tables.gate(connection.gate.get() as u32 & 0xffff);
 
         // Another generation of the entry, a connection or a gate that was replaced, a receiver that is busy, no baton.
@@ -421,7 +421,7 @@ mod tests {
         let (caller, server) = (kernel.tables.thread(pair.caller), kernel.tables.thread(pair.server));
         let call = || kernel.quick_call(caller.context.target.get(), caller, true).is_some();
         let entry = kernel.tables.slot(kernel.tables.process(caller.process.get()), pair.connection.0);
-        let connection = kernel.tables.connection(entry.object.get());
+        let connection = kernel.tables.connection(entry.object());
         let gate = kernel.tables.gate(connection.gate.get() as u32 & 0xffff);
 
         caller.operation.set(flags::ENVELOPE);

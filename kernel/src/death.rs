@@ -432,8 +432,9 @@ impl<M: Machine> Kernel<M> {
                     let (mut at, mut closed) = (process.cursor.get(), 0);
                     while at < PAGE_ENTRIES && closed < CLOSED {
                         let entry = self.tables.slot(process, u64::from(base + at));
-                        if entry.key.replace(0) != 0 {
+                        if entry.in_use() {
                             let reference = entry.reference();
+                            entry.vacate(base + at);
                             closed += u32::from(reference.kind == Kind::Connection);
                             self.uncount_handle(&reference);
                         }

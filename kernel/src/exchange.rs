@@ -195,6 +195,7 @@ impl<M: Machine> Kernel<M> {
         }
         thread.operation.set(0);
         match self.call_method(thread, entry) {
+            // Unless somebody stronger, whom the method told something, runs at once.
             Ok(()) if self.cpu.attention.get() == 0 && self.cpu.thread.get() == thread.index() => Finished::Answered,
             answer => self.finish_answer(thread, answer),
         }
@@ -311,7 +312,7 @@ mod tests {
     use crate::schedule::{ALARM, SCHEDULE};
     use crate::thread::{READY, RECEIVE, REPLY};
     use abi::object::{Kind, gate, process, thread};
-    use abi::trace;
+    use abi::{notice, trace};
     use core::ptr::eq;
 
     /// With 5 bytes of 9 that there is room for, each way.
@@ -466,6 +467,19 @@ mod tests {
     }
 
     #[test]
+    fn who_tells_somebody_stronger_something_goes_on_later_with_a_whole_outcome() {
+        let pair = fake::pair();
+        let kernel = &pair.kernel;
+        assert!(kernel.decided());
+        let told = plain(kernel, Handle::SELF_PROCESS, process::CLOSE, pair.connection.0);
+        assert_eq!((told.0, told.1), (Finished::Decided, Status(0)));
+        let server = kernel.tables.thread(pair.server);
+        assert!(eq(kernel.current(), &server.context));
+        assert_eq!(server.context.label.get(), notice::CLOSED);
+        assert!(Status(server.context.outcome.get().status).is_pulse());
+    }
+
+    #[test]
     fn plain_calls_and_replies_are_passed_while_nothing_is_to_be_attended_to() {
         let pair = fake::pair();
         let kernel = &pair.kernel;
@@ -525,7 +539,7 @@ mod tests {
         assert!(kernel.take_call());
         assert_eq!((server.code(), server.context.words.get()[0], server.context.outcome.get().badge), (READY, 3, 7));
         let entry = kernel.tables.slot(kernel.tables.process(1), handle);
-        assert!(!kernel.tables.pulse(entry.object.get()).pending.get());
+        assert!(!kernel.tables.pulse(entry.object()).pending.get());
     }
 
     #[test]

@@ -57,8 +57,10 @@ impl Context for FakeContext {
     fn set_outcome(&self, outcome: Outcome) {
         self.outcome.set(outcome);
     }
-    fn set_message(&self, label: u64, words: [u64; 4]) {
+    fn set_label(&self, label: u64) {
         self.label.set(label);
+    }
+    fn set_words(&self, words: [u64; 4]) {
         self.words.set(words);
     }
     fn start(&self, _: u64, _: u64, _: u64) {}

@@ -26,20 +26,20 @@ pub(crate) struct Entry {
     pub(crate) send: Cell<u64>,
     /// The whole handle, if it is a gate that may be received from.
     pub(crate) receive: Cell<u64>,
-    /// The whole handle while the slot is in use, else 0.
+    /// The whole handle, if it is an object that has methods.
+    pub(crate) call: Cell<u64>,
+    /// The whole handle while the slot is in use; else something that no handle of this slot equals.
     pub(crate) key: Cell<u64>,
     /// Generation of the present or the last use.
     pub(crate) generation: Cell<u64>,
-    /// Index of the object.
-    pub(crate) object: Cell<u32>,
+    /// Index of the object, and the rights to it << 32.
+    pub(crate) named: Cell<u64>,
     /// Generation of the object.
     pub(crate) object_generation: Cell<u32>,
     /// Neighbours among the free slots.
     next: Cell<u32>,
     previous: Cell<u32>,
     pub(crate) kind: Cell<Kind>,
-    /// [`Rights`].
-    pub(crate) rights: Cell<u8>,
     /// Copied by `COPY_TABLE`.
     pub(crate) inherit: Cell<bool>,
 }
@@ -56,13 +56,25 @@ pub(crate) struct Reference {
 }
 
 impl Entry {
+    /// Index of the object.
+    #[inline(always)]
+    pub(crate) fn object(&self) -> u32 {
+        self.named.get() as u32
+    }
+
+    /// The rights to it.
+    #[inline(always)]
+    pub(crate) fn rights(&self) -> Rights {
+        Rights((self.named.get() >> 32) as u32)
+    }
+
     /// What it names.
     pub(crate) fn reference(&self) -> Reference {
         Reference {
             kind: self.kind.get(),
-            object: self.object.get(),
+            object: self.object(),
             generation: self.object_generation.get(),
-            rights: Rights(u32::from(self.rights.get())),
+            rights: self.rights(),
         }
     }
 
@@ -76,16 +88,32 @@ impl Entry {
     fn fill(&self, key: u64, reference: &Reference) {
         self.key.set(key);
         self.generation.set(key >> 16);
-        self.object.set(reference.object);
+        self.named.set(u64::from(reference.object) | u64::from(reference.rights.0 as u8) << 32);
         self.object_generation.set(reference.generation);
         self.kind.set(reference.kind);
-        self.rights.set(reference.rights.0 as u8);
         self.inherit.set(false);
         // `!key` has another index in its low bits, so it equals no handle that leads here.
         let sends = reference.kind == Kind::Connection && reference.rights.contains(Rights::SEND);
         let receives = reference.kind == Kind::Gate && reference.rights.contains(Rights::RECEIVE);
         self.send.set(if sends { key } else { !key });
         self.receive.set(if receives { key } else { !key });
+        let called = !matches!(reference.kind, Kind::Connection | Kind::Reserved);
+        self.call.set(if called { key } else { !key });
+    }
+
+    /// Make it name nothing: no handle equals what it holds, as its index is another.
+    pub(crate) fn vacate(&self, index: u32) {
+        let nothing = !u64::from(index);
+        self.key.set(nothing);
+        self.send.set(nothing);
+        self.receive.set(nothing);
+        self.call.set(nothing);
+        self.kind.set(Kind::Free);
+    }
+
+    /// Whether it names anything, or is to.
+    pub(crate) fn in_use(&self) -> bool {
+        self.kind.get() != Kind::Free
     }
 }
 
@@ -114,7 +142,7 @@ impl<M: Machine> Tables<M> {
     #[inline(always)]
     pub(crate) fn entry_at_once(&self, process: &Process<M>, handle: Handle) -> Option<&Entry> {
         let entry = self.slot(process, handle.0);
-        (!handle.is_none() && entry.key.get() == handle.0).then_some(entry)
+        (entry.key.get() == handle.0).then_some(entry)
     }
 
     /// Where the chain of free pages continues.
@@ -158,11 +186,8 @@ impl<M: Machine> Tables<M> {
         for position in (0..PAGE_ENTRIES).rev() {
             let index = count * PAGE_ENTRIES + position;
             let entry = self.slot(process, u64::from(index));
-            entry.key.set(0);
-            entry.send.set(!u64::from(index));
-            entry.receive.set(!u64::from(index));
+            entry.vacate(index);
             entry.generation.set(0);
-            entry.kind.set(Kind::Free);
             if index >= u32::from(Handle::FIRST_FREE_INDEX) {
                 self.chain(process, entry, index);
             }
@@ -176,13 +201,7 @@ impl<M: Machine> Tables<M> {
         if count == 0 {
             return false;
         }
-        // Bound: 64 entries. Generations start anew with the next process: its handles are other handles.
-        for position in 0..PAGE_ENTRIES {
-            let entry = self.slot(process, u64::from((count - 1) * PAGE_ENTRIES + position));
-            entry.key.set(0);
-            entry.send.set(0);
-            entry.receive.set(0);
-        }
+        // Its entries are as they are until the next process has it; their generations start anew then: its handles are other handles.
         let page = process.directory[(count as usize - 1) & (DIRECTORY - 1)].replace(0) / PAGE_ENTRIES;
         process.handle_pages.set(count - 1);
         process.free_handle.set(0);
@@ -232,7 +251,7 @@ impl<M: Machine> Tables<M> {
         }
         let entry = self.slot(process, u64::from(index));
         // A slot that was used before may have named something else by this very handle; a retired one is in no chain.
-        if entry.key.get() != 0 || entry.generation.get() >= handle.generation() {
+        if entry.in_use() || entry.generation.get() >= handle.generation() {
             return Err(Error::Busy);
         }
         self.unchain(process, entry);
@@ -249,10 +268,7 @@ impl<M: Machine> Tables<M> {
     /// Empty a slot that is in use.
     pub(crate) fn clear(&self, process: &Process<M>, entry: &Entry) {
         let index = entry.key.get() as u16;
-        entry.key.set(0);
-        entry.send.set(!u64::from(index));
-        entry.receive.set(!u64::from(index));
-        entry.kind.set(Kind::Free);
+        entry.vacate(u32::from(index));
         if entry.generation.get() < GENERATION_LIMIT && index >= Handle::FIRST_FREE_INDEX {
             self.chain(process, entry, u32::from(index));
         }

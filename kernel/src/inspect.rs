@@ -508,12 +508,12 @@ impl<M: Machine + 'static> Kernel<M> {
         let process = self.tables.process(process);
         for index in 0..process.handle_pages.get() * crate::handle_table::PAGE_ENTRIES {
             let entry = self.tables.slot(process, u64::from(index));
-            if entry.key.get() != 0 {
+            if entry.in_use() {
                 each(EntryView {
                     handle: entry.key.get(),
                     kind: entry.kind.get() as u8,
-                    object: (entry.object.get(), entry.object_generation.get()),
-                    rights: entry.rights.get(),
+                    object: (entry.object(), entry.object_generation.get()),
+                    rights: entry.rights().0 as u8,
                 });
             }
         }

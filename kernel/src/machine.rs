@@ -87,16 +87,20 @@ pub trait Context: Default + 'static {
     fn set_receipt(&self, status: u64, request: u64, identity: u64, badge: u64) {
         self.set_outcome(Outcome { status, request, identity, badge, ..Outcome::default() });
     }
-    /// Set the label and the words.
-    fn set_message(&self, label: u64, words: [u64; 4]);
     /// Set the label.
-    fn set_label(&self, label: u64) {
-        self.set_message(label, self.words());
+    fn set_label(&self, label: u64);
+    /// Set the words.
+    fn set_words(&self, words: [u64; 4]);
+    /// Set the label and the words.
+    #[inline]
+    fn set_message(&self, label: u64, words: [u64; 4]) {
+        self.set_label(label);
+        self.set_words(words);
     }
     /// Set the first word.
     fn set_word(&self, word: u64) {
         let [_, second, third, fourth] = self.words();
-        self.set_message(self.label(), [word, second, third, fourth]);
+        self.set_words([word, second, third, fourth]);
     }
     /// Of a plain call that the machine's entry code passed on, operation and target were not stored.
     fn complete_plain_call(&self, target: u64) {

@@ -37,10 +37,10 @@ impl<M: Machine> Kernel<M> {
     pub(crate) fn raise_at_once(&self, thread: &Thread<M>) -> bool {
         let handle = thread.context.target();
         let entry = self.tables.slot(self.tables.process(thread.process.get()), handle);
-        let pulse = entry.object.get();
+        let pulse = entry.object();
         if entry.key.get() != handle
             || entry.kind.get() != Kind::Pulse
-            || !Rights(u32::from(entry.rights.get())).contains(Rights::SEND)
+            || !entry.rights().contains(Rights::SEND)
             || self.tables.pulse(pulse).header.generation.get() != entry.object_generation.get()
         {
             return false;
@@ -405,7 +405,7 @@ mod tests {
         let create = (u64::from(process::CREATE_PULSE), [pair.gate.0, 7, 1, 0]);
         let handle = fake::exchange(kernel, pair.caller, 0, Handle::SELF_PROCESS, create);
         let entry = kernel.tables.slot(kernel.tables.process(1), handle);
-        let pulse = kernel.tables.pulse(entry.object.get());
+        let pulse = kernel.tables.pulse(entry.object());
         caller.context.words.set([3, 0, 0, 0]);
         let raised = |target: u64| {
             caller.context.target.set(target);
@@ -415,9 +415,9 @@ mod tests {
         let kind = entry.kind.replace(Kind::Gate);
         assert!(!raised(handle));
         entry.kind.set(kind);
-        let rights = entry.rights.replace(Rights::COPY.0 as _);
+        let named = entry.named.replace(u64::from(entry.object()) | u64::from(Rights::COPY.0) << 32);
         assert!(!raised(handle));
-        entry.rights.set(rights);
+        entry.named.set(named);
         let generation = pulse.header.generation.replace(99);
         assert!(!raised(handle));
         pulse.header.generation.set(generation);

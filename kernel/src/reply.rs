@@ -28,7 +28,7 @@ impl<M: Machine> Kernel<M> {
         let caller_index = request as u32 & 0xffff;
         let caller = tables.thread(caller_index);
         let entry = tables.slot(tables.process(thread.process.get()), handle);
-        let gate = tables.gate(entry.object.get());
+        let gate = tables.gate(entry.object());
         let word = gate.word.get();
         let hold = thread.current.get();
         // This process's to answer, nothing odd about the caller; alive, nobody waiting or parked, a single receiver:
@@ -38,7 +38,7 @@ impl<M: Machine> Kernel<M> {
             || !hold.carries(caller.current.get())
             || entry.receive.get() != handle
             || word != u64::from(entry.object_generation.get()) << 32
-            || thread.gate.get() != entry.object.get()
+            || thread.gate.get() != entry.object()
             || thread.taken.get() != 0
             || thread.serving.get() != request
         {
@@ -78,7 +78,7 @@ impl<M: Machine> Kernel<M> {
         let tables = &self.tables;
         let caller = tables.thread(request as u32 & 0xffff);
         let entry = tables.slot(tables.process(thread.process.get()), handle);
-        let gate = tables.gate(entry.object.get());
+        let gate = tables.gate(entry.object());
         let word = gate.word.get();
         let hold = thread.current.get();
         // Nothing is odd about the caller, or that it faulted.
@@ -90,7 +90,7 @@ impl<M: Machine> Kernel<M> {
             || !hold.carries(caller.current.get())
             || entry.receive.get() != handle
             || word != u64::from(entry.object_generation.get()) << 32
-            || thread.gate.get() != entry.object.get()
+            || thread.gate.get() != entry.object()
             || thread.taken.get() != 0
             || thread.serving.get() != request
             || thread.interrupted.get()
@@ -224,11 +224,11 @@ impl<M: Machine> Kernel<M> {
         let process = self.tables.process(thread.process.get());
         let handle = thread.context.gate();
         let entry = self.tables.slot(process, handle);
-        if entry.receive.get() != handle || handle == 0 {
+        if entry.receive.get() != handle {
             self.object(thread, Handle(handle), Kind::Gate, Rights::RECEIVE)?;
             return Err(Error::BadHandle);
         }
-        let gate_index = entry.object.get();
+        let gate_index = entry.object();
         let gate = self.tables.gate(gate_index);
         if gate.word.get() >> 32 != u64::from(entry.object_generation.get()) {
             return Err(Error::Gone);
@@ -352,7 +352,7 @@ mod tests {
         let (request, handle) = (caller.request.get(), pair.gate.0);
         let reply = |request, gate| kernel.fast_reply::<true>(pair.server, server, request, gate).is_some();
         let entry = kernel.tables.slot(kernel.tables.process(server.process.get()), handle);
-        let gate = kernel.tables.gate(entry.object.get());
+        let gate = kernel.tables.gate(entry.object());
 
         assert!(!reply(request + 0x10000, handle) && !reply(request, handle + 0x10000));
         // Somebody waits at the gate, or it was replaced; the server has a notice to deal with, another request, or no baton.
@@ -395,7 +395,7 @@ mod tests {
             kernel.quick_reply(request, gate, server, true).is_some()
         };
         let entry = kernel.tables.slot(kernel.tables.process(server.process.get()), pair.gate.0);
-        let gate = kernel.tables.gate(entry.object.get());
+        let gate = kernel.tables.gate(entry.object());
         server.context.target.set(caller.request.get());
         server.context.gate.set(pair.gate.0);
         server.operation.set(Operation::ReplyAndReceive as u64 | flags::ENVELOPE);

@@ -276,7 +276,7 @@ impl<M: Machine> Tables<M> {
     /// As [`Tables::names`], where it matters how long it takes.
     #[inline(always)]
     pub(crate) fn names_at_once(&self, entry: &Entry) -> bool {
-        let header = self.header_at_once(entry.kind.get(), entry.object.get());
+        let header = self.header_at_once(entry.kind.get(), entry.object());
         header.generation.get() == entry.object_generation.get()
     }
 

@@ -5,7 +5,7 @@ use crate::death::{ENOUGH_PAGES, LARGE_PAGES};
 use crate::handle_table::Reference;
 use crate::header::DEPTH;
 use crate::kernel::Kernel;
-use crate::machine::{Context, Machine, PageAccess};
+use crate::machine::{Machine, PageAccess};
 use crate::memory::Memory;
 use crate::process::Process;
 use abi::object::{Kind, MemoryType, access, memory as method};
@@ -401,8 +401,7 @@ impl<M: Machine> Kernel<M> {
         if at >= end {
             return DONE;
         }
-        request.caller.context.set_message(request.caller.context.label(), [at | bits, end - at, 0, 0]);
-        Err(Error::More)
+        request.more(at | bits, end - at)
     }
 
     /// If a record goes on where the one before it ends, they become one: what is changed piece by piece stays one record.
@@ -458,8 +457,7 @@ impl<M: Machine> Kernel<M> {
         if at >= end {
             return DONE;
         }
-        request.caller.context.set_message(request.caller.context.label(), [at, 0, 0, 0]);
-        Err(Error::More)
+        request.more(at, 0)
     }
 
     /// Map `start..stop`, which lies in this record of `source`, in another process too.

@@ -28,7 +28,7 @@ pub(crate) const DONE: Answer = Ok(());
 pub(crate) struct Request<'a, M: Machine> {
     /// The calling thread.
     pub(crate) caller: &'a Thread<M>,
-    /// Index of the object, and the handle's rights << 32.
+    /// Index of the object, and the handle's rights << 32, as a handle's entry has them.
     called: u64,
 }
 
@@ -41,10 +41,15 @@ impl<M: Machine> Clone for Request<'_, M> {
 impl<M: Machine> Copy for Request<'_, M> {}
 
 impl<'a, M: Machine> Request<'a, M> {
-    /// What the thread's label says.
+    /// The thread calls what an entry names.
     #[inline(always)]
-    fn new(caller: &'a Thread<M>, object: u32, rights: Rights) -> Self {
-        Self { caller, called: u64::from(object) | u64::from(rights.0) << 32 }
+    fn new(caller: &'a Thread<M>, entry: &Entry) -> Self {
+        Self { caller, called: entry.named.get() }
+    }
+
+    /// The thread calls itself.
+    fn own(caller: &'a Thread<M>) -> Self {
+        Self { caller, called: u64::from(caller.index()) | u64::from(Rights::ALL.0) << 32 }
     }
 
     /// Whose method is called.
@@ -87,8 +92,14 @@ impl<'a, M: Machine> Request<'a, M> {
 
     /// An answer of several words.
     pub(crate) fn answer(self, first: u64, second: u64, third: u64, fourth: u64) -> Answer {
-        self.caller.context.set_message(0, [first, second, third, fourth]);
+        self.caller.context.set_words([first, second, third, fourth]);
         DONE
+    }
+
+    /// The method is to be called again, with these words.
+    pub(crate) fn more(self, first: u64, second: u64) -> Answer {
+        self.caller.context.set_words([first, second, 0, 0]);
+        Err(Error::More)
     }
 
     /// The handle must permit this.
@@ -114,7 +125,7 @@ impl<M: Machine> Kernel<M> {
         self.note(abi::trace::CALLED, thread.index(), thread.context.label() as u32, thread.context.words()[0]);
         match entry {
             Some(entry) => self.call_method(thread, entry)?,
-            None => self.thread_method(Request::new(thread, thread.index(), Rights::ALL))?,
+            None => self.thread_method(Request::own(thread))?,
         }
         thread.context.set_label(0);
         thread.context.set_outcome(Outcome { moved: thread.moved.get(), ..Outcome::default() });
@@ -124,18 +135,16 @@ impl<M: Machine> Kernel<M> {
     /// Whether a plain call can go straight to [`Kernel::call_method`]: it names an object that has such a method, and nobody notes it.
     #[inline(always)]
     pub(crate) fn calls_object(&self, thread: &Thread<M>, entry: &Entry, target: u64) -> bool {
-        let kind = entry.kind.get();
-        entry.key.get() == target
-            && kind != Kind::Connection
-            && thread.context.label() as u16 >> 8 == kind as u16
+        entry.call.get() == target
+            && thread.context.label() as u16 >> 8 == entry.kind.get() as u16
             && !self.traces(abi::trace::CALLED)
     }
 
     /// Call the method of an entry's object, if it is still alive. (All calls are the last thing in it: so it saves no registers.)
     #[inline(never)]
     pub(crate) fn call_method(&self, thread: &Thread<M>, entry: &Entry) -> Answer {
-        let (tables, object) = (self.tables, entry.object.get());
-        let request = Request::new(thread, object, Rights(u32::from(entry.rights.get())));
+        let (tables, object) = (self.tables, entry.object());
+        let request = Request::new(thread, entry);
         match entry.kind.get() {
             Kind::Process => {
                 entry.must_name(&tables.process(object).header)?;

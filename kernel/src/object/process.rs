@@ -138,8 +138,7 @@ impl<M: Machine> Kernel<M> {
             }
         }
         if stop < end {
-            request.caller.context.set_message(request.caller.context.label(), [u64::from(stop) - 1, 0, 0, 0]);
-            return Err(Error::More);
+            return request.more(u64::from(stop) - 1, 0);
         }
         Err(Error::NotFound)
     }
@@ -153,8 +152,8 @@ impl<M: Machine> Kernel<M> {
             return Err(Error::BadHandle);
         }
         let kind = entry.kind.get();
-        let badge = if kind == Kind::Connection { self.tables.connection(entry.object.get()).badge.get() } else { 0 };
-        caller.context.set_message(0, [u64::from(entry.rights.get()), kind as u64, badge, 0]);
+        let badge = if kind == Kind::Connection { self.tables.connection(entry.object()).badge.get() } else { 0 };
+        caller.context.set_words([u64::from(entry.rights().0), kind as u64, badge, 0]);
         DONE
     }
 
@@ -298,13 +297,12 @@ impl<M: Machine> Kernel<M> {
         // Bound: COPY_PIECE.
         for index in start..stop {
             let entry = self.tables.slot(source, index);
-            if entry.key.get() != 0 && entry.inherit.get() {
+            if entry.in_use() && entry.inherit.get() {
                 self.copy_entry(request.object(), entry)?;
             }
         }
         if stop < end {
-            request.caller.context.set_message(request.caller.context.label(), [stop, 0, 0, 0]);
-            return Err(Error::More);
+            return request.more(stop, 0);
         }
         DONE
     }

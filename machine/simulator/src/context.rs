@@ -118,8 +118,11 @@ impl Context for SimulatedContext {
         self.general[R9].set(outcome.lengths);
     }
 
-    fn set_message(&self, label: u64, words: [u64; 4]) {
+    fn set_label(&self, label: u64) {
         self.general[R10].set(label);
+    }
+
+    fn set_words(&self, words: [u64; 4]) {
         for (word, value) in words.into_iter().enumerate() {
             self.general[R12 + word].set(value);
         }

@@ -185,8 +185,7 @@ impl Context for X86Context {
     }
 
     #[inline]
-    fn set_message(&self, label: u64, words: [u64; 4]) {
-        self.set(R10, label);
+    fn set_words(&self, words: [u64; 4]) {
         self.set(R12, words[0]);
         self.set(R12 + 1, words[1]);
         self.set(R12 + 2, words[2]);

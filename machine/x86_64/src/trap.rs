@@ -286,8 +286,6 @@ global_asm!(
         mov r14, [rbp + 8 * 14]
         mov r15, [rbp + 8 * 15]
         xor r10d, r10d
-        cmp dword ptr [rbp + {whole}], 0
-        jne answered_whole
         mov rcx, [rbp + {ip}]
         mov r11, [rbp + {flags}]
         mov rsp, [rbp + 8 * 7]
@@ -313,8 +311,6 @@ global_asm!(
         pop rbx
         ret
 
-    answered_whole:
-        mov rdi, rbp
     replied_to_whole:              // somebody has set this thread's registers: all of them must be loaded
         xor r8d, r8d
         xor r9d, r9d
