@@ -76,8 +76,6 @@ impl<M: Machine> Kernel<M> {
             Kind::Thread => {
                 self.end_thread(index);
                 let thread = self.tables.thread(index);
-                let process = self.tables.process(thread.process.get());
-                process.threads.set(process.threads.get() - 1);
                 self.drop_fault_connection(index);
                 // Those bound after it had ended.
                 self.raise_deaths(thread.death_pulses.replace(0));

@@ -42,8 +42,6 @@ pub(crate) struct Process<M: Machine> {
     pub(crate) possessions: Cell<u32>,
     /// Processes above it.
     pub(crate) depth: Cell<u8>,
-    /// Threads, alive or dead, that were not destroyed.
-    pub(crate) threads: Cell<u32>,
     /// Mapping records by address.
     pub(crate) mappings: Cell<u32>,
     /// First pulse to raise when it dies.
@@ -68,7 +66,6 @@ impl<M: Machine> Default for Process<M> {
             account: Account::default(),
             possessions: Cell::default(),
             depth: Cell::default(),
-            threads: Cell::default(),
             mappings: Cell::default(),
             death_pulses: Cell::default(),
             teardown: Cell::default(),

@@ -213,7 +213,6 @@ impl<M: Machine> Kernel<M> {
         process.free_handle.set(0);
         process.possessions.set(0);
         process.depth.set(depth);
-        process.threads.set(0);
         process.mappings.set(0);
         process.death_pulses.set(0);
         process.teardown.set(Teardown::None);

@@ -16,7 +16,6 @@ impl<M: Machine> Kernel<M> {
     pub(crate) fn new_thread(&self, owner: u32, connection: u32, generation: u32) -> Result<u32, Error> {
         let index = self.create(Kind::Thread, owner)?;
         let (thread, process) = (self.tables.thread(index), self.tables.process(owner));
-        process.threads.set(process.threads.get() + 1);
         thread.context.start(0, 0, 0);
         thread.context.set_bases(0, 0);
         thread.request.set(thread.request.get() & !0xffff | u64::from(index));

@@ -148,3 +148,51 @@ fn a_line_has_at_most_eight_takers() {
         assert_eq!(beyond.error(), Some(Error::BadArgument));
     });
 }
+
+/// A line is edge- or level-triggered for all that take it, until nobody does.
+#[test]
+fn takers_of_one_line_agree_on_its_trigger() {
+    scenario(|root| async move {
+        let child = root.process().await;
+        let gate = root.gate(&child).await;
+        let new = async || root.pulse(&child, gate, 1, 50, false, Handle::NONE).await;
+        let binds = async |taker: Handle, edge: bool| {
+            let words = [root.record().interrupts.0, 3, 0, 0];
+            root.user.method(taker, pulse::BIND_INTERRUPT, words).option(u64::from(edge)).await.error()
+        };
+        for edge in [true, false] {
+            let (first, second) = (new().await, new().await);
+            assert_eq!(binds(first, edge).await, None);
+            assert_eq!(binds(second, !edge).await, Some(Error::Busy));
+            assert_eq!(binds(second, edge).await, None);
+            assert_eq!(binds(second, edge).await, Some(Error::Busy), "it has a line");
+            root.destroy(first).await;
+            assert_eq!(binds(new().await, !edge).await, Some(Error::Busy));
+            root.destroy(second).await;
+        }
+    });
+}
+
+/// Its only taker goes while it is masked, with a time set: the end of that time is nobody's business any more. What the device
+/// asks for comes to the next taker.
+#[test]
+fn a_line_that_nobody_takes_stays_masked() {
+    scenario(|root| async move {
+        let pair = Pair::new(&root).await;
+        let world = root.user.world().clone();
+        let first = root.pulse(&pair.server, pair.gate, 1, 50, false, Handle::NONE).await;
+        bind(&root, first, 7, 200_000, false).await;
+        world.at(world.time() + 5_000, |world| world.set_line(7, true));
+        root.sleep(50_000).await;
+        assert!(world.is_masked(7));
+        root.destroy(first).await;
+        root.sleep(500_000).await;
+        assert!(world.is_masked(7));
+        let next = root.pulse(&pair.server, pair.gate, 2, 50, false, Handle::NONE).await;
+        bind(&root, next, 7, 0, false).await;
+        assert_eq!(root.user.receive(pair.gate).ok().await.badge, 2);
+        acknowledge(&root.user, root.record().ports, 7).await;
+        root.user.receive(pair.gate).poll().fails(Error::TimedOut).await;
+        assert!(!world.is_masked(7));
+    });
+}

@@ -1,9 +1,12 @@
 //! Quotas: exact, carved out of the parent's, and a full one is an answer.
 
 use abi::object::{access, gate as gate_method, process};
+use abi::thread::State;
 use abi::{Error, Handle, Quota, Rights};
 use simulator::scenario;
 use simulator::scenario::{Log, Plan, QUOTA, Root, quota_bytes};
+
+use crate::Pair;
 
 const PLACE: u64 = 0x60_0000_0000;
 const SCRATCH: u64 = abi::boot::STACK_TOP - 3000;
@@ -318,5 +321,50 @@ fn when_the_system_has_none_left_the_asker_is_told_and_others_go_on() {
         }
         assert_eq!(root.usage(Handle::SELF_PROCESS).await.used, before);
         root.user.method(Handle::SELF_PROCESS, process::CREATE_PULSE, [gate.0, 1, 0, 0]).ok().await;
+    });
+}
+
+/// Who made it is gone, and others hold it: it goes on working, and is charged to the parent until the last handle is closed.
+#[test]
+fn a_connection_outlives_who_paid_for_it_at_its_parents_expense() {
+    scenario(|root| async move {
+        let pair = Pair::new(&root).await;
+        let user = root.user.clone();
+        let connections = async || root.usage(Handle::SELF_PROCESS).await.used.connections;
+        let before = connections().await;
+        let payer = root.process().await;
+        let gate = root.give_gate(&payer, pair.gate).await;
+        let call = root.give_connection(&payer, pair.gate, 1).await;
+        let plan = Plan::new(&payer, "payer").priority(10);
+        let thread = root.start(plan, |user| async move {
+            let made = user.method(gate, gate_method::CONNECT, [9, 0, 0, 0]).ok().await.handle();
+            user.call(call).hand_over(made, Rights::ALL).ok().await;
+        });
+        let thread = thread.await;
+        let slot = user.reserve().await;
+        let request = user.receive(pair.gate).take(slot).ok().await.request;
+        user.reply(request).ok().await;
+        root.until_state(thread, State::Dead).await;
+        assert_eq!(root.usage(payer.handle).await.used.connections, 1);
+        root.destroy(payer.handle).await;
+        // What it called by is closed, and forgotten when that was received.
+        assert_eq!(user.receive(pair.gate).ok().await.badge, 1);
+        user.receive(pair.gate).poll().fails(Error::TimedOut).await;
+        assert_eq!(connections().await, before + 1);
+        let given = root.give(&pair.client, slot, Rights::SEND).await;
+        root.close(slot).await;
+        let client = root.start(Plan::new(&pair.client, "client").priority(10), |user| async move {
+            user.call(given).ok().await;
+            user.method(Handle::SELF_PROCESS, process::CLOSE, [given.0, 0, 0, 0]).ok().await;
+        });
+        let client = client.await;
+        let message = user.receive(pair.gate).ok().await;
+        assert_eq!(message.badge, 9);
+        user.reply(message.request).ok().await;
+        root.until_state(client, State::Dead).await;
+        let closed = user.receive(pair.gate).ok().await;
+        assert_eq!((closed.label, closed.badge), (abi::notice::CLOSED, 9));
+        user.receive(pair.gate).poll().fails(Error::TimedOut).await;
+        assert_eq!(connections().await, before);
     });
 }

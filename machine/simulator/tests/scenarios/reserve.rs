@@ -363,3 +363,57 @@ fn who_waits_again_after_its_message_went_away_leaves_the_reserve_to_others() {
         log.assert(&["other serves", "other goes on"]);
     });
 }
+
+/// Whether a server runs on it or not: the gate has none any more, and a baton that is made in its place is another.
+#[test]
+fn a_reserve_that_is_destroyed_is_nobodys_any_more() {
+    scenario(|root| async move {
+        for in_use in [true, false] {
+            let pair = Pair::new(&root).await;
+            let (gate, connection, log) = (pair.receiving, pair.sending, Log::new());
+            let reserve = root.baton(&pair.server, 5).await;
+            root.user.method(pair.gate, gate_method::SET_RESERVE, [reserve.0, 0, 0, 0]).ok().await;
+            let noted = log.clone();
+            let server = root
+                .start_passive(Plan::new(&pair.server, "passive"), |user| async move {
+                    let message = user.receive(gate).ok().await;
+                    user.reply(message.request).ok().await;
+                    let _ = user.compute(300_000).await;
+                    noted.note("goes on");
+                })
+                .await;
+            let call = async || {
+                let plan = Plan::new(&pair.client, "client").priority(10);
+                let client = root.start(plan, |user| async move {
+                    user.call(connection).ok().await;
+                });
+                root.until_state(client.await, State::Dead).await;
+            };
+            if in_use {
+                call().await;
+                root.sleep(50_000).await;
+                assert!(root.billed(reserve).await > 20_000);
+            }
+            root.destroy(reserve).await;
+            let mut others = Vec::new();
+            for _ in 0..4 {
+                others.push(root.baton(&pair.client, 30).await);
+            }
+            if !in_use {
+                call().await;
+            }
+            root.sleep(1_000_000).await;
+            log.assert(&[]);
+            assert_eq!(root.state(server).await.state, State::Ready);
+            for other in others {
+                assert_eq!(root.billed(other).await, 0);
+            }
+            let another = root.baton(&pair.server, 5).await;
+            root.user.method(pair.gate, gate_method::SET_RESERVE, [another.0, 0, 0, 0]).ok().await;
+            root.until_noted(&log, 1).await;
+            assert!(root.billed(another).await > 200_000);
+            root.dismantle(pair.server).await;
+            root.dismantle(pair.client).await;
+        }
+    });
+}

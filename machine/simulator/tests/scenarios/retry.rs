@@ -250,3 +250,24 @@ fn a_caller_that_wants_to_leave_does_when_its_server_dies() {
         }
     });
 }
+
+/// Its baton was destroyed while it waited for the answer, and it was given another.
+#[test]
+fn a_retried_request_waits_with_the_baton_that_its_caller_has_by_then() {
+    scenario(|root| async move {
+        let gate = Supervised::new(&root).await;
+        let seen = Log::new();
+        let server = gate.server(&root, &[1], &seen).await;
+        let client = gate.caller(&root, 1, 50, flags::RETRY).await;
+        root.until_noted(&seen, 1).await;
+        root.destroy(client.baton).await;
+        let other = root.baton(&gate.clients, 33).await;
+        root.user.method(client.handle, thread::SET_BATON, [other.0, 0, 0, 0]).ok().await;
+        root.dismantle(server).await;
+        let message = root.user.receive(gate.gate).ok().await;
+        assert_eq!((seen_as(&message), message.status().priority()), ("1 retried".to_string(), 33));
+        root.user.reply(message.request).ok().await;
+        root.until_noted(&gate.answered, 1).await;
+        gate.answered.assert(&["1"]);
+    });
+}
