@@ -85,7 +85,7 @@ static void random_bytes_as_programs(void) {
             int none = open("/dev/null", O_RDWR);
             dup2(none, 1);
             dup2(none, 2);
-            alarm(3);
+            alarm(30);
             char *words[] = {"bad", "nothing", 0}, *environment[] = {0};
             execve("/tmp/bad", words, environment);
             _exit(errno == ENOEXEC ? 100 : errno == ENOMEM || errno == EFAULT || errno == EINVAL ? 101 : 102);
@@ -127,7 +127,7 @@ static void every_call_with_nonsense(void) {
         if (harmful(number)) continue;
         pid_t child = fork();
         if (child == 0) {
-            alarm(10);
+            alarm(200);
             int none = open("/dev/null", O_RDWR);
             dup2(none, 0);
             dup2(none, 1);
@@ -249,7 +249,7 @@ static char *const library_data = (char *)0x400020000000;
 static void overwrite_library_code(void) { library[4096] = 1; }
 
 static void overwrite_library_data(void) {
-    alarm(5);
+    alarm(60);
     for (long i = 0; i < 64 << 10; i++) library_data[i] = 0x55;
     // Whatever this does, it does to this program.
     for (int i = 0; i < 100; i++) {

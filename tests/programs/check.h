@@ -68,6 +68,26 @@ __attribute__((unused)) static void failed(const char *file, int line, const cha
         if ((long)(call) != -1 || errno != (error)) failed(__FILE__, __LINE__, #call " must fail with " #error);         \
     } while (0)
 
+// SIGALRM again and again, until `alarms(0)`: one alone might come before the wait that it is to break off.
+__attribute__((unused)) static void alarms(int milliseconds) {
+    struct itimerval again = {{0, milliseconds * 1000}, {0, milliseconds * 1000}};
+    setitimer(ITIMER_REAL, &again, NULL);
+}
+
+// Until another process waits: it is found blocked time and again.
+__attribute__((unused)) static void until_waiting(pid_t pid) {
+    for (int found = 0; found < 5;) {
+        char name[32], line[256] = "";
+        snprintf(name, sizeof name, "/proc/%d/stat", pid);
+        int file = open(name, O_RDONLY);
+        read(file, line, sizeof line - 1);
+        close(file);
+        char *state = strrchr(line, ')');
+        found = state && state[1] && state[2] == 'S' ? found + 1 : 0;
+        usleep(5000);
+    }
+}
+
 struct test {
     const char *name;
     void (*body)(void);

@@ -524,19 +524,19 @@ static void waiting_for_files(void) {
     CHECK(poll(both, 3, 50) == 0);
     clock_gettime(CLOCK_MONOTONIC, &end);
     long waited = (end.tv_sec - start.tv_sec) * 1000 + (end.tv_nsec - start.tv_nsec) / 1000000;
-    CHECK(waited >= 49 && waited < 2000);
+    CHECK(waited >= 49);
     pid_t child = fork();
     if (child == 0) {
         usleep(50000);
         write(second[1], "x", 1);
         _exit(0);
     }
-    CHECK(poll(both, 2, 10000) == 1 && both[1].revents == POLLIN && both[0].revents == 0);
+    CHECK(poll(both, 2, -1) == 1 && both[1].revents == POLLIN && both[0].revents == 0);
     fd_set set;
     FD_ZERO(&set);
     FD_SET(first[0], &set);
     FD_SET(second[0], &set);
-    struct timeval limit = {10, 0};
+    struct timeval limit = {1000, 0};
     CHECK(select(second[0] + 1, &set, 0, 0, &limit) == 1 && FD_ISSET(second[0], &set) && !FD_ISSET(first[0], &set));
     waitpid(child, 0, 0);
     struct pollfd wrong = {999, POLLIN, 0};
@@ -596,7 +596,7 @@ static void devices(void) {
 
 static void *until_readable(void *file) {
     struct pollfd wish = {*(int *)file, POLLIN, 0};
-    return (void *)(long)poll(&wish, 1, 10000);
+    return (void *)(long)poll(&wish, 1, -1);
 }
 
 // Each of two threads that wait for the same file is woken.

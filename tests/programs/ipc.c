@@ -26,9 +26,8 @@ static void nothing(int signal) { (void)signal; }
 
 static void alarm_soon(void) {
     struct sigaction action = {.sa_handler = nothing, .sa_flags = SA_RESTART};
-    struct itimerval soon = {{0, 0}, {0, 30000}};
     sigaction(SIGALRM, &action, NULL);
-    setitimer(ITIMER_REAL, &soon, NULL);
+    alarms(30);
 }
 
 static int put(int queue, long type, const char *text, int flags) {
@@ -67,14 +66,16 @@ static void message_queues(void) {
     FAILS(EAGAIN, put(queue, 1, long_text, IPC_NOWAIT));
     alarm_soon();
     FAILS(EINTR, put(queue, 1, long_text, 0));
+    alarms(0);
     child = fork();
     if (child == 0) usleep(30000), _exit(msgrcv(queue, &got, 64, 0, 0) != 49);
     CHECK(put(queue, 2, long_text, 0) == 0 && end_of(child) == 0);
     alarm_soon();
     FAILS(EINTR, msgrcv(queue, &got, 64, 99, 0));
+    alarms(0);
     child = fork();
     if (child == 0) _exit(msgrcv(queue, &got, 64, 99, 0) != -1 || errno != EIDRM);
-    usleep(30000);
+    until_waiting(child);
     CHECK(msgctl(queue, IPC_RMID, NULL) == 0 && end_of(child) == 0);
     FAILS(EINVAL, msgctl(queue, IPC_STAT, &status));
     int one = msgget(IPC_PRIVATE, 0600), two = msgget(IPC_PRIVATE, 0600);
@@ -126,7 +127,7 @@ static void semaphores(void) {
     CHECK(semctl(set, 1, GETVAL) == 9 && operate(set, 0, 0, 0) == 0);
     pid_t child = fork();
     if (child == 0) _exit(operate(set, 0, -2, 0));
-    for (int i = 0; i < 200 && semctl(set, 0, GETNCNT) == 0; i++) usleep(5000);
+    while (semctl(set, 0, GETNCNT) == 0) usleep(5000);
     CHECK(semctl(set, 0, GETNCNT) == 1 && semctl(set, 0, GETZCNT) == 0);
     CHECK(operate(set, 0, 1, 0) == 0 && waitpid(child, NULL, WNOHANG) == 0);
     CHECK(operate(set, 0, 1, 0) == 0 && end_of(child) == 0 && semctl(set, 0, GETVAL) == 0);
@@ -141,6 +142,7 @@ static void semaphores(void) {
     FAILS(EAGAIN, semtimedop(set, &one, 1, &some));
     alarm_soon();
     FAILS(EINTR, operate(set, 2, -1, 0));
+    alarms(0);
     struct semid_ds status;
     argument.buf = &status;
     CHECK(semctl(set, 0, IPC_STAT, argument) == 0 && status.sem_nsems == 3 && status.sem_otime > 0);
@@ -149,7 +151,7 @@ static void semaphores(void) {
     CHECK(semctl(set, 0, IPC_SET, argument) == 0 && semctl(set, 0, IPC_STAT, argument) == 0 && status.sem_perm.mode == 0640);
     child = fork();
     if (child == 0) _exit(operate(set, 2, -1, 0) != -1 || errno != EIDRM);
-    usleep(30000);
+    while (semctl(set, 2, GETNCNT) == 0) usleep(5000);
     CHECK(semctl(set, 0, IPC_RMID) == 0 && end_of(child) == 0);
     FAILS(EINVAL, operate(set, 0, 1, 0));
 }

@@ -68,7 +68,7 @@ static void orphans(void) {
     pid_t child = fork();
     if (child == 0) {
         if (fork() == 0) {
-            for (int i = 0; i < 1000 && getppid() != 1; i++) usleep(1000);
+            while (getppid() != 1) usleep(1000);
             int parent = getppid();
             write(gate[1], &parent, sizeof parent);
             _exit(0);
@@ -318,28 +318,39 @@ static void interrupted_calls(void) {
     pipe(ends);
     char byte;
     pid_t parent = getpid();
+    volatile int *broken_off = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     for (int restart = 0; restart < 2; restart++) {
         handle(SIGUSR1, note_information, restart ? SA_RESTART : 0);
+        caught_count = 0;
         pid_t child = fork();
         if (child == 0) {
-            usleep(50000);
-            kill(parent, SIGUSR1);
-            usleep(50000);
+            // One alone might come before the parent waits.
+            for (int i = 0; restart ? i < 5 : !*broken_off; i++) {
+                usleep(20000);
+                kill(parent, SIGUSR1);
+            }
             write(ends[1], "z", 1);
             _exit(0);
         }
-        caught_count = 0;
         errno = 0;
         long result = read(ends[0], &byte, 1);
-        CHECK(caught_count == 1);
+        *broken_off = 1;
+        CHECK(caught_count >= 1);
         if (restart) CHECK(result == 1 && byte == 'z');
-        else CHECK(result == -1 && errno == EINTR && read(ends[0], &byte, 1) == 1);
+        else {
+            CHECK(result == -1 && errno == EINTR);
+            while ((result = read(ends[0], &byte, 1)) == -1 && errno == EINTR) {}
+            CHECK(result == 1);
+        }
         CHECK(end_of(child) == 0);
     }
     signal(SIGALRM, note);
-    struct itimerval timer = {{0, 0}, {0, 50000}};
+    struct itimerval timer = {{0, 50000}, {0, 50000}};
     caught = 0;
     CHECK(setitimer(ITIMER_REAL, &timer, 0) == 0 && pause() == -1 && errno == EINTR && caught == SIGALRM);
+    struct timespec start, wish = {1000, 0}, rest;
+    FAILS(EINTR, nanosleep(&wish, &rest));
+    CHECK(rest.tv_sec >= 500 && rest.tv_sec < 1000);
     timer = (struct itimerval){{0, 10000}, {0, 10000}};
     caught_count = 0;
     setitimer(ITIMER_REAL, &timer, 0);
@@ -349,13 +360,13 @@ static void interrupted_calls(void) {
     timer = (struct itimerval){{0, 0}, {0, 0}};
     setitimer(ITIMER_REAL, &timer, 0);
     caught = 0;
-    alarm(1);
-    struct timespec start, wish = {30, 0}, rest;
     clock_gettime(CLOCK_MONOTONIC, &start);
-    FAILS(EINTR, nanosleep(&wish, &rest));
-    CHECK(caught == SIGALRM && elapsed_ms(&start) >= 950 && rest.tv_sec >= 28);
-    alarm(100);
-    CHECK(alarm(0) == 100);
+    alarm(1);
+    while (!caught) usleep(1000);
+    CHECK(caught == SIGALRM && elapsed_ms(&start) >= 950);
+    alarm(1000);
+    unsigned rest_of_alarm = alarm(0);
+    CHECK(rest_of_alarm > 500 && rest_of_alarm <= 1000);
 }
 
 static sigjmp_buf place;
@@ -524,7 +535,7 @@ static void identity_and_time(void) {
     }
     struct timespec wish = {0, 30000000};
     clock_gettime(CLOCK_MONOTONIC, &first);
-    CHECK(clock_nanosleep(CLOCK_MONOTONIC, 0, &wish, 0) == 0 && elapsed_ms(&first) >= 30 && elapsed_ms(&first) < 3000);
+    CHECK(clock_nanosleep(CLOCK_MONOTONIC, 0, &wish, 0) == 0 && elapsed_ms(&first) >= 30);
     CHECK(time(0) > 1700000000);
     // At a fixed address since before there was a vDSO: dietlibc's programs use it.
     struct timeval day = {0, 0};

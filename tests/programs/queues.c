@@ -138,10 +138,10 @@ static void waiting_for_messages_and_room(void) {
     CHECK(mq_receive(queue, bytes, 16, NULL) == 1 && bytes[0] == '3');
     CHECK(mq_receive(queue, bytes, 16, NULL) == 1 && bytes[0] == '4');
     handle(SIGALRM, 0);
-    struct itimerval alarm = {{0, 0}, {0, 20000}};
-    setitimer(ITIMER_REAL, &alarm, NULL);
+    alarms(20);
     FAILS(EINTR, mq_receive(queue, bytes, 16, NULL));
-    CHECK(count == 1);
+    alarms(0);
+    CHECK(count >= 1);
     mq_unlink("/waiting");
 }
 
@@ -156,7 +156,7 @@ static void notices(void) {
     pid_t child = fork();
     if (child == 0) _exit(mq_notify(queue, &event) != -1 || errno != EBUSY || mq_send(queue, "x", 1, 0));
     CHECK(end_of(child) == 0);
-    for (int i = 0; i < 200 && !count; i++) usleep(5000);
+    while (!count) usleep(5000);
     CHECK(count == 1 && last.si_code == SI_MESGQ && last.si_value.sival_int == 55);
     // Once only, and only when there was none.
     CHECK(mq_send(queue, "y", 1, 0) == 0 && mq_notify(queue, &event) == 0 && mq_send(queue, "z", 1, 0) == 0);

@@ -228,7 +228,7 @@ static void fork_and_epoll(void) {
     for (int i = 0; i < 60; i++) {
         pid_t child = fork();
         if (child == 0) {
-            alarm(10);
+            alarm(200);
             struct epoll_event event = {.events = EPOLLIN};
             epoll_ctl(epoll, EPOLL_CTL_DEL, gate[0], &event);
             write(gate[1], "x", 1);

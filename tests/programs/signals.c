@@ -5,17 +5,21 @@
 
 static volatile sig_atomic_t count, order[64], masked;
 static volatile siginfo_t last;
+// The count as other processes see it, if they are to.
+static volatile sig_atomic_t *shown;
 
 static void counts(int signal, siginfo_t *information, void *context) {
     (void)context;
     last = *information;
     if (count < 64) order[count] = signal;
     count++;
+    if (shown) *shown = count;
 }
 
 static void handle(int signal, int flags) {
     struct sigaction action = {.sa_sigaction = counts, .sa_flags = SA_SIGINFO | flags};
     count = 0;
+    if (shown) *shown = 0;
     CHECK(sigaction(signal, &action, NULL) == 0);
 }
 
@@ -91,7 +95,7 @@ static void child_changed(int signal, siginfo_t *information, void *context) {
 }
 
 static void until(volatile int *value, int wanted) {
-    for (int i = 0; i < 1000 && *value < wanted; i++) sleep_ms(5);
+    while (*value < wanted) sleep_ms(5);
 }
 
 static void what_a_parent_is_told(void) {
@@ -233,19 +237,19 @@ static void real_time_signals_in_order(void) {
     CHECK(count == 6 && order[0] == SIGRTMIN && order[1] == SIGRTMIN && order[2] == SIGRTMIN + 1 && order[5] == SIGRTMIN + 2);
     // Another signal breaks the wait off.
     handle(SIGALRM, 0);
-    struct itimerval soon = {{0, 0}, {0, 20000}};
-    setitimer(ITIMER_REAL, &soon, NULL);
+    alarms(20);
     // (musl's sigwaitinfo makes the call again.)
     FAILS(EINTR, syscall(SYS_rt_sigtimedwait, &all, NULL, NULL, 8));
+    alarms(0);
     int signal = 0;
+    sigprocmask(SIG_BLOCK, &all, &old);
     pid_t child = fork();
     if (child == 0) sleep_ms(20), _exit(kill(getppid(), SIGUSR1));
-    sigprocmask(SIG_BLOCK, &all, &old);
     CHECK(sigwait(&all, &signal) == 0 && signal == SIGUSR1);
     CHECK(end_of(child) == 0);
 }
 
-// A call that waits, made again after a handler with SA_RESTART, and broken off without.
+// A call that waits, made again after each of several handlers with SA_RESTART, and broken off without.
 static void restarts(const char *name, long (*call)(void), long wanted, int error, void (*finish)(void)) {
     for (int flag = 0; flag < 2; flag++) {
         handle(SIGALRM, flag ? SA_RESTART : 0);
@@ -253,16 +257,16 @@ static void restarts(const char *name, long (*call)(void), long wanted, int erro
         if (flag && finish) {
             child = fork();
             if (child == 0) {
-                sleep_ms(120);
+                until(shown, 3);
                 finish();
                 _exit(0);
             }
         }
-        struct itimerval soon = {{0, 0}, {0, 40000}};
-        setitimer(ITIMER_REAL, &soon, NULL);
+        alarms(40);
         errno = 0;
         long result = call();
         int seen = errno;
+        alarms(0);
         int is_right = count >= 1 && (flag && finish ? result == wanted : result == -1 && seen == error);
         if (!is_right) printf("  %s, SA_RESTART %d: result %ld, errno %d, count %d\n", name, flag, result, seen, count), failures++;
         if (child > 0) end_of(child);
@@ -281,16 +285,16 @@ static long do_write(void) { return write(full[1], "x", 1); }
 static void finish_write(void) { char room[4096]; read(full[0], room, sizeof room); }
 static long do_wait(void) { return waitpid(waited, NULL, 0); }
 static void finish_wait(void) { kill(waited, SIGKILL); }
-static long do_poll(void) { return poll(&polled, 1, 2000); }
+static long do_poll(void) { return poll(&polled, 1, 1000000); }
 static long do_select(void) {
     fd_set set;
     FD_ZERO(&set);
     FD_SET(gate[0], &set);
-    struct timeval time = {2, 0};
+    struct timeval time = {1000, 0};
     return select(gate[0] + 1, &set, NULL, NULL, &time);
 }
 static long do_pause(void) { return pause(); }
-static long do_sleep(void) { return nanosleep(&(struct timespec){2, 0}, NULL); }
+static long do_sleep(void) { return nanosleep(&(struct timespec){1000, 0}, NULL); }
 static long do_suspend(void) { sigset_t none; sigemptyset(&none); return sigsuspend(&none); }
 static long do_semaphore(void) { return sem_wait(semaphore); }
 static void finish_semaphore(void) { sem_post(semaphore); }
@@ -309,6 +313,7 @@ static void restart_over_every_wait(void) {
     fcntl(full[1], F_SETFL, 0);
     polled.fd = gate[0], polled.events = POLLIN;
     semaphore = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    shown = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     sem_init(semaphore, 1, 0);
     restarts("read", do_read, 1, EINTR, finish_read);
     restarts("write", do_write, 1, EINTR, finish_write);
@@ -334,17 +339,19 @@ static void restart_over_every_wait(void) {
             struct flock lock = {.l_type = F_WRLCK};
             if (which ? flock(own, LOCK_EX) : fcntl(own, F_SETLKW, &lock)) _exit(1);
             write(ready[1], "x", 1);
-            sleep_ms(300);
+            until(&shown[1], which + 1);
+            until(shown, 3);
             _exit(0);
         }
         read(ready[0], &byte, 1);
         handle(SIGALRM, 0);
-        struct itimerval soon = {{0, 0}, {0, 30000}};
-        setitimer(ITIMER_REAL, &soon, NULL);
+        alarms(30);
         FAILS(EINTR, which ? do_flock() : do_lock());
         handle(SIGALRM, SA_RESTART);
-        setitimer(ITIMER_REAL, &soon, NULL);
-        CHECK((which ? do_flock() : do_lock()) == 0 && count == 1);
+        // Now it lets go, after some more alarms.
+        shown[1] = which + 1;
+        CHECK((which ? do_flock() : do_lock()) == 0 && count >= 3);
+        alarms(0);
         CHECK(end_of(holder) == 0);
     }
     unlink(path);
@@ -464,7 +471,7 @@ static void orphaned_groups(void) {
     }
     CHECK(end_of(middle) == 0);
     struct pollfd answer = {.fd = ready[0], .events = POLLIN};
-    CHECK(poll(&answer, 1, 5000) == 1);
+    CHECK(poll(&answer, 1, -1) == 1);
     CHECK(read(ready[0], &byte, 1) == 1 && byte == 'h');
     // In an orphaned group a stop from the terminal does nothing.
     pid_t child = fork();
@@ -489,7 +496,7 @@ static void descriptors_of_processes(void) {
     siginfo_t information;
     CHECK(waitid(3, file, &information, WEXITED | WNOHANG) == 0 && information.si_pid == 0);
     CHECK(syscall(SYS_pidfd_send_signal, file, SIGTERM, NULL, 0) == 0);
-    CHECK(poll(&ended, 1, 5000) == 1 && (ended.revents & POLLIN));
+    CHECK(poll(&ended, 1, -1) == 1 && (ended.revents & POLLIN));
     CHECK(waitid(3, file, &information, WEXITED) == 0 && information.si_status == SIGTERM && information.si_pid == child);
     FAILS(ESRCH, syscall(SYS_pidfd_send_signal, file, 0, NULL, 0));
     FAILS(ESRCH, syscall(SYS_pidfd_open, child, 0));

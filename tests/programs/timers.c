@@ -48,13 +48,16 @@ static void interval_timers_of_cpu_time(void) {
         handle(kinds[i].signal);
         struct itimerval value = {{0, 20000}, {0, 20000}}, left;
         CHECK(setitimer(kinds[i].which, &value, NULL) == 0);
-        // Sleeping uses none.
+        // Sleeping uses none: there are no more than of what was used besides.
+        long long before = now_ns(CLOCK_PROCESS_CPUTIME_ID);
         sleep_ms(150);
-        CHECK(count <= 1);
+        int seen = count;
+        CHECK(seen <= 1 + (now_ns(CLOCK_PROCESS_CPUTIME_ID) - before) / 20000000);
         CHECK(getitimer(kinds[i].which, &left) == 0 && left.it_interval.tv_usec == 20000 && left.it_value.tv_usec > 0);
         CHECK(left.it_value.tv_usec <= 30000 && left.it_value.tv_sec == 0);
+        count = 0;
         long long start = now_ns(CLOCK_PROCESS_CPUTIME_ID);
-        while (count < 4 && now_ns(CLOCK_PROCESS_CPUTIME_ID) - start < 5000000000LL) {}
+        while (count < 4 && now_ns(CLOCK_PROCESS_CPUTIME_ID) - start < 100000000000LL) {}
         CHECK(count >= 4 && now_ns(CLOCK_PROCESS_CPUTIME_ID) - start >= 60000000LL);
         memset(&value, 0, sizeof value);
         CHECK(setitimer(kinds[i].which, &value, &left) == 0 && left.it_interval.tv_usec == 20000);
@@ -88,7 +91,9 @@ static void the_real_timer_repeats_and_does_not_flood(void) {
     sigprocmask(SIG_SETMASK, &old, NULL);
     CHECK(count == 1);
     // alarm() tells what was left of an earlier one.
-    CHECK(alarm(100) == 0 && alarm(0) == 100 && alarm(0) == 0);
+    CHECK(alarm(1000) == 0);
+    unsigned rest = alarm(0);
+    CHECK(rest > 500 && rest <= 1000 && alarm(0) == 0);
 }
 
 static void posix_timers_send_signals_with_values(void) {
@@ -100,8 +105,9 @@ static void posix_timers_send_signals_with_values(void) {
     struct itimerspec value = spec(30, 0), left;
     long long start = now_ns(CLOCK_MONOTONIC);
     CHECK(timer_settime(timer, 0, &value, NULL) == 0);
-    CHECK(timer_gettime(timer, &left) == 0 && left.it_value.tv_nsec > 0 && left.it_value.tv_nsec <= 30000000);
-    while (!count) pause();
+    CHECK(timer_gettime(timer, &left) == 0 && left.it_value.tv_nsec <= 30000000);
+    CHECK(left.it_value.tv_nsec > 0 || now_ns(CLOCK_MONOTONIC) - start >= 30000000);
+    while (!count) sleep_ms(1);
     CHECK(now_ns(CLOCK_MONOTONIC) - start >= 30000000);
     CHECK(last.si_code == SI_TIMER && last.si_value.sival_int == 0x1234 && last.si_signo == SIGUSR1);
     CHECK(timer_gettime(timer, &left) == 0 && left.it_value.tv_nsec == 0 && left.it_value.tv_sec == 0);
@@ -111,13 +117,13 @@ static void posix_timers_send_signals_with_values(void) {
     struct itimerspec at = {{0, 0}, {now.tv_sec - 1, 0}};
     count = 0;
     CHECK(timer_settime(other, TIMER_ABSTIME, &at, NULL) == 0);
-    sleep_ms(20);
+    while (!count) sleep_ms(1);
     CHECK(count == 1);
     clock_gettime(CLOCK_REALTIME, &now);
-    at.it_value.tv_sec = now.tv_sec + 100;
+    at.it_value.tv_sec = now.tv_sec + 10000;
     CHECK(timer_settime(other, TIMER_ABSTIME, &at, NULL) == 0);
-    CHECK(timer_gettime(other, &left) == 0 && left.it_value.tv_sec >= 98 && left.it_value.tv_sec <= 100);
-    CHECK(timer_settime(other, 0, &(struct itimerspec){0}, &left) == 0 && left.it_value.tv_sec >= 98);
+    CHECK(timer_gettime(other, &left) == 0 && left.it_value.tv_sec >= 9000 && left.it_value.tv_sec <= 10000);
+    CHECK(timer_settime(other, 0, &(struct itimerspec){0}, &left) == 0 && left.it_value.tv_sec >= 9000);
     CHECK(timer_gettime(other, &left) == 0 && left.it_value.tv_sec == 0 && left.it_value.tv_nsec == 0);
     CHECK(timer_delete(timer) == 0 && timer_delete(other) == 0);
     CHECK(timer_delete(timer) != 0);
@@ -134,7 +140,7 @@ static void posix_timers_send_signals_with_values(void) {
     FAILS(EINVAL, timer_settime(timer, 0, &value, NULL));
     value = spec(5, 0);
     CHECK(timer_settime(timer, 0, &value, NULL) == 0);
-    while (!count) pause();
+    while (!count) sleep_ms(1);
     CHECK(last.si_code == SI_TIMER);
     CHECK(timer_delete(timer) == 0);
     // One that only is looked at.
@@ -160,10 +166,8 @@ static void overruns_are_counted(void) {
     siginfo_t information;
     CHECK(sigwaitinfo(&set, &information) == SIGRTMIN + 1 && information.si_code == SI_TIMER);
     CHECK(timer_getoverrun(timer) >= 8 && information.si_overrun == timer_getoverrun(timer));
-    // The next is in time.
-    long long start = now_ns(CLOCK_MONOTONIC);
+    // There is a next.
     CHECK(sigwaitinfo(&set, &information) == SIGRTMIN + 1);
-    CHECK(now_ns(CLOCK_MONOTONIC) - start < 1000000000LL);
     CHECK(timer_settime(timer, 0, &none, NULL) == 0);
     sigprocmask(SIG_SETMASK, &old, NULL);
     CHECK(count <= 1);
@@ -202,7 +206,7 @@ static void timers_notify_threads_and_measure_cpu_time(void) {
     long long start = now_ns(CLOCK_PROCESS_CPUTIME_ID);
     CHECK(timer_settime(timer, 0, &value, NULL) == 0);
     sleep_ms(20);
-    CHECK(count == 0);
+    CHECK(count == 0 || now_ns(CLOCK_PROCESS_CPUTIME_ID) - start >= 40000000);
     while (!count) {}
     CHECK(now_ns(CLOCK_PROCESS_CPUTIME_ID) - start >= 40000000);
     pthread_join(thread, NULL);
@@ -213,7 +217,7 @@ static void timers_notify_threads_and_measure_cpu_time(void) {
     NEED(timer_create(CLOCK_REALTIME, &in_thread, &timer) == 0);
     value = spec(10, 0);
     CHECK(timer_settime(timer, 0, &value, NULL) == 0);
-    for (int i = 0; i < 400 && !notified; i++) sleep_ms(5);
+    while (!notified) sleep_ms(5);
     CHECK(notified == 77);
     CHECK(timer_delete(timer) == 0);
 }
@@ -225,17 +229,18 @@ static void timers_over_fork_and_exec(void) {
     NEED(timer_create(CLOCK_MONOTONIC, &event, &timer) == 0);
     struct itimerspec value = spec(20, 0), left;
     CHECK(timer_settime(timer, 0, &value, NULL) == 0);
-    struct itimerval real = {{0, 0}, {5, 0}}, seen;
+    struct itimerval real = {{0, 0}, {5000, 0}}, seen;
     CHECK(setitimer(ITIMER_REAL, &real, NULL) == 0);
     int status;
     pid_t child = fork();
     if (child == 0) {
+        count = 0;
         int bad = timer_gettime(timer, &left) != -1 || errno != EINVAL;
         bad |= getitimer(ITIMER_REAL, &seen) != 0 || seen.it_value.tv_sec != 0 || seen.it_value.tv_usec != 0;
         sleep_ms(60);
         _exit(bad + (count != 0) * 2);
     }
-    CHECK(waitpid(child, &status, 0) == child || (errno == EINTR && waitpid(child, &status, 0) == child));
+    while (waitpid(child, &status, 0) < 0 && errno == EINTR) {}
     CHECK(status == 0);
     // exec keeps the alarm, not the POSIX timer (its signal would end the new program).
     child = fork();
@@ -251,11 +256,19 @@ static void timers_over_fork_and_exec(void) {
     CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM);
 }
 
+static long long used_us(const struct rusage *used) {
+    return (used->ru_utime.tv_sec + used->ru_stime.tv_sec) * 1000000LL + used->ru_utime.tv_usec + used->ru_stime.tv_usec;
+}
+
 static void clocks_of_cpu_time(void) {
     long long process = now_ns(CLOCK_PROCESS_CPUTIME_ID), thread = now_ns(CLOCK_THREAD_CPUTIME_ID);
     CHECK(process >= 0 && thread >= 0);
+    // Sleeping uses none.
+    long long start = now_ns(CLOCK_MONOTONIC);
+    process = now_ns(CLOCK_PROCESS_CPUTIME_ID);
     sleep_ms(50);
-    CHECK(now_ns(CLOCK_PROCESS_CPUTIME_ID) - process < 40000000);
+    long long used = now_ns(CLOCK_PROCESS_CPUTIME_ID) - process;
+    CHECK(now_ns(CLOCK_MONOTONIC) - start - used >= 40000000);
     compute_ms(CLOCK_THREAD_CPUTIME_ID, 50);
     CHECK(now_ns(CLOCK_PROCESS_CPUTIME_ID) - process >= 50000000);
     clockid_t clock;
@@ -268,8 +281,7 @@ static void clocks_of_cpu_time(void) {
         for (;;) pause();
     }
     CHECK(clock_getcpuclockid(child, &clock) == 0);
-    for (int i = 0; i < 1000 && now_ns(clock) < 120000000; i++) sleep_ms(5);
-    CHECK(now_ns(clock) >= 120000000);
+    while (now_ns(clock) < 120000000) sleep_ms(5);
     struct rusage own, before, children;
     struct tms times_before, times_after;
     getrusage(RUSAGE_CHILDREN, &before);
@@ -277,9 +289,9 @@ static void clocks_of_cpu_time(void) {
     kill(child, SIGKILL);
     int status;
     CHECK(wait4(child, &status, 0, &own) == child);
-    CHECK(own.ru_utime.tv_usec + own.ru_stime.tv_usec + own.ru_utime.tv_sec * 1000000 >= 120000);
+    CHECK(used_us(&own) >= 120000);
     getrusage(RUSAGE_CHILDREN, &children);
-    CHECK(children.ru_utime.tv_usec + children.ru_stime.tv_usec >= before.ru_utime.tv_usec + before.ru_stime.tv_usec + 100000);
+    CHECK(used_us(&children) >= used_us(&before) + 100000);
     CHECK(children.ru_maxrss > 0 && own.ru_maxrss > 0);
     CHECK(times(&times_after) > 0 && times_after.tms_cutime + times_after.tms_cstime >= times_before.tms_cutime + 10);
     CHECK(clock_getcpuclockid(child, &clock) != 0);
@@ -290,10 +302,10 @@ static void clocks_of_cpu_time(void) {
 
 static void sleeping_by_several_clocks(void) {
     struct timespec now, wish = {0, 30000000};
+    long long start = now_ns(CLOCK_MONOTONIC);
     CHECK(clock_gettime(CLOCK_REALTIME, &now) == 0);
     now.tv_nsec += 40000000;
     if (now.tv_nsec >= 1000000000) now.tv_nsec -= 1000000000, now.tv_sec++;
-    long long start = now_ns(CLOCK_MONOTONIC);
     CHECK(clock_nanosleep(CLOCK_REALTIME, TIMER_ABSTIME, &now, NULL) == 0);
     CHECK(now_ns(CLOCK_MONOTONIC) - start >= 35000000);
     now.tv_sec -= 100;
@@ -321,11 +333,11 @@ static void sleeping_by_several_clocks(void) {
     FAILS(EINVAL, clock_settime(CLOCK_REALTIME, &(struct timespec){0, -1}));
     // What interrupts says what is left, but not of an absolute one.
     handle(SIGALRM);
-    struct itimerval soon = {{0, 0}, {0, 30000}};
-    setitimer(ITIMER_REAL, &soon, NULL);
+    alarms(30);
     struct timespec rest = {0, 0};
     errno = 0;
-    CHECK(clock_nanosleep(CLOCK_MONOTONIC, 0, &(struct timespec){5, 0}, &rest) == EINTR && rest.tv_sec == 4);
+    CHECK(clock_nanosleep(CLOCK_MONOTONIC, 0, &(struct timespec){1000, 0}, &rest) == EINTR);
+    CHECK(rest.tv_sec >= 500 && rest.tv_sec < 1000);
 }
 
 static void the_limit_of_cpu_time(void) {
@@ -416,15 +428,16 @@ static void scheduling_policies(void) {
     CHECK(pthread_attr_setschedparam(&attributes, &parameter) == 0);
     CHECK(pthread_create(&thread, &attributes, policy_of_thread, &seen) == 0 && pthread_join(thread, NULL) == 0);
     CHECK(seen == SCHED_RR * 100 + 33);
-    // A stronger one runs first: it takes the processor as soon as it is strong.
-    int gate[2];
+    // A stronger one runs first: it takes the processor as soon as it is strong, and keeps it from one that has less to do.
+    int gate[2], begin[2];
     char order[2] = {0};
-    CHECK(pipe(gate) == 0);
+    CHECK(pipe(gate) == 0 && pipe(begin) == 0);
     for (int i = 0; i < 2; i++) {
         child = fork();
         if (child == 0) {
-            if (i == 1) set_policy(0, SCHED_FIFO, 50);
-            compute_ms(CLOCK_PROCESS_CPUTIME_ID, 40);
+            if (i == 1) set_policy(0, SCHED_FIFO, 50), write(begin[1], "x", 1);
+            else read(begin[0], order, 1);
+            compute_ms(CLOCK_PROCESS_CPUTIME_ID, i == 1 ? 60 : 5);
             write(gate[1], &"ws"[i], 1);
             _exit(0);
         }

@@ -57,7 +57,8 @@ fn compile(
     fs::create_dir_all(folder)?;
     let (program, file) = (folder.join(program), folder.join(file));
     let stamp = program.with_extension("source");
-    if program.exists() && fs::read_to_string(&stamp).is_ok_and(|before| before == source) {
+    let all = format!("{source}{}", include_str!("../programs/check.h"));
+    if program.exists() && fs::read_to_string(&stamp).is_ok_and(|before| before == all) {
         return Ok(program);
     }
     fs::write(&file, source)?;
@@ -66,6 +67,6 @@ fn compile(
         let errors = String::from_utf8_lossy(&output.stderr);
         return Err(format!("{} cannot be compiled: {errors}", file.display()).into());
     }
-    fs::write(&stamp, source)?;
+    fs::write(&stamp, all)?;
     Ok(program)
 }
