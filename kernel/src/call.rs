@@ -211,13 +211,9 @@ impl<M: Machine> Kernel<M> {
             if bounded {
                 self.start_timer(index);
             }
-            let priority = self.tables.baton(thread.current.get().baton()).level.get();
-            self.tables.enqueue(gate, Waiter::Caller(index), priority, self.arrival());
-            // It may be waited for itself, and whom it waits for may wait.
-            self.reorder(index);
-            if gate.busy() != 0 {
-                self.reorder(gate.busy());
-            }
+            self.tables.enqueue(gate, Waiter::Caller(index), self.urgency(index), self.arrival());
+            // Whom it waits for may wait.
+            self.reorder(gate.busy());
             self.cpu.attend(SCHEDULE);
         } else {
             thread.queue.set_key(self.arrival());

@@ -235,10 +235,8 @@ impl<M: Machine> Kernel<M> {
                 } else {
                     self.stop_timer(index);
                 }
-                let priority = self.tables.baton(thread.current.get().baton()).level.get();
                 // With the place it had when it came.
-                self.tables.enqueue(gate, Waiter::Caller(index), priority, thread.queue.key());
-                self.reorder(index);
+                self.tables.enqueue(gate, Waiter::Caller(index), self.urgency(index), thread.queue.key());
                 self.serve_anew((thread.target.get() & 0xffff) as u32);
             }
             _ => self.release_caller(index, Error::Gone, 0),

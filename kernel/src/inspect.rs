@@ -5,6 +5,7 @@ use crate::baton::Place;
 use crate::gate::{SEVERAL, WAITING, Waiter};
 use crate::kernel::Kernel;
 use crate::machine::{Context, Machine};
+use crate::schedule::LOOK;
 use crate::tables::Ordered;
 use crate::thread::{CODE, FAULTING, LEAVING, STOPPED, TIMED, Work};
 use crate::tree::{self, Forest};
@@ -278,6 +279,12 @@ impl<M: Machine + 'static> Kernel<M> {
     #[must_use]
     pub fn attention(&self) -> bool {
         self.cpu.attention.get() != 0
+    }
+
+    /// Whether threads are still to be looked at: then it is not certain yet who is first at each gate.
+    #[must_use]
+    pub fn looks(&self) -> bool {
+        self.cpu.attention.get() & LOOK != 0
     }
 
     /// A thread.

@@ -4,7 +4,7 @@ use crate::boot::{Boot, KEPT_PORTS, PortRange};
 use crate::header::Pool;
 use crate::machine::{Machine, Trap};
 use crate::ready::Cpu;
-use crate::schedule::{ALARM, IDLE, POLL, SCHEDULE, WORK};
+use crate::schedule::{ALARM, IDLE, LOOK, POLL, SCHEDULE, WORK};
 use crate::thread::{READY, Work};
 use abi::object::Kind;
 use core::cell::Cell;
@@ -119,8 +119,15 @@ impl<M: Machine> Kernel<M> {
             self.poll();
             return false;
         }
+        if cpu.attention.get() & LOOK != 0 {
+            self.look();
+            return false;
+        }
         if cpu.attention.get() & (SCHEDULE | IDLE) != 0 {
             self.schedule();
+            if cpu.attention.get() & (SCHEDULE | POLL) != 0 {
+                return false;
+            }
         }
         if cpu.attention.get() & IDLE != 0 {
             self.idle();

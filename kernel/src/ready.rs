@@ -26,6 +26,12 @@ pub(crate) struct Cpu {
     levels: [Cell<u64>; 4],
     /// The strongest level with a ready baton, −1: none.
     pub(crate) top: Cell<i32>,
+    /// The first thread that is to be looked at, 0: none.
+    pub(crate) looks: Cell<u32>,
+    /// Who receives as soon as all are looked at, 0: nobody.
+    pub(crate) receives: Cell<u32>,
+    /// How many were to be looked at for their helpers since it was last decided who runs.
+    pub(crate) helpers: Cell<u32>,
     /// Alarms by time.
     pub(crate) alarms: Cell<u32>,
     /// What the machine was told.
@@ -51,6 +57,9 @@ impl Cpu {
             heads: [const { Cell::new(0) }; 256],
             levels: [const { Cell::new(0) }; 4],
             top: Cell::new(-1),
+            looks: Cell::new(0),
+            receives: Cell::new(0),
+            helpers: Cell::new(0),
             alarms: Cell::new(0),
             programmed: Cell::new(u64::MAX),
             idle: Cell::new(0),

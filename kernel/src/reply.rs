@@ -261,6 +261,12 @@ impl<M: Machine> Kernel<M> {
         thread.work.set(Work::None);
         // Bound: BATCH.
         for _ in 0..BATCH {
+            if self.cpu.looks.get() != 0 {
+                // Who is first is certain only then.
+                thread.work.set(Work::Receive);
+                self.cpu.receives.set(index);
+                return Ok(());
+            }
             let Some(waiter) = self.tables.strongest(gate) else {
                 return self.park(index);
             };

@@ -23,6 +23,11 @@ pub(crate) const IDLE: u32 = 4;
 pub(crate) const WORK: u32 = 8;
 /// Attention: alarms were handled, and before the machine is told of the next, which may be due, other interrupts have their turn.
 pub(crate) const POLL: u32 = 16;
+/// Attention: threads are to be looked at, for how urgent they are and who helps them.
+pub(crate) const LOOK: u32 = 32;
+
+/// Batons tried in one piece: nobody may be able to run on any of many.
+const TRIED: u32 = 8;
 
 impl<M: Machine> Kernel<M> {
     /// Let a thread that has lent none have another baton as its current one. It does not become ready by that.
@@ -93,7 +98,9 @@ impl<M: Machine> Kernel<M> {
             self.tables.baton(baton).holder.set(index);
             self.make_ready(baton);
         }
-        self.wake_helpers(index);
+        if self.waited_for(index) {
+            self.wake_helpers(index);
+        }
     }
 
     /// A receiver that was parked, without a deadline, has a notice: it goes on, at once if its baton is stronger than the
@@ -197,9 +204,10 @@ impl<M: Machine> Kernel<M> {
         }
     }
 
-    /// Decide who runs. Bound: every round takes a baton off the ready queues that some event had put there.
+    /// Decide who runs, or do a piece of that.
     pub(crate) fn schedule(&self) {
         self.cpu.attention.set(self.cpu.attention.get() & !(SCHEDULE | IDLE | WORK));
+        self.cpu.helpers.set(0);
         let running = self.cpu.baton.get();
         let thread = if running == 0 { 0 } else { self.resolve(running) };
         if thread != 0 && self.cpu.top.get() <= self.running_level() {
@@ -218,12 +226,17 @@ impl<M: Machine> Kernel<M> {
             }
             self.dispatch_strongest(now);
         }
-        self.cpu.attention.set(self.cpu.attention.get() & !SCHEDULE);
     }
 
-    /// Put the strongest baton on the CPU for which somebody can run, and that one with it.
+    /// Put the strongest baton on the CPU for which somebody can run, and that one with it; or else, after a piece of that, let it go on.
     fn dispatch_strongest(&self, now: u64) {
-        while let Some(level) = self.cpu.strongest_level() {
+        // Bound: TRIED.
+        for _ in 0..TRIED {
+            let Some(level) = self.cpu.strongest_level() else {
+                self.run_thread(0);
+                self.cpu.attend(IDLE);
+                return;
+            };
             let strongest = self.cpu.heads[usize::from(level)].get();
             self.pull(strongest);
             let thread = self.resolve(strongest);
@@ -234,8 +247,7 @@ impl<M: Machine> Kernel<M> {
             }
             self.end_use(strongest);
         }
-        self.run_thread(0);
-        self.cpu.attend(IDLE);
+        self.cpu.attend(SCHEDULE | POLL);
     }
 
     #[inline(always)]

@@ -134,6 +134,9 @@ pub(crate) struct Thread<M: Machine> {
     pub(crate) name: Cell<[u64; 2]>,
     /// First pulse to raise when it dies.
     pub(crate) death_pulses: Cell<u32>,
+    /// Why it is to be looked at ([`crate::helping`]), 0: it is not; and the one that is to be looked at after it.
+    pub(crate) look: Cell<u32>,
+    pub(crate) look_next: Cell<u32>,
     /// Last, so that the fields above are near.
     pub(crate) context: M::Context,
 }
@@ -177,6 +180,8 @@ impl<M: Machine> Default for Thread<M> {
             upcalls: Cell::default(),
             name: Cell::default(),
             death_pulses: Cell::default(),
+            look: Cell::default(),
+            look_next: Cell::default(),
         }
     }
 }

@@ -101,6 +101,8 @@ pub const BASELINES: &[Baseline] = &[
     alone("worst_alarms", 10_000.0),
     alone("worst_cancel", 10_000.0),
     alone("worst_storm", 10_000.0),
+    alone("worst_web", 10_000.0),
+    alone("worst_tree", 10_000.0),
     alone("worst_entry", 10_000.0),
     linux("boot_to_shell", 1_527_000_000.0),
     linux("memory_at_shell_bytes", 63_700_000.0),

@@ -23,7 +23,7 @@ fn older_processors(baton: &Baton) -> Outcome {
 }
 
 /// Rows that must be there.
-const NAMES: [&str; 41] = [
+const NAMES: [&str; 43] = [
     "null_call",
     "ipc_round_trip_0",
     "ipc_round_trip_4w",
@@ -55,6 +55,8 @@ const NAMES: [&str; 41] = [
     "worst_alarms",
     "worst_cancel",
     "worst_storm",
+    "worst_web",
+    "worst_tree",
     "worst_entry",
     "kernel_image_bytes",
     "boot_to_shell",

@@ -17,6 +17,7 @@ mod pulse;
 mod row;
 mod share;
 mod switch;
+mod web;
 mod world;
 mod worst;
 

@@ -10,14 +10,14 @@ use runtime::object::process::Accumulate;
 use runtime::object::{baton, gate, memory, process, pulse, thread};
 use runtime::{Buffers, Message, Options};
 
-use crate::mark;
 use crate::row::Report;
 use crate::world::{Gate, PRIORITY, STRONGER, WEAKER, World, given};
+use crate::{mark, web};
 
 /// Callers, and alarms.
-const MANY: usize = 1_000;
+pub(crate) const MANY: usize = 1_000;
 /// Gates in a chain.
-const CHAIN: usize = 16;
+pub(crate) const CHAIN: usize = 16;
 /// Takers of one interrupt line.
 const TAKERS: usize = 8;
 /// Times that the line is served.
@@ -38,20 +38,20 @@ const CHUNKS: u64 = 8;
 const CHUNKS_ADDRESS: u64 = 0x1_0000_0000;
 
 /// This process's further threads, and their batons.
-static THREADS: [AtomicU64; MANY] = [const { AtomicU64::new(0) }; MANY];
-static BATONS: [AtomicU64; MANY] = [const { AtomicU64::new(0) }; MANY];
+pub(crate) static THREADS: [AtomicU64; MANY] = [const { AtomicU64::new(0) }; MANY];
+pub(crate) static BATONS: [AtomicU64; MANY] = [const { AtomicU64::new(0) }; MANY];
 /// What they use: whom they call, and where they receive.
 static CONNECTIONS: [AtomicU64; CHAIN + 1] = [const { AtomicU64::new(0) }; CHAIN + 1];
 static GATES: [AtomicU64; CHAIN] = [const { AtomicU64::new(0) }; CHAIN];
 static PORTS: AtomicU64 = AtomicU64::new(0);
 static SERVED: AtomicU64 = AtomicU64::new(0);
 
-fn load(handle: &AtomicU64) -> Handle {
+pub(crate) fn load(handle: &AtomicU64) -> Handle {
     Handle(handle.load(Relaxed))
 }
 
 /// Start a further thread of this process: its argument is its number.
-fn spawn(number: usize, body: extern "C" fn(u64) -> !, priority: u8) -> Result<(), Error> {
+pub(crate) fn spawn(number: usize, body: extern "C" fn(u64) -> !, priority: u8) -> Result<(), Error> {
     let own = Handle::SELF_PROCESS;
     let thread = process::create_thread(own, Handle::NONE)?;
     let baton = process::create_baton(own, priority, Policy::RoundRobin, 0)?;
@@ -62,7 +62,7 @@ fn spawn(number: usize, body: extern "C" fn(u64) -> !, priority: u8) -> Result<(
 }
 
 /// Destroy what [`spawn`] made.
-fn clear(count: usize) -> Result<(), Error> {
+pub(crate) fn clear(count: usize) -> Result<(), Error> {
     for (thread, baton) in THREADS.iter().zip(&BATONS).take(count) {
         match process::destroy(load(thread)) {
             // It has ended itself.
@@ -74,7 +74,7 @@ fn clear(count: usize) -> Result<(), Error> {
     Ok(())
 }
 
-fn end_itself(number: u64) -> ! {
+pub(crate) fn end_itself(number: u64) -> ! {
     // It does not come back.
     let _ = process::destroy(load(&THREADS[number as usize % MANY]));
     runtime::entry::end()
@@ -367,5 +367,11 @@ pub(crate) fn rows(world: &World, report: &Report) {
     );
     row("worst_alarms", "1,000 alarms due at once", alarms(world, false).and_then(|()| alarms(world, true)));
     row("worst_cancel", "destroying a gate with 1,000 callers", cancel(world));
+    row(
+        "worst_web",
+        "changes and deaths in a chain of 16 gates with 15 threads behind and 40 callers at each",
+        web::web(world),
+    );
+    row("worst_tree", "the one thread stops for whom 256 batons wait", web::tree(world));
     row("worst_storm", "an interrupt line with 8 takers, as fast as its device can", storm(world));
 }

@@ -252,7 +252,8 @@ impl Run {
 
     /// After a step of the kernel.
     fn watch(&self, kernel: &Kernel<Processor>) {
-        if !self.comparable.get() || self.over.get() {
+        // Only when the kernel is done with all that follows from the step.
+        if !self.comparable.get() || self.over.get() || kernel.looks() {
             return;
         }
         let (mut model, mut names) = (self.model.borrow_mut(), self.names.borrow_mut());

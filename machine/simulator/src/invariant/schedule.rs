@@ -116,6 +116,8 @@ fn check_thread(kernel: &State<'_>, index: u32, thread: &ThreadView) {
     let queued = match thread.state {
         ThreadState::Send => true,
         ThreadState::Reply => thread.leaving && thread.queued,
+        // Just about to receive, perhaps.
+        ThreadState::Ready if kernel.looks() && thread.works && thread.current == 0 => thread.queued,
         // Stuck, in its gate's list of those that are.
         ThreadState::Ready | ThreadState::Running => thread.current == 0 && thread.gate != 0,
         _ => false,
@@ -124,7 +126,7 @@ fn check_thread(kernel: &State<'_>, index: u32, thread: &ThreadView) {
     match thread.state {
         ThreadState::Send => {
             let gate = kernel.view_gate(thread.target as u32 & 0xffff);
-            if gate.header.alive() {
+            if gate.header.alive() && !kernel.looks() {
                 assert_eq!(
                     thread.waits_with,
                     urgency(kernel, index),
