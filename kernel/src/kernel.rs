@@ -166,9 +166,12 @@ impl<M: Machine> Kernel<M> {
     }
 
     fn idle(&self) {
+        // A piece that an idle CPU does is one of its own.
+        if self.poll() {
+            return;
+        }
         if self.finish_remains() || self.raise_idle() {
             self.bill_idle();
-            self.poll();
             return;
         }
         self.program_alarm();
