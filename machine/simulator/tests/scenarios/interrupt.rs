@@ -173,7 +173,7 @@ fn takers_of_one_line_agree_on_its_trigger() {
     });
 }
 
-/// Its only taker goes while it is masked, with a time set: the end of that time is nobody's business any more. What the device
+/// Its only taker goes, while it is masked or not. If a time was set: the end of that time is nobody's business any more. What the device
 /// asks for comes to the next taker.
 #[test]
 fn a_line_that_nobody_takes_stays_masked() {
@@ -194,5 +194,7 @@ fn a_line_that_nobody_takes_stays_masked() {
         acknowledge(&root.user, root.record().ports, 7).await;
         root.user.receive(pair.gate).poll().fails(Error::TimedOut).await;
         assert!(!world.is_masked(7));
+        root.destroy(next).await;
+        assert!(world.is_masked(7), "nobody takes it");
     });
 }

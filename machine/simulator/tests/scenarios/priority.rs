@@ -8,7 +8,7 @@ use abi::object::{baton as baton_method, thread as thread_method};
 use abi::thread::State;
 use abi::{Error, Handle, Quota};
 use simulator::scenario;
-use simulator::scenario::{Log, Plan, Process, QUOTA, Root};
+use simulator::scenario::{Log, Plan, Process, QUOTA, Root, Thread};
 
 use crate::Pair;
 
@@ -80,37 +80,39 @@ fn a_busy_server_runs_on_the_strongest_waiting_baton() {
     });
 }
 
+/// A link of a chain: a server that forwards what comes to its gate to another gate, or works so long if there is none.
+async fn link(root: &Root, server: &Process, next: Option<Handle>, work_ns: u64) -> (Handle, Thread) {
+    let gate = root.gate(server).await;
+    let receiving = root.give_gate(server, gate).await;
+    let forward = match next {
+        Some(next) => Some(root.give_connection(server, next, 1).await),
+        None => None,
+    };
+    let thread = root
+        .start_server(Plan::new(server, "chain").priority(60), |user| async move {
+            let mut message = user.receive(receiving).ok().await;
+            loop {
+                match forward {
+                    Some(connection) => drop(user.call(connection).ok().await),
+                    None => drop(user.compute(work_ns).await),
+                }
+                message = user.reply_and_receive(message.request, receiving).ok().await;
+            }
+        })
+        .await;
+    (gate, thread)
+}
+
 #[test]
 fn help_goes_through_a_chain_of_gates() {
     scenario(|root| async move {
         let log = Log::new();
         let client = root.process().await;
-        let mut servers = Vec::new();
         let mut next: Option<Handle> = None;
         // The last one computes; each of the others forwards.
-        for depth in 0..5 {
+        for _ in 0..5 {
             let server = root.process().await;
-            let gate = root.gate(&server).await;
-            let receiving = root.give_gate(&server, gate).await;
-            let forward = match next {
-                Some(gate) => Some(root.give_connection(&server, gate, 1).await),
-                None => None,
-            };
-            let thread = root
-                .start(Plan::new(&server, "chain").priority(60), |user| async move {
-                    let mut message = user.receive(receiving).ok().await;
-                    loop {
-                        match forward {
-                            Some(connection) => drop(user.call(connection).ok().await),
-                            None => drop(user.compute(1_000_000).await),
-                        }
-                        message = user.reply_and_receive(message.request, receiving).ok().await;
-                    }
-                })
-                .await;
-            root.until_state(thread, State::Receive).await;
-            servers.push((depth, thread));
-            next = Some(gate);
+            next = Some(link(&root, &server, next, 1_000_000).await.0);
         }
         let entry = next.expect("five servers");
         for (name, priority) in [("weak", 10), ("hog", 20), ("strong", 30)] {
@@ -509,24 +511,7 @@ fn help_comes_from_the_farthest_of_many_gates_with_callers() {
             Quota { processes: 0, threads: 1, batons: 1, gates: 1, memories: 2, mappings: 8, pages: 24, ..QUOTA };
         for number in 0..GATES {
             let server = root.process_with(Quota { connections: 4, pulses: 0, ..small }).await;
-            let gate = root.gate(&server).await;
-            let receiving = root.give_gate(&server, gate).await;
-            let forward = match gates.last() {
-                Some(before) => Some(root.give_connection(&server, *before, 1).await),
-                None => None,
-            };
-            let thread = root
-                .start_server(Plan::new(&server, "chain").priority(60), |user| async move {
-                    let mut message = user.receive(receiving).ok().await;
-                    loop {
-                        match forward {
-                            Some(connection) => drop(user.call(connection).ok().await),
-                            None => drop(user.compute(100_000).await),
-                        }
-                        message = user.reply_and_receive(message.request, receiving).ok().await;
-                    }
-                })
-                .await;
+            let (gate, thread) = link(&root, &server, gates.last().copied(), 100_000).await;
             if number == 0 {
                 last = Some(thread);
             }
