@@ -505,7 +505,7 @@ impl World {
         }
     }
 
-    /// Let time stand still, or go on: for what takes several calls and is to be one step to all others.
+    /// Let time stand still, and no device interrupt, or go on: for what takes several calls and is to be one step to all others.
     pub fn hold_time(&self, held: bool) {
         self.held.set(held);
     }
@@ -533,8 +533,10 @@ impl World {
     /// What would stop user code now.
     fn due(&self) -> Option<Trap> {
         let alarm = self.alarm.get() <= self.now.get();
-        let pending: Vec<u32> =
-            self.lines.borrow().iter().filter(|(_, line)| line.pending()).map(|(number, _)| *number).collect();
+        let lines = self.lines.borrow();
+        let pending = lines.iter().filter(|(_, line)| line.pending() && !self.held.get());
+        let pending: Vec<u32> = pending.map(|(number, _)| *number).collect();
+        drop(lines);
         if alarm && (pending.is_empty() || self.random.chance(500)) {
             self.alarm.set(u64::MAX);
             return Some(Trap::Alarm);

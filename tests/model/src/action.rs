@@ -92,7 +92,7 @@ pub enum Action {
     /// Call through a connection.
     Call { connection: Choice, patience: Patience, load: Load, wishes: Wishes },
     /// Receive at a gate.
-    Receive { gate: Choice, patience: Patience, load: Load, interruptible: bool },
+    Receive { gate: Choice, patience: Patience, load: Load, interruptible: bool, holds: bool },
     /// Answer a request that its process received and did not answer, the oldest being 0 (its caller may have left), and
     /// perhaps receive, with patience. A fault is dealt with, or refused.
     Reply { request: u8, load: Load, refuses: bool, receive: Option<(Choice, Patience)> },
@@ -128,6 +128,8 @@ pub enum Action {
     Continue { thread: Choice },
     /// Have a pulse raised after so many ns, and then every so many ns (0: once).
     SetAlarm { pulse: Choice, after: u64, period: u64 },
+    /// An interrupt that a pulse told of is dealt with.
+    Rearm { pulse: Choice },
     /// Have a pulse raised when a process or thread dies.
     BindDeath { pulse: Choice, of: Choice },
     /// Change a baton's priority.
@@ -179,6 +181,7 @@ pub enum Action {
 }
 
 /// What the supervisor does, which is stronger than all threads and may do everything.
+#[expect(missing_docs, reason = "fields are named after what they choose, and each variant says the rest")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     /// Nothing for so many ns.
@@ -191,6 +194,12 @@ pub enum Order {
     Revoke(usize),
     /// Destroy a gate of its own or of a process, if it is alive.
     DestroyGate(usize),
+    /// Have a pulse of a gate raised by an interrupt line, for which the line may stay masked for so long.
+    Bind { gate: usize, pulse: usize, line: usize, limit: u64 },
+    /// The device at a line asks. (The first line's does so once each time, the others' until they are told.)
+    Ask(usize),
+    /// The device at a line asks no more.
+    Quiet(usize),
     /// Interrupt a thread of this role.
     Interrupt(usize, usize),
     /// Stop or continue a thread of this role.

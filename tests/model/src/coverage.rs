@@ -18,7 +18,8 @@ pub struct Coverage {
 }
 
 /// What must come to pass now and then.
-const EVENTS: &[&str] = &[REQUEST, RETRIED, PULSE, CLOSED, UNBLOCK, PAGE, REFUSED, EXCEPTION, UPCALL, TOUCHED, RESUMED];
+const EVENTS: &[&str] =
+    &[REQUEST, RETRIED, PULSE, CLOSED, UNBLOCK, PAGE, REFUSED, EXCEPTION, UPCALL, TOUCHED, RESUMED, LINE];
 const REQUEST: &str = "a request arrives";
 const RETRIED: &str = "a request arrives again";
 const PULSE: &str = "a pulse arrives";
@@ -29,6 +30,7 @@ const REFUSED: &str = "a refused fault arrives";
 const EXCEPTION: &str = "an exception arrives";
 const UPCALL: &str = "a fault comes back";
 const TOUCHED: &str = "memory is touched";
+const LINE: &str = "a device interrupts";
 const RESUMED: &str = "an exception is resumed";
 
 /// What an action's outcome is counted as.
@@ -59,7 +61,7 @@ const PORTS: &str = "ports change no object";
 const TRACING: &str = "the trace changes no object";
 const IDLE: &str = "when the processor is idle the model does not know";
 const RESERVES: &str = "of two that compete for one reserve, who gets it depends on the order within a step";
-const LINES: &str = "there are no devices";
+const LINES: &str = "lines are bound by the supervisor, whose they are";
 
 /// Methods that the model does not know, and why.
 pub const EXCEPTIONS: &[(u16, &str)] = &[
@@ -74,7 +76,6 @@ pub const EXCEPTIONS: &[(u16, &str)] = &[
     (thread::TRACE, TRACING),
     (gate::SET_RESERVE, RESERVES),
     (pulse::BIND_INTERRUPT, LINES),
-    (pulse::REARM, LINES),
     (pulse::BIND_IDLE, IDLE),
     (memory::PORT_READ, PORTS),
     (memory::PORT_WRITE, PORTS),
@@ -88,6 +89,11 @@ impl Coverage {
         if let Some(event) = event(action, outcome) {
             *self.events.entry(event).or_default() += 1;
         }
+    }
+
+    /// A device interrupted.
+    pub(crate) fn count_interrupt(&mut self) {
+        *self.events.entry(LINE).or_default() += 1;
     }
 
     /// An exchange ended so.

@@ -28,7 +28,7 @@ use crate::compare::Names;
 use crate::coverage::Coverage;
 use crate::program::{Program, ROLES, THREADS};
 use crate::specification::object::{Object, Process, ProcessId, ThreadId};
-use crate::specification::{AREA, EXCEPTION, PAGES, SLICE_NS, Specification, TABLE_PAGE};
+use crate::specification::{AREA, EXCEPTION, LINES, PAGES, SLICE_NS, Specification, TABLE_PAGE};
 use crate::supervisor;
 
 /// Where bytes are sent from, and where they arrive.
@@ -268,13 +268,24 @@ impl Run {
             }
         }
         names.learn_requests(&model, kernel);
+        // A line that was heard and is no more was taken.
+        let world = kernel.machine().world();
+        for line in 0..LINES {
+            if model.is_unmasked(line) && world.is_masked(line as u32) {
+                model.take_line(line, now);
+                self.coverage.borrow_mut().count_interrupt();
+            }
+        }
+        names.learn_requests(&model, kernel);
         // What is due comes before anything else happens.
         if kernel.next_due() <= now {
             return;
         }
         model.pass_time(now);
         names.learn_requests(&model, kernel);
-        let difference = names.compare(&mut model, kernel);
+        let masked = (0..LINES).find(|line| model.is_unmasked(*line) == world.is_masked(*line as u32));
+        let masked = masked.map(|line| format!("line {line} is masked in one of model and kernel only"));
+        let difference = masked.or_else(|| names.compare(&mut model, kernel));
         if model.cycle.get() {
             self.over.set(true);
         } else if let Some(what) = difference {
@@ -336,9 +347,10 @@ impl Run {
                 let covered = flags::DEADLINE_SEND | if wishes.for_answer { flags::DEADLINE_REPLY } else { 0 };
                 patient(user, call, patience, covered)
             }
-            Action::Receive { gate, patience, load: with, interruptible } => {
+            Action::Receive { gate, patience, load: with, interruptible, holds } => {
                 let receive = load(user.receive(choose(Kind::Gate, gate)), with);
-                let receive = receive.flags(if interruptible { flags::INTERRUPTIBLE } else { 0 });
+                let flag = |wished, flag| if wished { flag } else { 0 };
+                let receive = receive.flags(flag(interruptible, flags::INTERRUPTIBLE) | flag(holds, flags::HOLD));
                 patient(user, receive, patience, flags::DEADLINE_RECEIVE)
             }
             Action::Reply { request, load: with, refuses, receive } => {
@@ -370,6 +382,7 @@ impl Run {
             Action::SetAlarm { pulse, after, period } => {
                 user.method(choose(Kind::Pulse, pulse), pulse::SET_ALARM, [user.now() + after, period, 0, 0])
             }
+            Action::Rearm { pulse } => user.method(choose(Kind::Pulse, pulse), pulse::REARM, [0; 4]),
             Action::BindDeath { pulse, of } => {
                 let words = [choose(Kind::Thread, of).0, 0, 0, 0];
                 user.method(choose(Kind::Pulse, pulse), pulse::BIND_DEATH, words)

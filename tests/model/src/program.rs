@@ -5,7 +5,7 @@ use abi::object::access;
 use simulator::random::Random;
 
 use crate::action::{ANY, Action, Choice, Gift, Load, Order, Patience, Question, Wishes};
-use crate::specification::{AREA, WINDOW};
+use crate::specification::{AREA, LINES, WINDOW};
 
 /// Roles that processes play: when one is killed, another takes its place.
 pub const ROLES: usize = 3;
@@ -127,6 +127,7 @@ impl Draw<'_> {
                 patience: self.patience(),
                 load: self.load(),
                 interruptible: self.0.chance(400),
+                holds: self.0.chance(200),
             },
             48..=71 => {
                 let receive = self.0.chance(400).then(|| (self.early(2), self.patience()));
@@ -188,6 +189,7 @@ impl Draw<'_> {
                 after: self.below(50_000),
                 period: if self.0.chance(700) { 0 } else { 5_000 + self.below(40_000) },
             },
+            8 if self.0.chance(400) => Action::Rearm { pulse: self.choice() },
             8 => Action::BindDeath { pulse: self.choice(), of: self.choice() },
             9..=10 => Action::SetPriority { baton: self.choice(), priority: 5 + self.below(40) as u8 },
             _ => Action::Destroy {
@@ -273,7 +275,15 @@ impl Draw<'_> {
     fn order(&self) -> Order {
         let (role, thread) = (self.below(ROLES as u64) as usize, self.below(THREADS as u64) as usize);
         match self.below(100) {
-            0..=44 => Order::Sleep(self.below(30_000)),
+            0..=32 => Order::Sleep(self.below(30_000)),
+            33..=35 => Order::Bind {
+                gate: self.below(GATES as u64) as usize,
+                pulse: self.below(2) as usize,
+                line: self.below(LINES as u64) as usize,
+                limit: if self.0.chance(500) { 0 } else { 1_000 + self.below(60_000) },
+            },
+            36..=41 => Order::Ask(self.below(LINES as u64) as usize),
+            42..=44 => Order::Quiet(self.below(LINES as u64) as usize),
             45..=49 => Order::Kill(role),
             50..=58 => Order::Replace(role),
             59 => Order::Revoke(role),

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use abi::object::{baton, process, thread};
+use abi::object::{baton, process, pulse, thread};
 use abi::{Handle, Rights};
 use simulator::scenario::{Plan, Process, Root, Thread};
 
@@ -158,6 +158,21 @@ impl Supervisor {
                     self.hold(false);
                 }
             }
+            Order::Bind { gate, pulse, line, limit } => {
+                let Some(Entrance { pulses, .. }) = &self.entrances[gate] else { return };
+                let (id, handle) = pulses[pulse];
+                let possible = |model: &Specification| model.is_alive(Object::Pulse(id)) && model.can_bind(id, line);
+                if possible(&self.run.model.borrow()) {
+                    self.supervise(|model| model.bind_line(id, line, limit));
+                    let lines = self.root.record().interrupts;
+                    let exchange =
+                        self.root.user.method(handle, pulse::BIND_INTERRUPT, [lines.0, line as u64, limit, 0]);
+                    exchange.option(u64::from(line == 0)).ok().await;
+                }
+            }
+            Order::Ask(0) => self.root.user.world().edge(0),
+            Order::Ask(line) => self.root.user.world().set_line(line as u32, true),
+            Order::Quiet(line) => self.root.user.world().set_line(line as u32, false),
             Order::Interrupt(role, number) => {
                 if let Some((id, _, thread)) = self.thread(role, number) {
                     self.supervise(|model| model.interrupt(id));

@@ -25,7 +25,7 @@ const fn call(connection: u8, retry: bool) -> Action {
 
 const fn receive(gate: u8, patience: Patience) -> Action {
     let load = Load { bytes: (0, 0), word: 0, gifts: [None, None], slots: 0 };
-    Action::Receive { gate, patience, load, interruptible: false }
+    Action::Receive { gate, patience, load, interruptible: false, holds: false }
 }
 
 #[test]

@@ -62,6 +62,10 @@ impl Specification {
                 let alarm = Some((self.now + after, self.next_event()));
                 (self.pulses[pulse].alarm, self.pulses[pulse].period) = (alarm, period);
             }
+            Action::Rearm { pulse } => {
+                let pulse = self.pulse_of(process, choose(Kind::Pulse, pulse), Rights::MANAGE)?;
+                self.rearm(pulse);
+            }
             Action::BindDeath { pulse, of } => {
                 let (pulse, of) = (choose(Kind::Pulse, pulse), choose(Kind::Thread, of));
                 return self.bind_death(process, pulse, of);
@@ -368,6 +372,7 @@ impl Specification {
             alarm: None,
             due: 0,
             period: 0,
+            binding: None,
         });
         self.pulses.len() - 1
     }

@@ -94,6 +94,7 @@ impl Specification {
     pub(super) fn destroy_pulse(&mut self, pulse: PulseId) {
         self.stop_waiting(self.pulses[pulse].gate, Waiter::Pulse(pulse));
         self.unbind_death(pulse);
+        self.unbind_line(pulse);
         self.pulses[pulse].alarm = None;
         self.forget(Object::Pulse(pulse));
     }
@@ -186,7 +187,10 @@ impl Specification {
             self.stop_waiting(gate, waiter);
             match waiter {
                 Waiter::Caller(caller) => self.leave(caller, Error::Gone),
-                Waiter::Pulse(pulse) => self.pulses[pulse].pending = false,
+                Waiter::Pulse(pulse) => {
+                    self.pulses[pulse].pending = false;
+                    self.unbind_line(pulse);
+                }
                 Waiter::Closed(connection) => self.forget_connection(connection),
                 Waiter::Unblock(_) => {}
             }

@@ -1,7 +1,7 @@
 //! The model: what there is, what each action does to it, and how time passes.
 //!
 //! One file for each concept: [`object`] what there is, `handles` tables and passing, `message` calling, receiving and
-//! answering, `bytes` what they carry, `memory` mappings, `waiting` what waits at a gate and who is told, `leaving` deadlines and interrupts, `death`, `fault`, `creation` calls
+//! answering, `bytes` what they carry, `memory` mappings, `waiting` what waits at a gate and who is told, `leaving` deadlines and interrupts, `interrupt` those of devices, `death`, `fault`, `creation` calls
 //! of objects and quotas, `sharing` what processes get of each other, `information` what objects tell, `scheduling` who runs.
 
 mod bytes;
@@ -10,6 +10,7 @@ mod death;
 mod fault;
 mod handles;
 mod information;
+mod interrupt;
 mod leaving;
 mod memory;
 mod message;
@@ -28,6 +29,8 @@ pub use bytes::AREA;
 use bytes::Area;
 pub use creation::PAGES;
 pub use fault::{EXCEPTION, HANDLERS};
+pub use interrupt::LINES;
+use interrupt::Line;
 pub use memory::WINDOW;
 use object::{
     Baton, BatonId, Connection, ConnectionId, Counts, Gate, GateId, Memory, MemoryId, Message, Object, Process,
@@ -47,6 +50,14 @@ type Answer = Result<Option<Outcome>, Error>;
 /// Done, with nothing to say.
 const DONE: Answer = Ok(Some(Outcome::Done { moved: 0 }));
 
+/// What time can come for.
+#[derive(Clone, Copy, Debug)]
+enum Due {
+    Thread(ThreadId),
+    Pulse(PulseId),
+    Line(usize),
+}
+
 /// Everything.
 #[derive(Clone, Debug, Default)]
 pub struct Specification {
@@ -64,6 +75,8 @@ pub struct Specification {
     pub pulses: Vec<Pulse>,
     /// Memory.
     pub memories: Vec<Memory>,
+    /// Interrupt lines.
+    lines: [Line; LINES],
     /// Buffers.
     areas: Vec<Area>,
     /// A word of each page that there is.
@@ -105,10 +118,11 @@ impl Specification {
                 self.threads[thread].message = Message { wishes, ..self.message(process, load, patience, covers) };
                 self.call(thread, handle)
             }
-            Action::Receive { gate, patience, load, interruptible } => {
+            Action::Receive { gate, patience, load, interruptible, holds } => {
                 let handle = self.choose(process, Kind::Gate, gate);
                 self.threads[thread].message = self.message(process, load, patience, (false, false, true));
                 self.threads[thread].message.wishes.interruptible = interruptible;
+                self.threads[thread].message.holds = holds;
                 self.receive(thread, handle)
             }
             Action::Reply { request, load, refuses, receive } => {
@@ -187,25 +201,26 @@ impl Specification {
     /// Whatever is due by now happens.
     pub fn pass_time(&mut self, now: u64) {
         self.now = now;
-        while let Some((due, _, waiter)) = self.next_due().filter(|(due, ..)| *due <= now) {
-            match waiter {
-                Waiter::Pulse(pulse) => self.alarm(pulse, due),
-                Waiter::Caller(thread) | Waiter::Unblock(thread) => self.patience_ends(thread),
-                Waiter::Closed(_) => unreachable!("it has no time"),
+        while let Some((due, _, what)) = self.next_due().filter(|(due, ..)| *due <= now) {
+            match what {
+                Due::Pulse(pulse) => self.alarm(pulse, due),
+                Due::Thread(thread) => self.patience_ends(thread),
+                Due::Line(line) => self.line_overdue(line),
             }
             self.offer_reserves();
         }
     }
 
     /// What is due next, and when.
-    fn next_due(&self) -> Option<(u64, u64, Waiter)> {
+    fn next_due(&self) -> Option<(u64, u64, Due)> {
         let threads = self.threads.iter().enumerate();
-        let threads = threads.filter_map(|(id, thread)| thread.timer.map(|(due, order)| (due, order, id)));
+        let threads = threads.filter_map(|(id, thread)| thread.timer.map(|time| (time, Due::Thread(id))));
         let pulses = self.pulses.iter().enumerate();
-        let pulses = pulses.filter_map(|(id, pulse)| pulse.alarm.map(|(due, order)| (due, order, id)));
-        let thread = threads.min().map(|(due, order, id)| (due, order, Waiter::Caller(id)));
-        let pulse = pulses.min().map(|(due, order, id)| (due, order, Waiter::Pulse(id)));
-        thread.into_iter().chain(pulse).min_by_key(|(due, order, _)| (*due, *order))
+        let pulses = pulses.filter_map(|(id, pulse)| pulse.alarm.map(|time| (time, Due::Pulse(id))));
+        let lines = self.lines.iter().enumerate();
+        let lines = lines.filter_map(|(id, line)| line.overdue.map(|time| (time, Due::Line(id))));
+        let next = threads.chain(pulses).chain(lines).min_by_key(|(time, _)| *time);
+        next.map(|((due, order), what)| (due, order, what))
     }
 
     /// A pulse's alarm has come.

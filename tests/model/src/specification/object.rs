@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use abi::{Error, Handle, Rights};
 
 use crate::action::{Fault, Outcome};
+use crate::specification::interrupt::Binding;
 use crate::specification::memory::WINDOW;
 
 /// A process.
@@ -208,6 +209,8 @@ pub struct Message {
     pub deadline: u64,
     /// The deadline covers SEND, REPLY, RECEIVE.
     pub covers: (bool, bool, bool),
+    /// An interrupt that it takes is not dealt with by the next receive.
+    pub holds: bool,
     /// What it wishes.
     pub wishes: crate::action::Wishes,
 }
@@ -365,6 +368,8 @@ pub struct Pulse {
     pub due: u64,
     /// How often it comes from the first time on, if it is received; 0: once.
     pub period: u64,
+    /// The interrupt line by which it is raised.
+    pub binding: Option<Binding>,
 }
 
 /// A run of pages.

@@ -90,6 +90,7 @@ impl Specification {
     pub fn raise(&mut self, pulse: PulseId, value: u64) {
         let Pulse { gate, counts, priority, .. } = self.pulses[pulse];
         if !self.gates[gate].alive {
+            self.unbind_line(pulse);
             return;
         }
         let old = self.pulses[pulse].value;
@@ -114,7 +115,9 @@ impl Specification {
                 let pulse = &mut self.pulses[id];
                 pulse.pending = false;
                 let (badge, value, priority) = (pulse.badge, std::mem::take(&mut pulse.value), pulse.priority);
-                (pulse.tells_death, Outcome::Pulse { badge, value, priority })
+                let holds = self.threads[receiver].message.holds;
+                let takes = pulse.tells_death || pulse.binding.is_some() && !holds;
+                (takes, Outcome::Pulse { badge, value, priority })
             }
             Waiter::Closed(connection) => (true, Outcome::Closed { badge: self.connections[connection].badge }),
             Waiter::Unblock(caller) => {
@@ -131,17 +134,18 @@ impl Specification {
 
     /// A thread receives again: what it took is dealt with.
     pub(super) fn settle_taken(&mut self, thread: ThreadId) {
-        if let Some(Waiter::Closed(connection)) = self.threads[thread].took.take() {
-            self.forget_connection(connection);
+        match self.threads[thread].took.take() {
+            Some(Waiter::Closed(connection)) => self.forget_connection(connection),
+            // If it came again meanwhile, that is for whoever takes it now.
+            Some(Waiter::Pulse(pulse)) if self.pulses[pulse].alive && !self.pulses[pulse].pending => self.rearm(pulse),
+            _ => {}
         }
     }
 
     /// A thread dies before it dealt with what it took: it is told again.
     pub(super) fn tell_taken_again(&mut self, thread: ThreadId) {
         match self.threads[thread].took.take() {
-            Some(Waiter::Pulse(pulse)) if self.pulses[pulse].alive && self.pulses[pulse].tells_death => {
-                self.raise(pulse, 1);
-            }
+            Some(Waiter::Pulse(pulse)) if self.pulses[pulse].alive => self.raise_again(pulse),
             Some(Waiter::Closed(connection)) if self.connections[connection].alive => self.closed(connection),
             _ => {}
         }
