@@ -214,7 +214,11 @@ impl Specification {
             match possession {
                 Object::Reserved => unreachable!("it costs nothing"),
                 Object::Process(child) => self.destroy_process(child),
-                Object::Thread(thread) => self.destroy_thread(thread),
+                Object::Thread(thread) => {
+                    self.destroy_thread(thread);
+                    // Whoever is queued again and late already leaves before more goes.
+                    self.pass_time(self.now);
+                }
                 Object::Baton(baton) => self.destroy_baton(baton),
                 Object::Gate(gate) => self.destroy_gate(gate),
                 Object::Connection(connection) => self.inherit(connection),

@@ -60,6 +60,10 @@ impl Specification {
                 self.send(thread, self.connections[pager].gate)
             }
         };
+        if sent == Err(Error::ChainTooLong) {
+            // There are so few gates that others wait in a ring. While a process goes in pieces, whether they do yet is not said here.
+            self.cycle.set(true);
+        }
         if sent.is_err() {
             self.refuse(thread);
         }
