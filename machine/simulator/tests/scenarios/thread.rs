@@ -337,7 +337,8 @@ fn registers_of_a_stopped_thread_can_be_read_and_written() {
             .await;
         root.sleep(50_000).await;
         let scratch = abi::boot::STACK_TOP - 3000;
-        assert!(user.method(thread.handle, thread::READ_REGISTERS, [0; 4]).room(scratch, 160).await.error().is_some());
+        user.method(thread.handle, thread::READ_REGISTERS, [0; 4]).room(scratch, 160).fails(Error::Busy).await;
+        user.method(thread.handle, thread::WRITE_REGISTERS, [0; 4]).send(scratch, 160).fails(Error::Busy).await;
         user.method(thread.handle, thread::STOP, [0; 4]).ok().await;
         user.method(thread.handle, thread::READ_REGISTERS, [0; 4]).room(scratch, 160).ok().await;
         assert_eq!(user.load_word(scratch + 128).await, thread.base, "rip");
@@ -350,6 +351,10 @@ fn registers_of_a_stopped_thread_can_be_read_and_written() {
         user.method(thread.handle, thread::READ_REGISTERS, [0; 4]).room(scratch, 160).ok().await;
         assert_eq!(user.load_word(scratch + 8).await, 0x77, "rbx");
         assert_eq!(user.load_word(scratch + 136).await & 0x3000, 0, "I/O privilege");
+        // One that has not been started is as good as stopped.
+        let plan = Plan::new(&process, "another").priority(10);
+        let another = root.create_thread(&plan, 0).await;
+        user.method(another.handle, thread::WRITE_REGISTERS, [0; 4]).send(scratch, 160).ok().await;
     });
 }
 
