@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 
+use abi::Operation;
 use abi::thread::Registers;
 use abi::upcall::SavedPlace;
 use kernel::machine::{Context, Outcome};
@@ -29,6 +30,7 @@ pub struct SimulatedContext {
     rflags: Cell<u64>,
     fs_base: Cell<u64>,
     gs_base: Cell<u64>,
+    native_mask: Cell<u64>,
 }
 
 impl SimulatedContext {
@@ -56,6 +58,23 @@ impl SimulatedContext {
     /// Set the address of a receive segment.
     pub fn set_receive_address(&self, address: u64) {
         self.general[R9].set(address);
+    }
+
+    /// What an exchange is, but for label and words, was not saved.
+    pub(crate) fn forget_exchange(&self, instead: u64) {
+        self.set_exchange(instead, instead, instead, instead, instead);
+        self.set_receive_address(instead);
+    }
+
+    /// Set the registers that tell how many bytes there are.
+    pub(crate) fn set_lengths(&self, moved: u64, lengths: u64) {
+        self.general[R8].set(moved);
+        self.general[R9].set(lengths);
+    }
+
+    /// Whether it stopped outside the native range, so that a call of its is its personality's.
+    pub(crate) fn is_foreign(&self) -> bool {
+        self.native_mask.get() & self.rip.get() == 0
     }
 
     /// The result registers of an exchange.
@@ -116,6 +135,28 @@ impl Context for SimulatedContext {
         self.general[RDX].set(outcome.badge);
         self.general[R8].set(outcome.moved);
         self.general[R9].set(outcome.lengths);
+    }
+
+    fn set_receipt(&self, status: u64, request: u64, identity: u64, badge: u64) {
+        self.general[RAX].set(status);
+        self.general[RDI].set(request);
+        self.general[RSI].set(identity);
+        self.general[RDX].set(badge);
+    }
+
+    fn complete_plain_call(&self, target: u64) {
+        self.general[RAX].set(Operation::Call as u64);
+        self.general[RDI].set(target);
+    }
+
+    fn complete_plain_reply(&self, request: u64, gate: u64) {
+        self.general[RAX].set(Operation::ReplyAndReceive as u64);
+        self.general[RDI].set(request);
+        self.general[RSI].set(gate);
+    }
+
+    fn set_foreign(&self, native_mask: u64, _entry: u64) {
+        self.native_mask.set(native_mask);
     }
 
     fn set_label(&self, label: u64) {

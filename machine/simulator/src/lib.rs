@@ -6,6 +6,8 @@
 //! * [`simulation`] runs a kernel on it, with a [`scenario`]'s body as init, or the random programs of [`fuzz`] and
 //!   [`services`];
 //! * [`delay`] checks by how much priorities are inverted;
+//! * `entry` passes half of all messages as x86_64's entry code does, with only those registers saved that it saves; the
+//!   kernel's loop gets to know the others;
 //! * [`trace`] keeps what happened, with a hash that is equal for equal seeds.
 //!
 //! One processor runs; a second one that could act in between is imitated where it matters. By seed,
@@ -24,6 +26,7 @@ pub mod arena;
 pub mod buffer;
 pub mod context;
 pub mod delay;
+mod entry;
 pub mod fuzz;
 pub mod invariant;
 pub mod memory;

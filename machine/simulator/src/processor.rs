@@ -12,9 +12,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future::Future;
 use std::panic::Location;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use abi::object::access;
+use kernel::Kernel;
 use kernel::machine::Trap;
 
 use crate::memory::Memory;
@@ -42,6 +43,10 @@ pub struct Settings {
     pub spurious_per_mille: u64,
     /// Whether aligned runs are mapped with large pages.
     pub large_pages: bool,
+    /// In how many of 1000 traps entry code deals with what stopped the thread, as far as x86_64's does; the kernel's loop else.
+    pub dealt_with_per_mille: u64,
+    /// Interrupts come only between exchanges, so that who watches sees one event at a time.
+    pub one_event_a_step: bool,
     /// Longest time that a step of user code takes, ns.
     pub step_ns: u64,
     /// In how many of 1000 exchanges of [`World::unlucky_program`]s the kernel has nothing left to allocate.
@@ -66,6 +71,8 @@ impl Settings {
     pub const ORDINARY: Self = Self {
         spurious_per_mille: 5,
         large_pages: false,
+        dealt_with_per_mille: 500,
+        one_event_a_step: false,
         step_ns: 200,
         unlucky_per_mille: 0,
         meddling_per_mille: 0,
@@ -116,6 +123,14 @@ pub struct World {
     settings: Settings,
     /// The source of every choice.
     pub random: Random,
+    /// Chooses who deals with a trap: apart, so that nothing else depends on that choice.
+    entry_random: Random,
+    /// What its entry code asks.
+    kernel: RefCell<Weak<Kernel<Processor>>>,
+    /// Told before user code goes on.
+    entries: RefCell<Option<Box<dyn Fn(&Kernel<Processor>)>>>,
+    /// Entry code is at work, and nothing comes meanwhile.
+    quiet: Cell<bool>,
     memory: Memory,
     now: Cell<u64>,
     alarm: Cell<u64>,
@@ -182,6 +197,10 @@ impl World {
         Rc::new(Self {
             settings,
             random: Random::new(seed),
+            entry_random: Random::new(!seed),
+            kernel: RefCell::default(),
+            entries: RefCell::default(),
+            quiet: Cell::default(),
             memory: Memory::default(),
             now: Cell::new(BOOT_TIME),
             alarm: Cell::new(u64::MAX),
@@ -211,6 +230,24 @@ impl World {
             meter: RefCell::default(),
             onlooker: RefCell::default(),
         })
+    }
+
+    /// Have this called before user code goes on, when the kernel has done all that follows from what came before.
+    pub fn watch_entries(&self, onlooker: impl Fn(&Kernel<Processor>) + 'static) {
+        self.entries.replace(Some(Box::new(onlooker)));
+    }
+
+    fn about_to_run(&self) {
+        if let Some(onlooker) = &*self.entries.borrow()
+            && let Some(kernel) = self.kernel.borrow().upgrade()
+        {
+            onlooker(&kernel);
+        }
+    }
+
+    /// The kernel that runs here: from now on entry code may ask it.
+    pub(crate) fn set_kernel(&self, kernel: &Rc<Kernel<Processor>>) {
+        self.kernel.replace(Rc::downgrade(kernel));
     }
 
     /// Say which physical addresses are the kernel's own, so that a mapping of them is found out.

@@ -57,7 +57,7 @@ pub const fn capacities() -> Capacities {
 pub struct Simulation {
     world: Rc<World>,
     // Dropped before the memory it uses: fields are dropped in this order.
-    kernel: Kernel<Processor>,
+    kernel: Rc<Kernel<Processor>>,
     _arena: Arena,
 }
 
@@ -97,14 +97,15 @@ impl Simulation {
         };
         boot.kept_ports[1] = PortRange { first: KEPT_PORT, count: 2 };
         boot.ram[0] = Range { base: RAM, length: RAM_LENGTH };
-        let kernel = Kernel::new(Processor::new(Rc::clone(world)), tables, &boot);
+        let kernel = Rc::new(Kernel::new(Processor::new(Rc::clone(world)), tables, &boot));
         kernel.start(&boot);
+        world.set_kernel(&kernel);
         Self { world: Rc::clone(world), kernel, _arena: arena }
     }
 
     /// The kernel.
     #[must_use]
-    pub const fn kernel(&self) -> &Kernel<Processor> {
+    pub fn kernel(&self) -> &Kernel<Processor> {
         &self.kernel
     }
 

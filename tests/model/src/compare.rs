@@ -84,9 +84,10 @@ impl Names {
     /// Which ids the requests have that wait now.
     pub(crate) fn learn_requests(&mut self, model: &Specification, kernel: &Kernel<Processor>) {
         for (id, thread) in model.threads.iter().enumerate() {
-            if thread.request != 0 {
-                let slot = self.slot(Object::Thread(id));
-                self.requests.entry(thread.request).or_insert_with(|| kernel.view_thread(slot).request);
+            let view = kernel.view_thread(self.slot(Object::Thread(id)));
+            // One that ended within the same step has another id since.
+            if thread.request != 0 && matches!(view.state, KernelState::Send | KernelState::Reply) {
+                self.requests.entry(thread.request).or_insert(view.request);
             }
         }
     }

@@ -99,6 +99,8 @@ pub(crate) struct Run {
     pub(crate) over: Cell<bool>,
     /// Processes that the supervisor made, and its handles to them, which were not seen yet.
     pub(crate) made: RefCell<Vec<(ProcessId, Handle)>>,
+    /// The last step ended before the kernel was done with what follows from it.
+    pub(crate) skipped: Cell<bool>,
 }
 
 /// Run a program.
@@ -130,8 +132,9 @@ fn run_checked(program: &Program, check_every: u64) -> Result<Explored, Differen
         difference: RefCell::new(None),
         over: Cell::new(false),
         made: RefCell::default(),
+        skipped: Cell::default(),
     });
-    let settings = Settings { check_every, ..Settings::default() };
+    let settings = Settings { check_every, one_event_a_step: true, ..Settings::default() };
     let (body, watched, orders) = (Rc::clone(&run), Rc::clone(&run), program.orders.clone());
     // Where panics unwind, what the kernel or an invariant says is a difference, too.
     let ran = std::panic::catch_unwind(AssertUnwindSafe(|| {
@@ -145,6 +148,8 @@ fn run_checked(program: &Program, check_every: u64) -> Result<Explored, Differen
                     let now = clock.upgrade().map_or(0, |world| world.time());
                     toucher.touches(program, now);
                 });
+                let latecomer = Rc::clone(&body);
+                world.watch_entries(move |kernel| latecomer.catch_up(kernel));
                 supervisor::conduct(root, body, orders)
             },
             move |kernel| watched.watch(kernel),
@@ -250,9 +255,17 @@ impl Run {
         }
     }
 
+    /// Before user code goes on: a step that ended before the kernel was done could not be compared then.
+    fn catch_up(&self, kernel: &Kernel<Processor>) {
+        if self.skipped.get() {
+            self.watch(kernel);
+        }
+    }
+
     /// After a step of the kernel.
     fn watch(&self, kernel: &Kernel<Processor>) {
         // Only when the kernel is done with all that follows from the step.
+        self.skipped.set(kernel.looks());
         if !self.comparable.get() || self.over.get() || kernel.looks() {
             return;
         }

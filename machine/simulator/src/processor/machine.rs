@@ -10,6 +10,7 @@ use kernel::machine::{Context, CopyFault, Frame, Machine, PageAccess, Trap};
 
 use super::{LINE_PORTS, PAGE, SpaceName, World};
 use crate::context::SimulatedContext;
+use crate::entry;
 use crate::simulation::RING;
 use crate::space::{LARGE, Tables};
 use crate::trace::Event;
@@ -31,6 +32,19 @@ impl Processor {
     #[must_use]
     pub const fn world(&self) -> &Rc<World> {
         &self.world
+    }
+
+    /// What stopped a thread: dealt with, or as the kernel's loop gets to know it.
+    fn deal_with(&self, context: &SimulatedContext, trap: Trap) -> Trap {
+        let world = &self.world;
+        if !world.entry_random.chance(world.settings.dealt_with_per_mille) {
+            return trap;
+        }
+        let Some(kernel) = world.kernel.borrow().upgrade() else { return trap };
+        world.quiet.set(world.settings.one_event_a_step);
+        entry::deal_with(&kernel, context, trap);
+        world.quiet.set(false);
+        Trap::Kick
     }
 
     fn with_tables<R>(
@@ -66,6 +80,7 @@ impl Machine for Processor {
 
     fn enter(&self, space: SpaceName, context: &SimulatedContext) -> Trap {
         let world = &self.world;
+        world.about_to_run();
         world.piece.take();
         world.steps.set(world.steps.get() + 1);
         loop {
@@ -84,7 +99,7 @@ impl Machine for Processor {
                 if trap != Trap::Call {
                     world.record(Event::Trap { program, trap });
                 }
-                return trap;
+                return self.deal_with(context, trap);
             }
         }
     }
@@ -93,6 +108,9 @@ impl Machine for Processor {
         let world = &self.world;
         world.unlucky.set(false);
         world.piece.take();
+        if world.quiet.get() {
+            return Trap::Kick;
+        }
         loop {
             if let Some(trap) = world.due() {
                 world.record(Event::Trap { program: u32::MAX, trap });
@@ -103,7 +121,7 @@ impl Machine for Processor {
             }
             let next = world.next_event().unwrap_or(u64::MAX).min(world.alarm.get());
             if next == u64::MAX {
-                world.hung.set(true);
+                world.hung.set(!world.is_finished());
                 return Trap::Kick;
             }
             let step = next.saturating_sub(world.now.get()).max(1);
@@ -119,6 +137,9 @@ impl Machine for Processor {
 
     fn poll(&self) -> Option<Trap> {
         self.world.piece.take();
+        if self.world.settings.one_event_a_step {
+            return None;
+        }
         let trap = self.world.due()?;
         self.world.record(Event::Trap { program: u32::MAX, trap });
         Some(trap)
