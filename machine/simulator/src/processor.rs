@@ -118,6 +118,9 @@ type DeviceEvent = Box<dyn FnOnce(&Rc<World>)>;
 type Meter = Box<dyn Fn(u64, u64, u64)>;
 type Onlooker = Box<dyn Fn(u64, u64)>;
 
+/// Called before user code goes on.
+type EntryWatcher = Box<dyn Fn(&Kernel<Processor>)>;
+
 /// Everything outside the kernel.
 pub struct World {
     settings: Settings,
@@ -128,7 +131,7 @@ pub struct World {
     /// What its entry code asks.
     kernel: RefCell<Weak<Kernel<Processor>>>,
     /// Told before user code goes on.
-    entries: RefCell<Option<Box<dyn Fn(&Kernel<Processor>)>>>,
+    entries: RefCell<Option<EntryWatcher>>,
     /// Entry code is at work, and nothing comes meanwhile.
     quiet: Cell<bool>,
     memory: Memory,
