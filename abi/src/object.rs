@@ -223,10 +223,12 @@ methods! {
         SET_ALARM = 1;
         /// Raise it (OR 1 << (line − base)) when an interrupt comes. Word 0: Memory of type Interrupts. Word 1: line. Word 2: longest
         /// time the line may stay masked on its account, ns (0: no bound). Option bit 0: edge-triggered, active high; else level-triggered, active low (PCI).
+        /// `Busy`: it has a line, or was to tell a death (also one that has come); or the line has eight takers, or one that says otherwise of its trigger.
         BIND_INTERRUPT = 2;
         /// Unmask its interrupt line now.
         REARM = 3;
-        /// Raise it when the process or thread of handle word 0 dies. `Busy`: eight pulses are bound to that already.
+        /// Raise it when the process or thread of handle word 0 dies; it is bound to no other death any more. `Busy`: it is bound to an
+        /// interrupt line (and stays so), or eight pulses are bound to that death already (then it is bound to none).
         BIND_DEATH = 4;
         /// Raise it when a CPU has nothing else to do (word 0: 1 on, 0 off).
         BIND_IDLE = 5;

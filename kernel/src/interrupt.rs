@@ -121,10 +121,10 @@ impl<M: Machine> Kernel<M> {
         }
     }
 
-    /// Bind a pulse to a line.
+    /// Bind a pulse to a line. Not if it has one, or was ever to tell a death: see [`bind_death`](Self::bind_death).
     pub(crate) fn bind_line(&self, index: u32, number: u32, bit: u32, limit: u64, edge: bool) -> Result<(), Error> {
         let (pulse, line) = (self.tables.pulse(index), self.tables.line(number));
-        if pulse.line.get() != 0 {
+        if pulse.line.get() | pulse.death_of.get() != 0 {
             return Err(Error::Busy);
         }
         let (mut count, mut at) = (0, line.takers.get());

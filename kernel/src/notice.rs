@@ -187,11 +187,10 @@ impl<M: Machine> Kernel<M> {
         let (thread, pulse) = (self.tables.thread(index), self.tables.pulse(pulse_index));
         pulse.pending.set(false);
         self.note(trace::TAKEN, index, Waiter::Pulse(pulse_index).id(), pulse.badge.get());
-        if pulse.line.get() | pulse.death_of.get() != 0 {
-            let held = pulse.line.get() != 0 && self.flagged(thread, flags::HOLD);
-            if !held || pulse.death_of.get() != 0 {
-                self.note_taken(thread, Waiter::Pulse(pulse_index), pulse.header.generation.get());
-            }
+        // It is one or the other: who holds a line settles nothing.
+        if pulse.line.get() | pulse.death_of.get() != 0 && (pulse.line.get() == 0 || !self.flagged(thread, flags::HOLD))
+        {
+            self.note_taken(thread, Waiter::Pulse(pulse_index), pulse.header.generation.get());
         }
         if u64::from(pulse.baton.get()) | pulse.period.get() != 0 {
             self.carry_on(index, pulse, pulse_index);
@@ -300,14 +299,20 @@ impl<M: Machine> Kernel<M> {
         }
     }
 
-    /// Bind a pulse to a death.
+    /// Bind a pulse to a death, and to no other; not if it takes a line: the next receive would re-arm what is held.
     pub(crate) fn bind_death(&self, index: u32, reference: &Reference) -> Result<(), Error> {
         let list = match reference.kind {
             Kind::Process => &self.tables.process(reference.object).death_pulses,
             Kind::Thread => &self.tables.thread(reference.object).death_pulses,
             _ => return Err(Error::WrongKind),
         };
+        let pulse = self.tables.pulse(index);
+        if pulse.line.get() != 0 {
+            return Err(Error::Busy);
+        }
         self.unbind_death(index);
+        // Even if it fails: a death that it told before may be taken and not settled, so it must not take a line.
+        pulse.death_of.set(tag(reference.kind, reference.object));
         let (mut count, mut at) = (0, list.get());
         // Bound: DEATH_PULSES.
         while at != 0 {
@@ -317,8 +322,6 @@ impl<M: Machine> Kernel<M> {
         if count == DEATH_PULSES {
             return Err(Error::Busy);
         }
-        let pulse = self.tables.pulse(index);
-        pulse.death_of.set(tag(reference.kind, reference.object));
         pulse.death_next.set(list.replace(index));
         Ok(())
     }

@@ -39,7 +39,7 @@ pub(crate) struct Pulse {
     /// How long the line may stay masked on its account, ns; 0: no bound.
     pub(crate) line_limit: Cell<u64>,
     pub(crate) line_next: Cell<u32>,
-    /// Whose death it tells: tagged process or thread; the next such pulse.
+    /// Whose death it tells, or was to tell: tagged process or thread, 0 if it has a line; the next such pulse.
     pub(crate) death_of: Cell<u32>,
     pub(crate) death_next: Cell<u32>,
     /// Neighbours among the idle pulses.

@@ -34,7 +34,7 @@ pub enum Trigger {
 /// stay masked on its account, 0 for no bound.
 ///
 /// # Errors
-/// [`Error::Busy`] when the line has as many takers as it can.
+/// [`Error::Busy`] when the line has as many takers as it can, or the pulse has a line or was bound to a death.
 pub fn bind_interrupt(
     pulse: Handle,
     interrupts: Handle,
@@ -57,7 +57,8 @@ pub fn rearm(pulse: Handle) -> Result<(), Error> {
 /// Raise it when this process or thread dies.
 ///
 /// # Errors
-/// [`Error::BadHandle`]; [`Error::Gone`] if it is dead already.
+/// [`Error::BadHandle`]; [`Error::Gone`] if it is dead already; [`Error::Busy`] when it has an interrupt line, or as many
+/// pulses as can be are bound to that death.
 pub fn bind_death(pulse: Handle, subject: Handle) -> Result<(), Error> {
     invoke(pulse, method::BIND_DEATH, [subject.0, 0, 0, 0]).map(drop)
 }

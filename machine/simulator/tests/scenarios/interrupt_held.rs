@@ -1,4 +1,5 @@
-//! Held interrupts whose holder dies: the line neither storms nor is lost, and who comes next re-arms it.
+//! Held interrupts: only who re-arms the line unmasks it. If the holder dies, it neither storms nor is lost, and who comes
+//! next re-arms it.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -6,7 +7,7 @@ use std::rc::Rc;
 use abi::call::flags;
 use abi::object::pulse;
 use abi::thread::State;
-use abi::{Handle, Rights};
+use abi::{Error, Handle, Rights};
 use simulator::scenario::{Log, Plan, Process, Root};
 use simulator::{World, scenario};
 
@@ -170,4 +171,46 @@ fn a_held_line_whose_pulse_dies_with_its_holder_is_the_others_again() {
             assert_eq!((message.badge, message.words[0]), (5, 1 << LINE), "{case:?}");
         });
     }
+}
+
+/// Of a pulse that told deaths, too, the next receive would settle what was taken, and so unmask a line that is held.
+#[test]
+fn a_pulse_is_bound_to_a_line_or_to_a_death_so_that_what_is_held_stays_so() {
+    scenario(|root| async move {
+        let world = root.user.world().clone();
+        let (gate, lines) = (root.own_gate(), root.record().interrupts);
+        let victims = [root.process().await, root.process().await, root.process().await];
+        let new = async |badge| root.pulse(&root.process().await, gate, badge, 50, false, Handle::NONE).await;
+        let tell = |one: Handle, of: usize| root.user.method(one, pulse::BIND_DEATH, [victims[of].handle.0, 0, 0, 0]);
+        let take = |one: Handle| root.user.method(one, pulse::BIND_INTERRUPT, [lines.0, LINE, 0, 0]).option(1);
+
+        let line = new(4).await;
+        take(line).ok().await;
+        tell(line, 0).fails(Error::Busy).await;
+        ask(&world, true);
+        assert_eq!(root.user.receive(gate).flags(flags::HOLD).ok().await.badge, 4);
+        root.user.receive(gate).poll().fails(Error::TimedOut).await;
+        assert!(world.is_masked(LINE as u32), "a receive re-armed a held line");
+
+        let death = new(5).await;
+        tell(death, 0).ok().await;
+        take(death).fails(Error::Busy).await;
+        // It can be told of another death instead, and what was refused has undone nothing.
+        tell(death, 1).ok().await;
+        root.destroy(victims[0].handle).await;
+        root.user.receive(gate).poll().fails(Error::TimedOut).await;
+        root.destroy(victims[1].handle).await;
+        assert_eq!(root.user.receive(gate).ok().await.badge, 5);
+        // Nor when the death has come, as it may have to be told again; and not if it cannot be told of another one.
+        take(death).fails(Error::Busy).await;
+        for badge in 10..18 {
+            tell(new(badge).await, 2).ok().await;
+        }
+        tell(death, 2).fails(Error::Busy).await;
+        take(death).fails(Error::Busy).await;
+        root.user.method(line, pulse::REARM, [0; 4]).ok().await;
+        assert!(!world.is_masked(LINE as u32));
+        ask(&world, true);
+        assert_eq!(root.user.receive(gate).ok().await.badge, 4);
+    });
 }

@@ -196,7 +196,11 @@ impl Specification {
         if !matches!(entry.object, Object::Process(_) | Object::Thread(_)) {
             return Err(Error::WrongKind);
         }
+        if self.pulses[pulse].binding.is_some() {
+            return Err(Error::Busy);
+        }
         self.unbind_death(pulse);
+        self.pulses[pulse].tells_death = true;
         let pulses = match entry.object {
             Object::Process(id) => &mut self.processes[id].death_pulses,
             Object::Thread(id) => &mut self.threads[id].death_pulses,
@@ -206,7 +210,6 @@ impl Specification {
             return Err(Error::Busy);
         }
         pulses.insert(0, pulse);
-        self.pulses[pulse].tells_death = true;
         DONE
     }
 

@@ -32,10 +32,11 @@ pub struct Binding {
 }
 
 impl Specification {
-    /// Whether a pulse can be bound to a line.
+    /// Whether a pulse can be bound to a line: not if it was ever to tell a death.
     #[must_use]
     pub fn can_bind(&self, pulse: PulseId, line: usize) -> bool {
-        self.pulses[pulse].binding.is_none() && self.lines[line].takers.len() < TAKERS
+        let free = self.pulses[pulse].binding.is_none() && !self.pulses[pulse].tells_death;
+        free && self.lines[line].takers.len() < TAKERS
     }
 
     /// A pulse is raised from now on when a line's device asks.

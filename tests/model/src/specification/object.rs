@@ -360,7 +360,7 @@ pub struct Pulse {
     pub value: u64,
     /// It waits for delivery.
     pub pending: bool,
-    /// It tells a death.
+    /// It tells a death, or was to tell one.
     pub tells_death: bool,
     /// When it will be raised, and when that was decided.
     pub alarm: Option<(u64, u64)>,
